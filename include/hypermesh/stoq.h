@@ -1,0 +1,217 @@
+// STOQ: QUIC version 1 (RFC 9000, 9001, 9002) over IPv6, with post-quantum TLS 1.3.
+//
+// An endpoint is a single-threaded object that an outer loop drives: it owns a UDP socket (or none:
+// see stoq_net), its connections and their streams. The loop waits for stoq_endpoint_fd() to become
+// readable or for stoq_endpoint_next_timeout_us() to pass and then calls stoq_endpoint_process().
+// All other calls only change state and never do I/O; after a call made outside a callback the next
+// timeout is "now", so ask for it (or call process) before going back to wait. Nothing here reads a
+// clock: times are monotonic microseconds given by the caller.
+//
+// Callbacks run only inside stoq_endpoint_process() and stoq_endpoint_receive(). Every call of this
+// header except stoq_endpoint_destroy() may be made inside a callback.
+//
+// Life times: a connection lives from stoq_connect() or the conn_open callback until its
+// conn_closed callback returns, a stream from stoq_stream_open() or stream_open until its
+// stream_closed callback returns. Before conn_closed, stream_closed is called for every stream that
+// is left. Destroying the endpoint calls both for all that is left.
+//
+// Threads: an endpoint belongs to one thread; different endpoints share nothing.
+#ifndef HYPERMESH_STOQ_H
+#define HYPERMESH_STOQ_H
+
+#include <netinet/in.h>
+#include <openssl/ssl.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/err.h"
+#include "base/random.h"
+
+typedef struct stoq_endpoint stoq_endpoint;
+typedef struct stoq_conn stoq_conn;
+typedef struct stoq_stream stoq_stream;
+
+#define STOQ_ALPN_MESH "stoq/1"
+#define STOQ_MAX_ALPN 8
+
+// Transport error codes of RFC 9000, section 20.1; TLS alerts are STOQ_CRYPTO_ERROR + alert.
+enum {
+    STOQ_NO_ERROR = 0x0,
+    STOQ_INTERNAL_ERROR = 0x1,
+    STOQ_CONNECTION_REFUSED = 0x2,
+    STOQ_FLOW_CONTROL_ERROR = 0x3,
+    STOQ_STREAM_LIMIT_ERROR = 0x4,
+    STOQ_STREAM_STATE_ERROR = 0x5,
+    STOQ_FINAL_SIZE_ERROR = 0x6,
+    STOQ_FRAME_ENCODING_ERROR = 0x7,
+    STOQ_TRANSPORT_PARAMETER_ERROR = 0x8,
+    STOQ_CONNECTION_ID_LIMIT_ERROR = 0x9,
+    STOQ_PROTOCOL_VIOLATION = 0xa,
+    STOQ_INVALID_TOKEN = 0xb,
+    STOQ_APPLICATION_ERROR = 0xc,
+    STOQ_CRYPTO_BUFFER_EXCEEDED = 0xd,
+    STOQ_KEY_UPDATE_ERROR = 0xe,
+    STOQ_AEAD_LIMIT_REACHED = 0xf,
+    STOQ_NO_VIABLE_PATH = 0x10,
+    STOQ_CRYPTO_ERROR = 0x100,
+};
+
+// Codes of conn_closed that never were on the wire (is_app is false).
+#define STOQ_CLOSED_IDLE (UINT64_C(1) << 62)           // idle timeout or handshake timeout
+#define STOQ_CLOSED_RESET ((UINT64_C(1) << 62) + 1)    // stateless reset by the peer
+#define STOQ_CLOSED_VERSION ((UINT64_C(1) << 62) + 2)  // the server speaks no version of ours
+#define STOQ_CLOSED_ENDPOINT ((UINT64_C(1) << 62) + 3) // this endpoint was destroyed
+
+typedef struct stoq_callbacks {
+    // The handshake is complete (both roles); on a server this is the first sight of a connection.
+    void (*conn_open)(void *user, stoq_conn *conn);
+    // The end of a connection, once for each that was opened or that stoq_connect() made. code is
+    // a transport code, or an application code if is_app. The reason may come from the peer.
+    void (*conn_closed)(void *user, stoq_conn *conn, uint64_t code, bool is_app, hm_bytes reason);
+    void (*stream_open)(void *user, stoq_stream *stream); // opened by the peer
+    // New bytes, the end or a reset can be read; called again only after something new came.
+    void (*stream_readable)(void *user, stoq_stream *stream);
+    // There is room again after a send that was not accepted whole, or the peer sent STOP_SENDING
+    // (then stoq_stream_send() says HM_E_STOQ_RESET).
+    void (*stream_writable)(void *user, stoq_stream *stream);
+    // Both directions are finished: all sent bytes acknowledged or reset, all received bytes read
+    // or reset.
+    void (*stream_closed)(void *user, stoq_stream *stream);
+} stoq_callbacks; // any may be NULL
+
+// A network in place of the endpoint's own UDP socket, for tests and simulators. send hands over
+// len bytes which are datagrams of segment_bytes each, the last one maybe shorter; the bytes are
+// borrowed for the call. Arriving datagrams come in by stoq_endpoint_receive().
+typedef struct stoq_net {
+    void (*send)(void *ctx, const struct sockaddr_in6 *to, const uint8_t *bytes, size_t len,
+                 size_t segment_bytes);
+    void *ctx; // borrowed
+} stoq_net;
+
+// Limits: zero means the default in brackets.
+typedef struct stoq_limits {
+    uint32_t max_connections;       // [4096] including those in handshake
+    uint32_t max_half_open;         // [256] server connections in handshake
+    uint32_t retry_from_half_open;  // [64] from so many on, new clients must pass a Retry
+    uint32_t max_streams_bidi;      // [256] of the peer, open at a time
+    uint32_t max_streams_uni;       // [256]
+    uint32_t stream_window_bytes;   // [1 MiB] receive window of a stream, rounded to a power of 2
+    uint32_t conn_window_bytes;     // [4 MiB] receive window of a connection
+    uint32_t stream_send_bytes;     // [1 MiB] unacknowledged bytes kept for a stream
+    uint32_t max_idle_ms;           // [30000]
+    uint32_t max_handshake_ms;      // [10000]
+    uint32_t max_udp_payload_bytes; // [1452] largest datagram sent; at least 1200
+} stoq_limits;
+
+typedef struct stoq_config {
+    struct sockaddr_in6 bind; // address and port (0: any) of the UDP socket
+    const stoq_net *net;      // NULL: own socket. Copied.
+    SSL_CTX *server_tls;      // NULL: no incoming connections. A reference is kept.
+    SSL_CTX *client_tls;      // NULL: no outgoing connections. Both prepared by the caller
+                              // (certificates, verification, groups); TLS 1.3 is enforced here.
+    const char *alpn[STOQ_MAX_ALPN]; // in order of preference, NULL ends; one at least. Copied.
+    const hm_random *random;         // NULL: the kernel's. Copied.
+    stoq_callbacks callbacks;
+    void *user; // first argument of the callbacks
+    stoq_limits limits;
+    bool always_retry;  // every new client must pass a Retry
+    uint8_t secret[32]; // keys stateless resets and tokens; all zero: random, so tokens and
+                        // resets of an earlier run are not recognised
+} stoq_config;
+
+typedef struct stoq_conn_stats {
+    uint64_t packets_sent, packets_received, packets_lost, packets_dropped;
+    uint64_t bytes_sent, bytes_received;               // UDP payload
+    uint64_t stream_bytes_sent, stream_bytes_received; // without retransmissions
+    uint64_t rtt_us, rtt_var_us, min_rtt_us;
+    uint64_t cwnd_bytes, in_flight_bytes;
+    uint32_t key_updates;
+    uint32_t streams_open;
+} stoq_conn_stats;
+
+typedef struct stoq_endpoint_stats {
+    uint64_t datagrams_received;
+    uint64_t datagrams_dropped; // belong to no connection and cannot start one
+    uint64_t retries_sent, resets_sent, versions_sent; // stateless answers
+    uint64_t accepted, refused, handshake_failed, closed;
+    uint32_t connections, half_open;
+} stoq_endpoint_stats;
+
+// Binds the socket. HM_E_CONFIG and HM_E_IO leave a detail line.
+HM_CHECK hm_err stoq_endpoint_create(const stoq_config *config, stoq_endpoint **out);
+// Sends CONNECTION_CLOSE once on every connection and frees everything. NULL is harmless.
+void stoq_endpoint_destroy(stoq_endpoint *ep);
+// The socket, to wait on for reading; -1 with a stoq_net. Owned by the endpoint.
+int stoq_endpoint_fd(const stoq_endpoint *ep);
+// The bound address (with the port that the kernel chose).
+void stoq_endpoint_address(const stoq_endpoint *ep, struct sockaddr_in6 *out);
+// Absolute monotonic time of the next call of process: 0 = at once, HM_TIME_NEVER = none.
+uint64_t stoq_endpoint_next_timeout_us(const stoq_endpoint *ep);
+// Receives (if readable), runs the timers that are due, sends what may be sent. Bounded work: when
+// more is to be done the next timeout is 0.
+void stoq_endpoint_process(stoq_endpoint *ep, uint64_t now_us, bool readable);
+// One datagram that arrived by other ways than the socket; it is decrypted in place. ecn is the two
+// bits of the IP header. Answers leave at the next process.
+void stoq_endpoint_receive(stoq_endpoint *ep, const struct sockaddr_in6 *from, uint8_t *bytes,
+                           size_t len, uint8_t ecn, uint64_t now_us);
+void stoq_endpoint_get_stats(const stoq_endpoint *ep, stoq_endpoint_stats *out);
+
+// Starts a connection. server_name is the TLS server name (SNI and, where the SSL_CTX verifies
+// names, the name to verify); NULL for none. alpn: NULL for the configured list, else only this
+// one. user is the connection's user pointer. HM_E_LIMIT, HM_E_CONFIG.
+HM_CHECK hm_err stoq_connect(stoq_endpoint *ep, const struct sockaddr_in6 *to,
+                             const char *server_name, const char *alpn, void *user,
+                             stoq_conn **out);
+// Ends the connection with an application code; the peer learns it and the reason (cut at 256
+// bytes). conn_closed follows in the next process. Unsent stream bytes are discarded.
+void stoq_conn_close(stoq_conn *conn, uint64_t app_code, const char *reason);
+bool stoq_conn_is_open(const stoq_conn *conn); // handshake complete, not closing
+bool stoq_conn_is_server(const stoq_conn *conn);
+stoq_endpoint *stoq_conn_endpoint(stoq_conn *conn);
+void *stoq_conn_user(const stoq_conn *conn);
+void stoq_conn_set_user(stoq_conn *conn, void *user);
+// The peer's certificate, or NULL. Borrowed, lives as long as the connection.
+X509 *stoq_conn_peer_cert(const stoq_conn *conn);
+// Negotiated protocol, "" before. Lives as long as the connection.
+const char *stoq_conn_alpn(const stoq_conn *conn);
+// TLS group, such as "X25519MLKEM768", and cipher, "" before; static strings.
+const char *stoq_conn_group(const stoq_conn *conn);
+const char *stoq_conn_cipher(const stoq_conn *conn);
+void stoq_conn_peer_address(const stoq_conn *conn, struct sockaddr_in6 *out);
+void stoq_conn_get_stats(const stoq_conn *conn, stoq_conn_stats *out);
+// Changes the 1-RTT keys of both directions (RFC 9001, section 6). HM_E_AGAIN while the previous
+// update is not confirmed or the handshake is not.
+HM_CHECK hm_err stoq_conn_update_keys(stoq_conn *conn);
+// Sends a PING, so that an idle connection stays open.
+void stoq_conn_ping(stoq_conn *conn);
+
+// Opens a stream. HM_E_STOQ_BLOCKED when the peer allows no more at present, HM_E_CLOSED.
+HM_CHECK hm_err stoq_stream_open(stoq_conn *conn, bool unidirectional, stoq_stream **out);
+// Copies up to the send-buffer limit; *accepted says how many bytes. fin counts only when all were
+// accepted. HM_E_CLOSED after fin, HM_E_STOQ_RESET after a reset or STOP_SENDING; a partial accept
+// is HM_OK, and stream_writable follows.
+HM_CHECK hm_err stoq_stream_send(stoq_stream *stream, hm_bytes bytes, bool fin, size_t *accepted);
+// Bytes that stoq_stream_send() would accept now.
+size_t stoq_stream_send_room(const stoq_stream *stream);
+// The bytes that can be read next, in place; *fin when the stream ends after them. An empty view
+// without fin means nothing is there now. The view lives until the next consume or the end of the
+// callback. There may be more behind the view: consume and peek again. HM_E_STOQ_RESET when the
+// peer reset the stream (stoq_stream_reset_code() has the code).
+HM_CHECK hm_err stoq_stream_peek(stoq_stream *stream, hm_bytes *view, bool *fin);
+// Gives back n bytes of the view (asserted: no more than it had), which opens the window.
+// Consuming the last byte (or 0 bytes when only the end is left) ends the receiving side.
+void stoq_stream_consume(stoq_stream *stream, size_t n);
+// Abandons sending (RESET_STREAM). Harmless after the end.
+void stoq_stream_reset(stoq_stream *stream, uint64_t app_code);
+// Asks the peer to stop sending (STOP_SENDING) and discards what comes. Harmless after the end.
+void stoq_stream_stop(stoq_stream *stream, uint64_t app_code);
+uint64_t stoq_stream_id(const stoq_stream *stream);
+bool stoq_stream_is_local(const stoq_stream *stream); // opened by this side
+bool stoq_stream_is_uni(const stoq_stream *stream);
+uint64_t stoq_stream_reset_code(const stoq_stream *stream); // of the peer's reset or stop
+stoq_conn *stoq_stream_conn(stoq_stream *stream);
+void *stoq_stream_user(const stoq_stream *stream);
+void stoq_stream_set_user(stoq_stream *stream, void *user);
+
+#endif
