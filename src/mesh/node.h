@@ -17,7 +17,8 @@
 
 #include "base/base.h"
 #include "crypto/crypto.h"
-#include "mesh/ledger.h"
+#include "mesh/asset.h"
+#include "mesh/node_module.h"
 
 typedef struct hm_node hm_node;
 

@@ -1,0 +1,56 @@
+// Members on the ledger: validators with their bonded stake and power, certificates, revocations,
+// and evidence against those who contradicted themselves. Module HM_MODULE_NODE.
+//
+// All operations are system operations:
+//   CERT      the signer's new certificate (DER, issued under the mesh root for the signer's key):
+//             so a certificate is renewed before the old one ends
+//   CRL       the issuing CA's revocation list (DER); its number must grow
+//   EVIDENCE  bytes that prove that a validator contradicted itself: its stake is gone at once, so
+//             that it can own no operation, and its power at the next epoch border
+// A validator's power is its bonded stake, as it was at the last epoch border.
+#ifndef HM_MESH_NODE_MODULE_H
+#define HM_MESH_NODE_MODULE_H
+
+#include "mesh/ledger.h"
+
+#define HM_CRL_DER_MAX 60000u
+#define HM_EVIDENCE_MAX 60000u
+
+typedef enum hm_node_op {
+    HM_NODE_CERT = 1,
+    HM_NODE_CRL = 2,
+    HM_NODE_EVIDENCE = 3,
+} hm_node_op;
+
+// The payload of each is its bytes as they are, behind a u32 length.
+void hm_node_payload_encode(hm_bytes content, hm_buf *payload);
+
+typedef struct hm_member {
+    uint32_t index; // in the genesis' order
+    hm_node_id id;
+    hm_bytes public_key;     // raw; borrowed from the view
+    uint64_t stake;          // bonded now
+    uint64_t power;          // voting power in this epoch
+    uint64_t slashed_height; // block with the evidence; 0 = never
+    hm_hash cert;            // the newest certificate's hash
+} hm_member;
+
+HM_CHECK hm_err hm_member_count(const hm_view *v, uint32_t *count);
+HM_CHECK hm_err hm_member_at(const hm_view *v, uint32_t index, hm_member *out);
+HM_CHECK hm_err hm_member_find(const hm_view *v, const hm_node_id *id, hm_member *out);
+
+typedef struct hm_member_cert {
+    hm_hash hash; // SHA-256 of the DER
+    hm_node_id node;
+    hm_bytes serial; // big endian without leading zeros; borrowed from the view
+    uint64_t not_before_ms, not_after_ms;
+    bool revoked;
+} hm_member_cert;
+HM_CHECK hm_err hm_member_cert_find(const hm_view *v, const hm_hash *hash, hm_member_cert *out);
+// The DER of a certificate that the ledger holds. Borrowed.
+HM_CHECK hm_err hm_member_cert_der(const hm_view *v, const hm_hash *hash, hm_bytes *der);
+
+// The newest revocation list: number 0 and no bytes when none was published yet. Borrowed.
+HM_CHECK hm_err hm_node_crl(const hm_view *v, uint64_t *number, hm_bytes *der);
+
+#endif
