@@ -29,7 +29,7 @@
 
 // A group with its delay: made once from the genesis and copied freely (plain bytes).
 typedef struct hm_time_group {
-    uint16_t bits;                   // of the discriminant, a multiple of 16
+    uint16_t bits;                   // of the discriminant, a multiple of 256
     uint64_t iterations;             // squarings
     uint8_t p[HM_TIME_BITS_MAX / 8]; // |d|, big endian, bits/8 bytes
 } hm_time_group;
