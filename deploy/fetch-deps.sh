@@ -18,7 +18,7 @@ trap 'rm -rf "$work"' EXIT
 fetch_npm() {
     local name=$1 version=$2
     command -v npm >/dev/null || fail "npm is missing: run deploy/setup.sh build"
-    (cd "$work" && npm pack --silent --ignore-scripts --prefer-offline "$name@$version") \
+    (cd "$work" && npm pack --loglevel=error --ignore-scripts --prefer-offline "$name@$version") \
         >"$work/name" 2>"$work/log" || {
         tail -5 "$work/log" >&2
         fail "npm pack $name@$version failed; is the registry reachable? (npm ping)"

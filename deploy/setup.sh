@@ -262,18 +262,28 @@ if [ ${#missing[@]} -gt 0 ]; then
     net="Are the host's apt sources reachable? Try: apt-get update"
     step "package lists" "$net" update
     split_missing
+    two_suites=0
+    [ "$(debian_suites | tail -1)" = "$newer" ] && [ "$(debian_suites | wc -l)" -gt 1 ] && two_suites=1
     if [ ${#new[@]} -gt 0 ] && ! debian_suites | grep -qx "$newer"; then
         step "Debian 13 suite" "Add suite $newer to the apt sources by hand, then run again." \
             add_newer_suite
         step "package lists of Debian 13" "$net" update
+        two_suites=1
     fi
-    if [ ${#new[@]} -gt 0 ]; then
-        step "${#new[@]} packages of Debian 13" "Try: apt-get -f install, then run again." \
-            apt install "${new[@]/%//$newer}"
+    # The host's own first: afterwards their dependencies may be newer than they can stand.
+    if [ ${#host[@]} -gt 0 ] && [ "$two_suites" = 1 ] && ! apt -s install "${host[@]}" >>"$log" 2>&1
+    then
+        new+=("${host[@]}")
+        host=()
     fi
     if [ ${#host[@]} -gt 0 ]; then
         step "${#host[@]} packages of the host's suite" \
             "Try: apt-get -f install, then run again." apt install "${host[@]}"
+    fi
+    # -t and not PACKAGE/SUITE: their dependencies must come along, and only those do.
+    if [ ${#new[@]} -gt 0 ]; then
+        step "${#new[@]} packages of Debian 13" "Try: apt-get -f install, then run again." \
+            apt install -t "$newer" "${new[@]}"
     fi
     hash -r
     find_missing
