@@ -1,0 +1,99 @@
+// Packet protection (RFC 9001, section 5): initial secrets, AEAD, header protection, key update,
+// Retry integrity. OpenSSL does the arithmetic with contexts that are kept for the life of a key,
+// so that a packet costs no allocation and no key schedule.
+#ifndef HM_STOQ_PROTECT_H
+#define HM_STOQ_PROTECT_H
+
+#include <openssl/evp.h>
+
+#include "stoq/packet.h"
+
+#define STOQ_MAX_SECRET 48
+
+typedef enum stoq_cipher {
+    STOQ_AES_128_GCM,
+    STOQ_AES_256_GCM,
+    STOQ_CHACHA20_POLY1305,
+} stoq_cipher;
+
+// The cipher of a TLS 1.3 suite (0x1301, 0x1302, 0x1303); HM_E_UNSUPPORTED for others.
+HM_CHECK hm_err stoq_cipher_of_suite(unsigned suite, stoq_cipher *out);
+
+// The packet-protection key of one direction in one key phase. Zero-initialised is "none".
+typedef struct stoq_aead {
+    EVP_CIPHER_CTX *ctx; // owned
+    uint8_t iv[12];
+    uint64_t packets; // sealed, or failed to open: counted against the AEAD's limits
+} stoq_aead;
+
+// The header-protection key of one direction; it stays the same over key updates.
+typedef struct stoq_hp {
+    EVP_CIPHER_CTX *ctx; // owned
+    bool chacha;
+} stoq_hp;
+
+// One direction of one encryption level.
+typedef struct stoq_keys {
+    stoq_aead aead;
+    stoq_hp hp;
+    stoq_cipher cipher;
+    uint8_t secret[STOQ_MAX_SECRET]; // for the next key update
+    size_t secret_len;
+} stoq_keys;
+
+// Sets keys from a traffic secret. seal: for sending.
+HM_CHECK hm_err stoq_keys_init(stoq_keys *k, stoq_cipher cipher, const uint8_t *secret,
+                               size_t secret_len, bool seal);
+// The Initial keys for a client's first destination connection id.
+HM_CHECK hm_err stoq_keys_init_initial(stoq_keys *client, stoq_keys *server, const stoq_cid *dcid,
+                                       bool is_server);
+void stoq_keys_free(stoq_keys *k); // zeroes the secrets
+static inline bool stoq_keys_ready(const stoq_keys *k)
+{
+    return k->aead.ctx != NULL;
+}
+// Advances k to the next key phase and hands the AEAD of the old one to *old (if not NULL), to be
+// freed by the caller; header protection stays.
+HM_CHECK hm_err stoq_keys_update(stoq_keys *k, bool seal, stoq_aead *old);
+// The AEAD of the phase after k's, without changing k.
+HM_CHECK hm_err stoq_keys_next(const stoq_keys *k, bool seal, stoq_aead *out);
+void stoq_aead_free(stoq_aead *a);
+// How many packets one key may seal, and how many forgeries it may meet (RFC 9001, section 6.6).
+uint64_t stoq_cipher_seal_limit(stoq_cipher cipher);
+uint64_t stoq_cipher_open_limit(stoq_cipher cipher);
+
+// One packet to protect, in place: header (with the plain packet number), payload, then room for
+// the tag.
+typedef struct stoq_seal {
+    uint8_t *packet;
+    uint32_t header_len;  // including the packet number
+    uint32_t payload_len; // without the tag; with pn_len at least 4
+    uint64_t pn;
+    uint8_t pn_len;
+} stoq_seal;
+
+// Protects a batch of packets of one key: all AEADs, then all header protections.
+HM_CHECK hm_err stoq_seal_batch(stoq_keys *k, const stoq_seal *batch, size_t count);
+
+// Removes header protection in place: *truncated is the packet number as sent, *pn_len its
+// length. The packet has at least 4 + STOQ_AEAD_TAG bytes from pn_offset on (the parser saw to it).
+HM_CHECK hm_err stoq_unmask_header(stoq_hp *hp, uint8_t *packet, size_t pn_offset,
+                                   uint32_t *truncated, size_t *pn_len);
+// One packet to open, in place, after its header was unmasked.
+typedef struct stoq_open {
+    uint8_t *packet;
+    uint32_t header_len;
+    uint32_t payload_len; // with the tag
+    uint64_t pn;
+    bool ok; // out: authentic; the payload is plain, payload_len - STOQ_AEAD_TAG bytes
+} stoq_open;
+void stoq_open_batch(stoq_aead *a, stoq_open *batch, size_t count);
+
+// The integrity tag of a Retry packet (without its tag) that answers original_dcid.
+HM_CHECK hm_err stoq_retry_tag(const stoq_cid *original_dcid, hm_bytes retry,
+                               uint8_t out[STOQ_RETRY_TAG]);
+// HKDF-Expand-Label of TLS 1.3 with an empty context; out_len at most the hash's length.
+HM_CHECK hm_err stoq_expand_label(const EVP_MD *md, const uint8_t *secret, size_t secret_len,
+                                  const char *label, uint8_t *out, size_t out_len);
+
+#endif

@@ -1,0 +1,189 @@
+#include "stoq/tls.h"
+
+#include <openssl/err.h>
+
+#define ALERT_INTERNAL 80
+#define ALERT_HANDSHAKE_FAILURE 40
+
+static stoq_level level_of(uint32_t protection)
+{
+    return protection == OSSL_RECORD_PROTECTION_LEVEL_NONE        ? STOQ_LEVEL_INITIAL
+           : protection == OSSL_RECORD_PROTECTION_LEVEL_HANDSHAKE ? STOQ_LEVEL_HANDSHAKE
+                                                                  : STOQ_LEVEL_APP;
+}
+
+static int cb_send(SSL *ssl, const unsigned char *buf, size_t len, size_t *consumed, void *arg)
+{
+    stoq_tls *t = arg;
+    (void)ssl;
+    if (t->host->send(t->ctx, t->write_level, hm_bytes_of(buf, len)) != HM_OK)
+        return 0;
+    *consumed = len;
+    return 1;
+}
+
+static int cb_recv(SSL *ssl, const unsigned char **buf, size_t *len, void *arg)
+{
+    stoq_tls *t = arg;
+    (void)ssl;
+    hm_bytes b = t->host->peek(t->ctx, t->read_level);
+    *buf = b.ptr;
+    *len = b.len;
+    return 1;
+}
+
+static int cb_release(SSL *ssl, size_t len, void *arg)
+{
+    stoq_tls *t = arg;
+    (void)ssl;
+    t->host->consume(t->ctx, t->read_level, len);
+    return 1;
+}
+
+static int cb_secret(SSL *ssl, uint32_t protection, int is_write, const unsigned char *secret,
+                     size_t len, void *arg)
+{
+    stoq_tls *t = arg;
+    if (protection == OSSL_RECORD_PROTECTION_LEVEL_EARLY)
+        return 1; // 0-RTT is not offered; a server ignores its keys
+    const SSL_CIPHER *c = SSL_get_pending_cipher(ssl);
+    if (c == NULL)
+        c = SSL_get_current_cipher(ssl);
+    stoq_cipher cipher;
+    if (c == NULL || stoq_cipher_of_suite(SSL_CIPHER_get_protocol_id(c), &cipher) != HM_OK)
+        return 0;
+    stoq_level level = level_of(protection);
+    if (is_write)
+        t->write_level = level;
+    else
+        t->read_level = level;
+    return t->host->secret(t->ctx, level, is_write, cipher, hm_bytes_of(secret, len)) == HM_OK;
+}
+
+static int cb_params(SSL *ssl, const unsigned char *params, size_t len, void *arg)
+{
+    stoq_tls *t = arg;
+    (void)ssl;
+    return t->host->params(t->ctx, hm_bytes_of(params, len)) == HM_OK;
+}
+
+static int cb_alert(SSL *ssl, unsigned char code, void *arg)
+{
+    stoq_tls *t = arg;
+    (void)ssl;
+    t->alert = code;
+    return 1;
+}
+
+static const OSSL_DISPATCH callbacks[] = {
+    {OSSL_FUNC_SSL_QUIC_TLS_CRYPTO_SEND, (void (*)(void))cb_send},
+    {OSSL_FUNC_SSL_QUIC_TLS_CRYPTO_RECV_RCD, (void (*)(void))cb_recv},
+    {OSSL_FUNC_SSL_QUIC_TLS_CRYPTO_RELEASE_RCD, (void (*)(void))cb_release},
+    {OSSL_FUNC_SSL_QUIC_TLS_YIELD_SECRET, (void (*)(void))cb_secret},
+    {OSSL_FUNC_SSL_QUIC_TLS_GOT_TRANSPORT_PARAMS, (void (*)(void))cb_params},
+    {OSSL_FUNC_SSL_QUIC_TLS_ALERT, (void (*)(void))cb_alert},
+    {0, NULL},
+};
+
+// The newest OpenSSL error as our detail line; the queue is left empty.
+static hm_err openssl_fail(const char *what)
+{
+    unsigned long e = ERR_peek_last_error();
+    const char *reason = ERR_reason_error_string(e);
+    ERR_clear_error();
+    return hm_fail(HM_E_STOQ_TLS, "%s: %s", what, reason ? reason : "TLS error");
+}
+
+// The SSL_CTX is the caller's and may serve several endpoints, so the list hangs on the SSL.
+static int ex_index(void)
+{
+    static int index = -1;
+    if (index < 0)
+        index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+    return index;
+}
+
+static int select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
+                       const unsigned char *in, unsigned in_len, void *arg)
+{
+    (void)arg;
+    const stoq_tls *t = SSL_get_ex_data(ssl, ex_index());
+    unsigned char *chosen;
+    if (t == NULL)
+        return SSL_TLSEXT_ERR_NOACK;
+    if (SSL_select_next_proto(&chosen, out_len, t->alpn_wire.ptr, (unsigned)t->alpn_wire.len, in,
+                              in_len) != OPENSSL_NPN_NEGOTIATED)
+        return SSL_TLSEXT_ERR_ALERT_FATAL;
+    *out = chosen;
+    return SSL_TLSEXT_ERR_OK;
+}
+
+void stoq_tls_prepare_server(SSL_CTX *ctx)
+{
+    SSL_CTX_set_alpn_select_cb(ctx, select_alpn, NULL);
+}
+
+hm_err stoq_tls_init(stoq_tls *t, SSL_CTX *ctx, bool is_server, const char *server_name,
+                     hm_bytes alpn_wire, hm_bytes params, const stoq_tls_host *host,
+                     void *host_ctx)
+{
+    *t = (stoq_tls){
+        .host = host, .ctx = host_ctx, .alpn_wire = alpn_wire, .ssl = SSL_new(ctx)};
+    hm_assert(params.len <= sizeof t->params);
+    if (t->ssl == NULL)
+        return openssl_fail("SSL_new");
+    memcpy(t->params, params.ptr, params.len);
+    if (SSL_set_ex_data(t->ssl, ex_index(), t) != 1 ||
+        SSL_set_min_proto_version(t->ssl, TLS1_3_VERSION) != 1 ||
+        SSL_set_max_proto_version(t->ssl, TLS1_3_VERSION) != 1 ||
+        SSL_set_quic_tls_cbs(t->ssl, callbacks, t) != 1 ||
+        SSL_set_quic_tls_transport_params(t->ssl, t->params, params.len) != 1)
+        goto fail;
+    if (is_server) {
+        SSL_set_accept_state(t->ssl);
+        return HM_OK;
+    }
+    SSL_set_connect_state(t->ssl);
+    if (SSL_set_alpn_protos(t->ssl, alpn_wire.ptr, (unsigned)alpn_wire.len) != 0)
+        goto fail;
+    if (server_name != NULL && (SSL_set_tlsext_host_name(t->ssl, server_name) != 1 ||
+                                SSL_set1_host(t->ssl, server_name) != 1))
+        goto fail;
+    return HM_OK;
+fail:
+    stoq_tls_free(t);
+    return openssl_fail("TLS set-up");
+}
+
+hm_err stoq_tls_advance(stoq_tls *t)
+{
+    if (t->failed)
+        return HM_E_STOQ_TLS;
+    if (t->ssl == NULL)
+        return HM_OK;
+    ERR_clear_error();
+    int r;
+    if (!t->complete) {
+        r = SSL_do_handshake(t->ssl);
+        if (r == 1)
+            t->complete = true;
+    } else {
+        uint8_t none; // post-handshake messages are handled inside; there is no TLS record data
+        r = SSL_read(t->ssl, &none, 1);
+    }
+    if (r > 0)
+        return HM_OK;
+    int e = SSL_get_error(t->ssl, r);
+    if (e == SSL_ERROR_WANT_READ || e == SSL_ERROR_WANT_WRITE)
+        return HM_OK;
+    t->failed = true;
+    if (t->alert == 0)
+        t->alert = e == SSL_ERROR_SSL ? ALERT_HANDSHAKE_FAILURE : ALERT_INTERNAL;
+    return openssl_fail("TLS handshake");
+}
+
+void stoq_tls_free(stoq_tls *t)
+{
+    SSL_free(t->ssl);
+    t->ssl = NULL;
+}

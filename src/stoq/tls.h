@@ -1,0 +1,51 @@
+// TLS 1.3 for QUIC through OpenSSL's callbacks (SSL_set_quic_tls_cbs). Knows nothing of packets.
+#ifndef HM_STOQ_TLS_H
+#define HM_STOQ_TLS_H
+
+#include <openssl/ssl.h>
+
+#include "stoq/protect.h"
+
+// Encryption levels; Initial, Handshake and 1-RTT are also the packet number spaces.
+typedef enum stoq_level {
+    STOQ_LEVEL_INITIAL,
+    STOQ_LEVEL_HANDSHAKE,
+    STOQ_LEVEL_APP,
+    STOQ_LEVELS,
+} stoq_level;
+
+// What TLS asks of the connection; a failure ends the handshake.
+typedef struct stoq_tls_host {
+    // CRYPTO bytes to send. Borrowed.
+    hm_err (*send)(void *ctx, stoq_level level, hm_bytes data);
+    // CRYPTO bytes received in order, and giving them back.
+    hm_bytes (*peek)(void *ctx, stoq_level level);
+    void (*consume)(void *ctx, stoq_level level, size_t n);
+    hm_err (*secret)(void *ctx, stoq_level level, bool seal, stoq_cipher cipher, hm_bytes secret);
+    hm_err (*params)(void *ctx, hm_bytes encoded); // the peer's transport parameters
+} stoq_tls_host;
+
+typedef struct stoq_tls {
+    SSL *ssl; // owned; NULL once freed
+    const stoq_tls_host *host;
+    void *ctx;
+    stoq_level read_level, write_level;
+    uint8_t alert;  // TLS alert to close with, after a failure
+    bool complete;  // handshake complete
+    bool failed;
+    hm_bytes alpn_wire;  // borrowed from the endpoint
+    uint8_t params[512]; // ours; OpenSSL borrows them
+} stoq_tls;
+
+// Makes a context select the protocol by the alpn_wire of each connection. Harmless twice.
+void stoq_tls_prepare_server(SSL_CTX *ctx);
+// Makes the TLS object. alpn_wire: length-prefixed names in order of preference, which the caller
+// keeps. server_name may be NULL.
+HM_CHECK hm_err stoq_tls_init(stoq_tls *t, SSL_CTX *ctx, bool is_server, const char *server_name,
+                              hm_bytes alpn_wire, hm_bytes params, const stoq_tls_host *host,
+                              void *host_ctx);
+// Goes on with what peek() has. HM_E_STOQ_TLS: t->alert says why.
+HM_CHECK hm_err stoq_tls_advance(stoq_tls *t);
+void stoq_tls_free(stoq_tls *t);
+
+#endif

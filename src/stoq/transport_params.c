@@ -1,0 +1,184 @@
+#include "stoq/transport_params.h"
+
+enum {
+    ORIGINAL_DCID = 0x00,
+    MAX_IDLE_TIMEOUT = 0x01,
+    RESET_TOKEN = 0x02,
+    MAX_UDP_PAYLOAD = 0x03,
+    MAX_DATA = 0x04,
+    MAX_STREAM_DATA_BIDI_LOCAL = 0x05,
+    MAX_STREAM_DATA_BIDI_REMOTE = 0x06,
+    MAX_STREAM_DATA_UNI = 0x07,
+    MAX_STREAMS_BIDI = 0x08,
+    MAX_STREAMS_UNI = 0x09,
+    ACK_DELAY_EXPONENT = 0x0a,
+    MAX_ACK_DELAY = 0x0b,
+    DISABLE_ACTIVE_MIGRATION = 0x0c,
+    PREFERRED_ADDRESS = 0x0d,
+    ACTIVE_CID_LIMIT = 0x0e,
+    INITIAL_SCID = 0x0f,
+    RETRY_SCID = 0x10,
+    KNOWN_COUNT
+};
+
+// The integer parameters: where they are kept, their default and their legal range.
+static const struct {
+    size_t offset;
+    uint64_t def, min, max;
+} integers[KNOWN_COUNT] = {
+#define FIELD(f) offsetof(stoq_transport_params, f)
+    [MAX_IDLE_TIMEOUT] = {FIELD(max_idle_timeout_ms), 0, 0, STOQ_VARINT_MAX},
+    [MAX_UDP_PAYLOAD] = {FIELD(max_udp_payload_bytes), 65527, 1200, STOQ_VARINT_MAX},
+    [MAX_DATA] = {FIELD(max_data), 0, 0, STOQ_VARINT_MAX},
+    [MAX_STREAM_DATA_BIDI_LOCAL] = {FIELD(max_stream_data_bidi_local), 0, 0, STOQ_VARINT_MAX},
+    [MAX_STREAM_DATA_BIDI_REMOTE] = {FIELD(max_stream_data_bidi_remote), 0, 0, STOQ_VARINT_MAX},
+    [MAX_STREAM_DATA_UNI] = {FIELD(max_stream_data_uni), 0, 0, STOQ_VARINT_MAX},
+    [MAX_STREAMS_BIDI] = {FIELD(max_streams_bidi), 0, 0, UINT64_C(1) << 60},
+    [MAX_STREAMS_UNI] = {FIELD(max_streams_uni), 0, 0, UINT64_C(1) << 60},
+    [ACK_DELAY_EXPONENT] = {FIELD(ack_delay_exponent), 3, 0, 20},
+    [MAX_ACK_DELAY] = {FIELD(max_ack_delay_ms), 25, 0, (1 << 14) - 1},
+    [ACTIVE_CID_LIMIT] = {FIELD(active_cid_limit), 2, 2, STOQ_VARINT_MAX},
+#undef FIELD
+};
+
+static bool is_integer(uint64_t id)
+{
+    return id < KNOWN_COUNT && integers[id].max != 0;
+}
+
+static uint64_t *integer_at(stoq_transport_params *p, uint64_t id)
+{
+    return (uint64_t *)((char *)p + integers[id].offset);
+}
+
+void stoq_transport_params_default(stoq_transport_params *p)
+{
+    *p = (stoq_transport_params){0};
+    for (uint64_t id = 0; id < KNOWN_COUNT; id++)
+        if (is_integer(id))
+            *integer_at(p, id) = integers[id].def;
+}
+
+static void put_varint(hm_buf *out, uint64_t v)
+{
+    uint8_t b[8];
+    hm_buf_append(out, b, (size_t)(stoq_varint_write(b, v) - b));
+}
+
+static void put_bytes(hm_buf *out, uint64_t id, const void *ptr, size_t len)
+{
+    put_varint(out, id);
+    put_varint(out, len);
+    hm_buf_append(out, ptr, len);
+}
+
+void stoq_transport_params_encode(const stoq_transport_params *p, hm_buf *out)
+{
+    stoq_transport_params copy = *p;
+    for (uint64_t id = 0; id < KNOWN_COUNT; id++) {
+        if (!is_integer(id) || *integer_at(&copy, id) == integers[id].def)
+            continue;
+        put_varint(out, id);
+        put_varint(out, stoq_varint_size(*integer_at(&copy, id)));
+        put_varint(out, *integer_at(&copy, id));
+    }
+    if (p->has_original_dcid)
+        put_bytes(out, ORIGINAL_DCID, p->original_dcid.id, p->original_dcid.len);
+    if (p->has_initial_scid)
+        put_bytes(out, INITIAL_SCID, p->initial_scid.id, p->initial_scid.len);
+    if (p->has_retry_scid)
+        put_bytes(out, RETRY_SCID, p->retry_scid.id, p->retry_scid.len);
+    if (p->has_reset_token)
+        put_bytes(out, RESET_TOKEN, p->reset_token, STOQ_RESET_TOKEN);
+    if (p->disable_active_migration)
+        put_bytes(out, DISABLE_ACTIVE_MIGRATION, NULL, 0);
+}
+
+static hm_err decode_cid(hm_bytes v, bool *has, stoq_cid *out)
+{
+    if (v.len > STOQ_MAX_CID)
+        return hm_fail(HM_E_STOQ_TRANSPORT, "transport parameters: connection id of %zu bytes",
+                       v.len);
+    *has = true;
+    *out = stoq_cid_of(v.ptr, v.len);
+    return HM_OK;
+}
+
+static hm_err decode_integer(uint64_t id, hm_bytes v, stoq_transport_params *out)
+{
+    const uint8_t *p = v.ptr, *end = v.ptr + v.len;
+    uint64_t n;
+    if (v.len == 0 || !stoq_varint_read(&p, end, &n) || p != end || n < integers[id].min ||
+        n > integers[id].max)
+        return hm_fail(HM_E_STOQ_TRANSPORT, "transport parameter 0x%x: value out of range",
+                       (unsigned)id);
+    *integer_at(out, id) = n;
+    return HM_OK;
+}
+
+// 4 + 2 + 16 + 2 bytes of addresses, a connection id of 1 to 20 bytes, a reset token.
+static bool preferred_address_ok(hm_bytes v)
+{
+    return v.len > 24 && v.ptr[24] >= 1 && v.ptr[24] <= STOQ_MAX_CID &&
+           v.len == 25u + v.ptr[24] + STOQ_RESET_TOKEN;
+}
+
+static hm_err decode_one(uint64_t id, hm_bytes v, bool from_client, stoq_transport_params *out)
+{
+    if (is_integer(id))
+        return decode_integer(id, v, out);
+    if (from_client && (id == ORIGINAL_DCID || id == RESET_TOKEN || id == PREFERRED_ADDRESS ||
+                        id == RETRY_SCID))
+        return hm_fail(HM_E_STOQ_TRANSPORT, "transport parameter 0x%x from a client",
+                       (unsigned)id);
+    switch (id) {
+    case ORIGINAL_DCID:
+        return decode_cid(v, &out->has_original_dcid, &out->original_dcid);
+    case INITIAL_SCID:
+        return decode_cid(v, &out->has_initial_scid, &out->initial_scid);
+    case RETRY_SCID:
+        return decode_cid(v, &out->has_retry_scid, &out->retry_scid);
+    case RESET_TOKEN:
+        if (v.len != STOQ_RESET_TOKEN)
+            break;
+        out->has_reset_token = true;
+        memcpy(out->reset_token, v.ptr, STOQ_RESET_TOKEN);
+        return HM_OK;
+    case DISABLE_ACTIVE_MIGRATION:
+        if (v.len != 0)
+            break;
+        out->disable_active_migration = true;
+        return HM_OK;
+    case PREFERRED_ADDRESS:
+        if (!preferred_address_ok(v))
+            break;
+        return HM_OK;
+    default:
+        return HM_OK; // section 7.4.2: unknown parameters are ignored
+    }
+    return hm_fail(HM_E_STOQ_TRANSPORT, "transport parameter 0x%x: wrong length", (unsigned)id);
+}
+
+hm_err stoq_transport_params_decode(hm_bytes in, bool from_client, stoq_transport_params *out)
+{
+    stoq_transport_params t;
+    stoq_transport_params_default(&t);
+    const uint8_t *p = in.ptr, *end = in.len ? in.ptr + in.len : in.ptr;
+    uint64_t seen = 0;
+    while (p < end) {
+        uint64_t id, len;
+        if (!stoq_varint_read(&p, end, &id) || !stoq_varint_read(&p, end, &len) ||
+            len > (uint64_t)(end - p))
+            return hm_fail(HM_E_STOQ_TRANSPORT, "transport parameters end too early");
+        if (id < 64) { // of the unknown ones twice is not worth a table
+            if (seen & UINT64_C(1) << id)
+                return hm_fail(HM_E_STOQ_TRANSPORT, "transport parameter 0x%x twice",
+                               (unsigned)id);
+            seen |= UINT64_C(1) << id;
+        }
+        HM_TRY(decode_one(id, hm_bytes_of(p, (size_t)len), from_client, &t));
+        p += len;
+    }
+    *out = t;
+    return HM_OK;
+}
