@@ -47,8 +47,8 @@ typedef struct stoq_frame {
     bool fin;
     // ACK: ranges are walked with stoq_ack_next().
     uint64_t ack_largest, ack_first, ack_count, ack_delay;
-    hm_bytes ack_ranges;  // encoded gap/length pairs, checked to be whole and in range
-    uint64_t ecn[3];      // ACK_ECN: ECT(0), ECT(1), CE
+    hm_bytes ack_ranges; // encoded gap/length pairs, checked to be whole and in range
+    uint64_t ecn[3];     // ACK_ECN: ECT(0), ECT(1), CE
 } stoq_frame;
 
 // Parses the frame at *p, advances past it. Runs of PADDING are taken as one frame. Otherwise

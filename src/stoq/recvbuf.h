@@ -6,11 +6,11 @@
 #include "stoq/spans.h"
 
 typedef struct stoq_recvbuf {
-    uint8_t *mem; // owned
-    uint32_t cap; // power of two, or 0
-    uint32_t max; // window, a power of two
-    uint64_t read;  // offset of the first byte that was not consumed
-    uint64_t ready; // end of the bytes that are there without a gap
+    uint8_t *mem;     // owned
+    uint32_t cap;     // power of two, or 0
+    uint32_t max;     // window, a power of two
+    uint64_t read;    // offset of the first byte that was not consumed
+    uint64_t ready;   // end of the bytes that are there without a gap
     stoq_spans ahead; // beyond ready
 } stoq_recvbuf;
 

@@ -6,12 +6,12 @@
 #include "stoq/spans.h"
 
 typedef struct stoq_sendbuf {
-    uint8_t *mem; // owned
-    uint32_t cap; // power of two, or 0
-    uint32_t max; // a power of two
-    uint64_t base; // all before is acknowledged
-    uint64_t next; // first byte never sent
-    uint64_t end;  // end of what was written
+    uint8_t *mem;     // owned
+    uint32_t cap;     // power of two, or 0
+    uint32_t max;     // a power of two
+    uint64_t base;    // all before is acknowledged
+    uint64_t next;    // first byte never sent
+    uint64_t end;     // end of what was written
     stoq_spans acked; // beyond base
     stoq_spans lost;  // to be sent again, before next
 } stoq_sendbuf;

@@ -124,11 +124,9 @@ void stoq_tls_prepare_server(SSL_CTX *ctx)
 }
 
 hm_err stoq_tls_init(stoq_tls *t, SSL_CTX *ctx, bool is_server, const char *server_name,
-                     hm_bytes alpn_wire, hm_bytes params, const stoq_tls_host *host,
-                     void *host_ctx)
+                     hm_bytes alpn_wire, hm_bytes params, const stoq_tls_host *host, void *host_ctx)
 {
-    *t = (stoq_tls){
-        .host = host, .ctx = host_ctx, .alpn_wire = alpn_wire, .ssl = SSL_new(ctx)};
+    *t = (stoq_tls){.host = host, .ctx = host_ctx, .alpn_wire = alpn_wire, .ssl = SSL_new(ctx)};
     hm_assert(params.len <= sizeof t->params);
     if (t->ssl == NULL)
         return openssl_fail("SSL_new");

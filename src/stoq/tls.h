@@ -30,8 +30,8 @@ typedef struct stoq_tls {
     const stoq_tls_host *host;
     void *ctx;
     stoq_level read_level, write_level;
-    uint8_t alert;  // TLS alert to close with, after a failure
-    bool complete;  // handshake complete
+    uint8_t alert; // TLS alert to close with, after a failure
+    bool complete; // handshake complete
     bool failed;
     hm_bytes alpn_wire;  // borrowed from the endpoint
     uint8_t params[512]; // ours; OpenSSL borrows them

@@ -127,10 +127,9 @@ static hm_err decode_one(uint64_t id, hm_bytes v, bool from_client, stoq_transpo
 {
     if (is_integer(id))
         return decode_integer(id, v, out);
-    if (from_client && (id == ORIGINAL_DCID || id == RESET_TOKEN || id == PREFERRED_ADDRESS ||
-                        id == RETRY_SCID))
-        return hm_fail(HM_E_STOQ_TRANSPORT, "transport parameter 0x%x from a client",
-                       (unsigned)id);
+    if (from_client &&
+        (id == ORIGINAL_DCID || id == RESET_TOKEN || id == PREFERRED_ADDRESS || id == RETRY_SCID))
+        return hm_fail(HM_E_STOQ_TRANSPORT, "transport parameter 0x%x from a client", (unsigned)id);
     switch (id) {
     case ORIGINAL_DCID:
         return decode_cid(v, &out->has_original_dcid, &out->original_dcid);
@@ -172,8 +171,7 @@ hm_err stoq_transport_params_decode(hm_bytes in, bool from_client, stoq_transpor
             return hm_fail(HM_E_STOQ_TRANSPORT, "transport parameters end too early");
         if (id < 64) { // of the unknown ones twice is not worth a table
             if (seen & UINT64_C(1) << id)
-                return hm_fail(HM_E_STOQ_TRANSPORT, "transport parameter 0x%x twice",
-                               (unsigned)id);
+                return hm_fail(HM_E_STOQ_TRANSPORT, "transport parameter 0x%x twice", (unsigned)id);
             seen |= UINT64_C(1) << id;
         }
         HM_TRY(decode_one(id, hm_bytes_of(p, (size_t)len), from_client, &t));
