@@ -10,7 +10,7 @@ typedef struct hm_list {
     struct hm_list *next, *prev;
 } hm_list;
 
-#define hm_container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
+#define hm_container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
 
 static inline void hm_list_init(hm_list *head)
 {

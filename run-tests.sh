@@ -1,0 +1,135 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds, and runs every test. Asks nothing.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+usage() {
+    cat <<'USAGE'
+usage: ./run-tests.sh [--list] [--no-setup] [STAGE | TEST]...
+  STAGE      one of: style unit sim integration dashboard e2e asan tsan fuzz (default: all)
+  TEST       one test by its name in tests/ (such as proof_time), in the debug build
+  --list     list the stages and the tests
+  --no-setup do not look for missing packages
+Ends with one line "N passed, N failed" and exit code 0 only if nothing failed.
+HM_FUZZ_SECONDS (default 5) is the time of each fuzz target in the stage fuzz.
+USAGE
+}
+
+stages=(style unit sim integration dashboard e2e asan tsan fuzz)
+setup=1 list=0 wanted=()
+for a in "$@"; do
+    case $a in
+    --list) list=1 ;;
+    --no-setup) setup=0 ;;
+    -h | --help) usage; exit 0 ;;
+    -*) usage >&2; exit 2 ;;
+    *) wanted+=("$a") ;;
+    esac
+done
+
+passed=0 failed=0 failures=()
+start=$SECONDS
+note() { printf '%4d s  %s\n' $((SECONDS - start)) "$*"; }
+pass() { passed=$((passed + 1)); }
+fail() { failed=$((failed + 1)); failures+=("$1"); note "FAILED: $1"; }
+
+# check NAME COMMAND...: one test that is not meson's; its output is shown only when it fails.
+check() {
+    local name=$1 out
+    shift
+    if out=$("$@" 2>&1); then pass; else fail "$name"; tail -n 30 <<<"$out" | sed 's/^/        /'; fi
+}
+
+# build NAME: a build folder; a failure counts once and skips what needs it.
+build() {
+    local out
+    note "build $1"
+    if out=$(scripts/build.sh "$1" 2>&1); then return 0; fi
+    fail "build $1"
+    grep -E -A6 'error|FAILED|cannot|missing' <<<"$out" | head -n 40 | sed 's/^/        /'
+    return 1
+}
+
+# meson_tests DIR ARG...: runs tests of a build folder and counts each.
+meson_tests() {
+    local dir=$1 log results
+    shift
+    log=$dir/meson-logs/run.log
+    rm -f "$dir"/meson-logs/testlog.json
+    meson test -C "$dir" --no-rebuild --print-errorlogs "$@" >"$log" 2>&1 || true
+    results=$(python3 - "$dir/meson-logs/testlog.json" <<'PY'
+import json, sys
+try:
+    for line in open(sys.argv[1]):
+        t = json.loads(line)
+        print("ok" if t["result"] in ("OK", "EXPECTEDFAIL") else "bad", t["name"].split(" / ")[-1].split(":")[-1])
+except FileNotFoundError:
+    pass
+PY
+    )
+    if [ -z "$results" ] && ! grep -q 'No suitable tests\|No tests' "$log"; then
+        fail "tests of $dir"
+        tail -n 20 "$log"
+        return
+    fi
+    while read -r how name; do
+        case $how in
+        ok) pass ;;
+        bad) fail "$name ($dir)" ;;
+        esac
+    done <<<"$results"
+    if grep -q '^bad' <<<"$results"; then
+        grep -vE '^ *[0-9]+/[0-9]+ .* OK ' "$log" | tail -n 80 | sed 's/^/        /'
+    fi
+}
+
+stage_style() {
+    check format scripts/check-format.sh
+    check layers scripts/check-layers.py
+    check hosts scripts/check-hosts.sh
+}
+stage_unit() { build debug && meson_tests build --suite unit; }
+stage_sim() { build release && meson_tests build-release --suite sim; }
+stage_integration() { build debug && meson_tests build --suite integration; }
+stage_dashboard() { check dashboard scripts/build-dashboard.sh; }
+stage_e2e() { build release && meson_tests build-release --suite e2e; }
+sanitizer_env() {
+    export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:strict_string_checks=1
+    export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+    export TSAN_OPTIONS=halt_on_error=1
+}
+stage_asan() { sanitizer_env; build asan && meson_tests build-asan --suite unit --timeout-multiplier 5; }
+stage_tsan() { sanitizer_env; build tsan && meson_tests build-tsan --suite unit --timeout-multiplier 8; }
+stage_fuzz() {
+    sanitizer_env
+    build fuzz || return 0
+    local target name
+    for target in build-fuzz/fuzz/fuzz_*; do
+        [ -x "$target" ] && [ -f "$target" ] || continue
+        name=${target##*/fuzz_}
+        check "fuzz $name" scripts/fuzz.sh "$name" "${HM_FUZZ_SECONDS:-5}"
+    done
+}
+
+if [ $list = 1 ]; then
+    echo "stages: ${stages[*]}"
+    [ -f build/build.ninja ] && meson test -C build --list 2>/dev/null | sed 's/^/test: /'
+    exit 0
+fi
+[ $setup = 0 ] || deploy/setup.sh build test e2e
+
+[ ${#wanted[@]} -gt 0 ] || wanted=("${stages[@]}")
+for w in "${wanted[@]}"; do
+    if [[ " ${stages[*]} " == *" $w "* ]]; then
+        note "stage $w"
+        "stage_$w" || true
+    else
+        note "test $w"
+        build debug && meson_tests build "$w"
+    fi
+done
+
+for f in "${failures[@]}"; do echo "failed: $f"; done
+note "done"
+echo "$passed passed, $failed failed"
+[ $failed = 0 ] && [ $passed -gt 0 ]
