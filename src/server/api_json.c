@@ -1,0 +1,201 @@
+#include "server/api_json.h"
+
+static hm_err copy_text(yyjson_val *obj, const char *name, char *out, size_t size)
+{
+    hm_bytes t;
+    HM_TRY(hm_json_text(obj, name, 1, size - 1, &t));
+    memcpy(out, t.ptr, t.len);
+    out[t.len] = 0;
+    return HM_OK;
+}
+
+static hm_err read_rights(yyjson_val *list, uint8_t *out)
+{
+    static const char *const words[] = {"read", "use", "manage"};
+    size_t at, max;
+    yyjson_val *v;
+    *out = 0;
+    if (!yyjson_is_arr(list))
+        return hm_fail(HM_E_PARSE, "field \"rights\" must be a list of read, use, manage");
+    yyjson_arr_foreach(list, at, max, v)
+    {
+        size_t i = 0;
+        while (i < 3 && !yyjson_equals_str(v, words[i]))
+            i++;
+        if (i == 3)
+            return hm_fail(HM_E_PARSE,
+                           "field \"rights\" holds another word than read, use, manage");
+        *out |= (uint8_t)(1u << i);
+    }
+    return *out ? HM_OK : hm_fail(HM_E_PARSE, "field \"rights\" is empty");
+}
+
+static hm_err read_grants(yyjson_val *root, api_policy *out)
+{
+    static const char *const names[] = {"node", "rights", NULL};
+    yyjson_val *list = yyjson_obj_get(root, "grants"), *item;
+    size_t at, max;
+    if (!list)
+        return HM_OK;
+    if (!yyjson_is_arr(list))
+        return hm_fail(HM_E_PARSE, "field \"grants\" must be a list");
+    if (yyjson_arr_size(list) > API_GRANTS_MAX)
+        return hm_fail(HM_E_LIMIT, "field \"grants\" has more than %u entries", API_GRANTS_MAX);
+    yyjson_arr_foreach(list, at, max, item)
+    {
+        uint8_t node[32], rights;
+        if (!yyjson_is_obj(item))
+            return hm_fail(HM_E_PARSE, "field \"grants\" must hold objects");
+        HM_TRY(hm_json_only(item, names));
+        HM_TRY(hm_json_hex(item, "node", node, sizeof(node)));
+        HM_TRY(read_rights(yyjson_obj_get(item, "rights"), &rights));
+        uint32_t i = out->grant_count;
+        while (i && memcmp(out->grants[i - 1].node, node, 32) > 0) {
+            out->grants[i] = out->grants[i - 1];
+            i--;
+        }
+        if (i && memcmp(out->grants[i - 1].node, node, 32) == 0)
+            return hm_fail(HM_E_PARSE, "field \"grants\" names a node twice");
+        memcpy(out->grants[i].node, node, 32);
+        out->grants[i].rights = rights;
+        out->grant_count++;
+    }
+    return HM_OK;
+}
+
+static hm_err read_policy(yyjson_val *root, bool needed, api_policy *out)
+{
+    char word[16] = "private";
+    if (needed || hm_json_has(root, "policy"))
+        HM_TRY(copy_text(root, "policy", word, sizeof(word)));
+    out->is_public = strcmp(word, "public") == 0;
+    if (!out->is_public && strcmp(word, "private") != 0)
+        return hm_fail(HM_E_PARSE, "field \"policy\" must be \"public\" or \"private\"");
+    return read_grants(root, out);
+}
+
+static hm_err read_content(yyjson_val *root, api_register *out)
+{
+    static const char *const names[] = {"size", "chunk_bytes", "chunks", "root", NULL};
+    yyjson_val *c = yyjson_obj_get(root, "content");
+    uint64_t n;
+    if (!c || yyjson_is_null(c))
+        return HM_OK;
+    if (!yyjson_is_obj(c))
+        return hm_fail(HM_E_PARSE, "field \"content\" must be an object or null");
+    HM_TRY(hm_json_only(c, names));
+    HM_TRY(hm_json_u64(c, "size", 0, UINT64_C(1) << 56, &out->content.size));
+    HM_TRY(hm_json_u64(c, "chunk_bytes", 1, UINT32_MAX, &n));
+    out->content.chunk_bytes = (uint32_t)n;
+    HM_TRY(hm_json_u64(c, "chunks", 0, UINT32_MAX, &n));
+    out->content.chunks = (uint32_t)n;
+    HM_TRY(hm_json_hex(c, "root", out->content.root, 32));
+    out->has_content = true;
+    return HM_OK;
+}
+
+hm_err api_register_read(hm_bytes body, api_register *out)
+{
+    static const char *const names[] = {"kind", "name", "policy", "grants", "content", NULL};
+    yyjson_doc *doc = NULL;
+    api_register r = {0};
+    hm_err err;
+    HM_TRY(hm_json_parse(body, &doc));
+    yyjson_val *root = yyjson_doc_get_root(doc);
+    HM_TRY_OUT(hm_json_only(root, names));
+    HM_TRY_OUT(copy_text(root, "kind", r.kind, sizeof(r.kind)));
+    HM_TRY_OUT(copy_text(root, "name", r.name, sizeof(r.name)));
+    HM_TRY_OUT(read_policy(root, false, &r.policy));
+    HM_TRY_OUT(read_content(root, &r));
+    *out = r;
+out:
+    yyjson_doc_free(doc);
+    return err;
+}
+
+hm_err api_transfer_read(hm_bytes body, uint8_t to[32])
+{
+    static const char *const names[] = {"to", NULL};
+    yyjson_doc *doc = NULL;
+    hm_err err;
+    HM_TRY(hm_json_parse(body, &doc));
+    HM_TRY_OUT(hm_json_only(yyjson_doc_get_root(doc), names));
+    err = hm_json_hex(yyjson_doc_get_root(doc), "to", to, 32);
+out:
+    yyjson_doc_free(doc);
+    return err;
+}
+
+hm_err api_state_read(hm_bytes body, char state[32])
+{
+    static const char *const names[] = {"state", NULL};
+    yyjson_doc *doc = NULL;
+    hm_err err;
+    HM_TRY(hm_json_parse(body, &doc));
+    HM_TRY_OUT(hm_json_only(yyjson_doc_get_root(doc), names));
+    err = copy_text(yyjson_doc_get_root(doc), "state", state, 32);
+out:
+    yyjson_doc_free(doc);
+    return err;
+}
+
+hm_err api_policy_read(hm_bytes body, api_policy *out)
+{
+    static const char *const names[] = {"policy", "grants", NULL};
+    yyjson_doc *doc = NULL;
+    api_policy p = {0};
+    hm_err err;
+    HM_TRY(hm_json_parse(body, &doc));
+    HM_TRY_OUT(hm_json_only(yyjson_doc_get_root(doc), names));
+    HM_TRY_OUT(read_policy(yyjson_doc_get_root(doc), true, &p));
+    *out = p;
+out:
+    yyjson_doc_free(doc);
+    return err;
+}
+
+hm_err api_empty_read(hm_bytes body)
+{
+    static const char *const names[] = {NULL};
+    yyjson_doc *doc = NULL;
+    if (body.len == 0)
+        return HM_OK;
+    HM_TRY(hm_json_parse(body, &doc));
+    hm_err err = hm_json_only(yyjson_doc_get_root(doc), names);
+    yyjson_doc_free(doc);
+    return err;
+}
+
+hm_err api_csr_read(hm_bytes body, api_csr *out)
+{
+    static const char *const names[] = {"csr", "profile", NULL};
+    yyjson_doc *doc = NULL;
+    hm_err err;
+    HM_TRY(hm_json_parse(body, &doc));
+    yyjson_val *root = yyjson_doc_get_root(doc);
+    HM_TRY_OUT(hm_json_only(root, names));
+    HM_TRY_OUT(copy_text(root, "csr", out->csr, sizeof(out->csr)));
+    HM_TRY_OUT(copy_text(root, "profile", out->profile, sizeof(out->profile)));
+    if (strcmp(out->profile, "node") != 0 && strcmp(out->profile, "server") != 0)
+        err = hm_fail(HM_E_PARSE, "field \"profile\" must be \"node\" or \"server\"");
+out:
+    yyjson_doc_free(doc);
+    return err;
+}
+
+hm_err api_revoke_read(hm_bytes body, char reason[32])
+{
+    static const char *const names[] = {"reason", NULL};
+    yyjson_doc *doc = NULL;
+    hm_err err;
+    strcpy(reason, "unspecified");
+    if (body.len == 0)
+        return HM_OK;
+    HM_TRY(hm_json_parse(body, &doc));
+    HM_TRY_OUT(hm_json_only(yyjson_doc_get_root(doc), names));
+    if (hm_json_has(yyjson_doc_get_root(doc), "reason"))
+        err = copy_text(yyjson_doc_get_root(doc), "reason", reason, 32);
+out:
+    yyjson_doc_free(doc);
+    return err;
+}

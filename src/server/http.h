@@ -1,0 +1,132 @@
+// An HTTP/1.1 and HTTP/2 server on libwebsockets and the caller's libuv loop. IPv6 only: it opens
+// its own listening sockets (AF_INET6 with IPV6_V6ONLY) and hands accepted connections to the
+// library, so that no other family can appear.
+//
+// A route table maps method and pattern to a handler. A handler answers now or later: the request
+// lives until it was answered whole, or until its abort callback was called because the peer went
+// away; after either, it is gone. Everything belongs to the loop's thread.
+//
+// A peer's limits: HM_HTTP_HEADER_MAX bytes of headers, the route's body_max, the server's
+// connections, HM_HTTP_IDLE_MS without progress. Pausing a body stops reading from an HTTP/1.1
+// connection. HTTP/2 in libwebsockets 4.3 cannot hold back one stream, so what arrives during a
+// pause is kept up to HM_HTTP_HELD_MAX and the request refused beyond; and version 4.3.5 takes a
+// DATA frame that arrives in two reads near the end of a body for too long a body. For both reasons
+// HTTP/1.1 is chosen when a client offers both, and uploads belong there.
+#ifndef HM_SERVER_HTTP_H
+#define HM_SERVER_HTTP_H
+
+#include <netinet/in.h>
+#include <uv.h>
+
+#include "base/base.h"
+
+#define HM_HTTP_HEADER_MAX 8192u
+#define HM_HTTP_BODY_MAX (256u << 10) // of a buffered body, unless the route says otherwise
+#define HM_HTTP_HELD_MAX (16u << 20)
+#define HM_HTTP_IDLE_MS 30000u
+#define HM_HTTP_QUERY_MAX 16u
+#define HM_HTTP_PARAM_MAX 4u
+#define HM_HTTP_OUT_HIGH (256u << 10) // bytes queued at which a writer should pause
+#define HM_HTTP_OUT_LOW (64u << 10)
+#define HM_HTTP_LISTENERS_MAX 4u
+
+typedef struct hm_http hm_http;
+typedef struct hm_http_req hm_http_req;
+typedef void (*hm_http_handler)(void *ctx, hm_http_req *r);
+
+enum {
+    HM_HTTP_AUTH = 1,   // the bearer token is needed
+    HM_HTTP_STREAM = 2, // called at once; the handler reads the body with hm_http_body_read()
+};
+
+typedef struct hm_http_route {
+    const char *method;  // "GET" also answers HEAD
+    const char *pattern; // "/v1/assets/{id}/history"; {x} matches one segment
+    hm_http_handler handler;
+    unsigned flags;
+    uint64_t body_max; // 0 = HM_HTTP_BODY_MAX
+} hm_http_route;
+
+typedef struct hm_http_config {
+    uv_loop_t *loop;             // borrowed until close is done
+    const hm_http_route *routes; // borrowed
+    size_t route_count;
+    void *ctx;         // for the handlers
+    const char *token; // bearer token, copied; NULL refuses every HM_HTTP_AUTH route
+    uint32_t max_connections;
+} hm_http_config;
+
+typedef struct hm_http_listen_config {
+    struct sockaddr_in6 addr;
+    const char *cert_path; // PEM chain, leaf first; NULL = plain HTTP
+    const char *key_path;
+    const char *static_dir; // read into memory at start (16 MiB at most); NULL = none
+    bool read_only;         // routes with HM_HTTP_AUTH are refused whatever the token
+    bool local_names;       // Host must be localhost or [::1]: no page of another name gets in
+} hm_http_listen_config;
+
+HM_CHECK hm_err hm_http_open(const hm_http_config *cfg, hm_http **out);
+// HM_E_IO names address and reason; HM_E_CONFIG an unusable certificate. bound may be NULL and gets
+// the address with its real port.
+HM_CHECK hm_err hm_http_listen(hm_http *h, const hm_http_listen_config *cfg,
+                               struct sockaddr_in6 *bound);
+// Stops accepting, lets requests in flight end for up to grace_ms (event streams end at once),
+// closes what is left; closed(ctx) is called from the loop when all is gone.
+void hm_http_close(hm_http *h, uint64_t grace_ms, void (*closed)(void *ctx), void *ctx);
+
+typedef struct hm_http_stats {
+    uint64_t requests, refused_auth, refused_limit, aborted;
+    uint64_t status[6];           // answers by class, [2] = 2xx
+    uint64_t bytes_in, bytes_out; // bodies
+    uint32_t connections, in_flight;
+} hm_http_stats;
+void hm_http_get_stats(const hm_http *h, hm_http_stats *out);
+
+// ---- the request --------------------------------------------------------------------------------
+
+const char *hm_http_method(const hm_http_req *r);
+const char *hm_http_path(const hm_http_req *r);
+// The n-th {x} of the pattern, percent-decoded; n < number of them (asserted).
+const char *hm_http_param(const hm_http_req *r, size_t n);
+// A query parameter, percent-decoded, or NULL.
+const char *hm_http_query(const hm_http_req *r, const char *name);
+// The whole body of a route without HM_HTTP_STREAM. Lives as long as the request.
+hm_bytes hm_http_body(const hm_http_req *r);
+uint64_t hm_http_body_length(const hm_http_req *r);
+// The handler's own pointer and what to call when the peer goes before the answer is whole.
+void hm_http_on_abort(hm_http_req *r, void (*aborted)(void *ctx), void *ctx);
+
+// Streams the body: data in order, last with the final piece (which may be empty). Returning
+// HM_E_AGAIN, with the bytes taken, pauses until hm_http_body_resume(). May call back at once. An
+// answer ends the reading.
+typedef hm_err (*hm_http_body_cb)(void *ctx, hm_bytes data, bool last);
+void hm_http_body_read(hm_http_req *r, hm_http_body_cb cb, void *ctx);
+void hm_http_body_resume(hm_http_req *r);
+
+// ---- answers: one of these, once ----------------------------------------------------------------
+
+// Before the answer; at most 8, name and value at most 255 bytes without control characters.
+void hm_http_header(hm_http_req *r, const char *name, const char *value);
+void hm_http_reply(hm_http_req *r, unsigned status, const char *content_type, hm_bytes body);
+// {"error":{"code","message","detail"}}; detail may be NULL.
+void hm_http_reply_error(hm_http_req *r, unsigned status, const char *code, const char *message,
+                         const char *detail);
+// The same from an error code; the status follows from it.
+void hm_http_reply_err(hm_http_req *r, hm_err err, const char *detail);
+unsigned hm_http_status_of(hm_err err);
+
+// A body in pieces; length -1 = not known (the connection closes after it on HTTP/1.1).
+// hm_http_stream_write copies; HM_E_AGAIN means taken, but wait for room(ctx) before more.
+void hm_http_stream(hm_http_req *r, unsigned status, const char *content_type, int64_t length,
+                    void (*room)(void *ctx), void *ctx);
+HM_CHECK hm_err hm_http_stream_write(hm_http_req *r, hm_bytes data);
+void hm_http_stream_end(hm_http_req *r);
+// Breaks the connection, so that the peer cannot take what it has for the whole.
+void hm_http_stream_fail(hm_http_req *r);
+
+// Server-sent events; lasts until the peer goes (the abort callback) or hm_http_stream_end().
+void hm_http_sse(hm_http_req *r);
+// HM_E_LIMIT when the reader is too slow: end the stream then, the browser comes back by itself.
+HM_CHECK hm_err hm_http_sse_send(hm_http_req *r, const char *event, uint64_t id, hm_bytes json);
+
+#endif

@@ -1,0 +1,128 @@
+// Private to http*.c.
+#ifndef HM_SERVER_HTTP_INTERNAL_H
+#define HM_SERVER_HTTP_INTERNAL_H
+
+#include <libwebsockets.h>
+
+#include "server/http.h"
+
+#define HTTP_HEADERS_MAX 8u
+#define HTTP_WRITE_MAX 16384u // one TLS record, one HTTP/2 frame
+#define HTTP_STATIC_MAX (16u << 20)
+#define HTTP_STATIC_FILES_MAX 512u
+#define HTTP_PATH_MAX 2048u
+#define HTTP_SSE_QUEUE_MAX (1u << 20)
+
+typedef struct http_file {
+    char *path; // "/assets/x.js"; owned
+    const char *type;
+    hm_buf body;
+    char etag[40];
+} http_file;
+
+typedef struct http_files {
+    http_file *items; // owned
+    size_t count;
+    size_t bytes;
+} http_files;
+
+typedef struct http_listener {
+    hm_http *server;
+    struct lws_vhost *vhost;
+    uv_poll_t poll;
+    int fd;
+    bool tls, read_only, local_names, has_static, open;
+    http_files files;
+} http_listener;
+
+struct hm_http {
+    uv_loop_t *loop;
+    struct lws_context *lws;
+    const hm_http_route *routes;
+    size_t route_count;
+    void *ctx;
+    char *token;
+    uint32_t max_connections;
+    uint32_t fds; // sockets of the library: connections and a few of its own
+    uint32_t base_fds;
+    http_listener listeners[HM_HTTP_LISTENERS_MAX];
+    size_t listener_count;
+    hm_list requests;
+    hm_http_stats stats;
+    uv_timer_t sweep; // once a second
+    uv_idle_t idle;   // runs while the library lets go of its handles
+    bool closing, destroyed;
+    uint64_t close_at_ms;
+    int handles; // own handles still open
+    void (*closed)(void *ctx);
+    void *closed_ctx;
+    uint8_t out[LWS_PRE + HTTP_WRITE_MAX];
+};
+
+typedef struct http_session {
+    hm_http_req *req;
+} http_session;
+
+struct hm_http_req {
+    hm_list node;
+    hm_http *server;
+    http_listener *listener;
+    struct lws *wsi;
+    http_session *session;
+    const hm_http_route *route;
+    const char *method;
+    char path[HTTP_PATH_MAX];
+    char params_text[HTTP_PATH_MAX];
+    const char *params[HM_HTTP_PARAM_MAX];
+    size_t param_count;
+    char query_text[HTTP_PATH_MAX];
+    const char *query[HM_HTTP_QUERY_MAX];
+    size_t query_count;
+    char if_none_match[64];
+    bool head, h2;
+
+    uint64_t body_length, body_got;
+    hm_buf body; // buffered body, or what is held back during a pause
+    bool paused, dispatched, last_given;
+    hm_http_body_cb body_cb;
+    void *body_ctx;
+
+    void (*aborted)(void *ctx);
+    void *abort_ctx;
+
+    bool answered; // headers are decided
+    bool finished; // the handler has nothing more to say
+    bool drop, headers_sent, sse, want_room, close_after;
+    unsigned status;
+    char content_type[96];
+    int64_t length; // of the answer; -1 unknown
+    char headers[HTTP_HEADERS_MAX][2][256];
+    size_t header_count;
+    const char *cache_control, *csp;
+    hm_buf out;
+    size_t out_at;
+    uint64_t sent;
+    void (*room)(void *ctx);
+    void *room_ctx;
+    uint64_t progress_ms; // uv_now of the peer's last step
+};
+
+// http_req.c
+hm_http_req *http_req_new(http_listener *l, struct lws *wsi, http_session *s);
+void http_req_free(hm_http_req *r);
+void http_req_body(hm_http_req *r, hm_bytes data);
+// The peer went away.
+void http_req_gone(hm_http_req *r);
+// Writes what can be written; what the library's callback returns.
+int http_req_writable(hm_http_req *r);
+void http_req_wake(hm_http_req *r);
+
+// http_route.c
+// Reads path, query and method off the connection, finds the handler, checks token, name and
+// length, and starts the request; every refusal is an answer.
+void http_route_start(hm_http_req *r, const char *uri);
+void http_route_dispatch(hm_http_req *r);
+HM_CHECK hm_err http_files_load(http_files *f, const char *dir);
+void http_files_free(http_files *f);
+
+#endif

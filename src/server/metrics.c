@@ -1,0 +1,65 @@
+#include "server/metrics.h"
+
+#include <stdio.h>
+
+#include "server/json.h"
+
+void hm_metrics_begin(hm_metrics *m, hm_buf *out, bool json)
+{
+    *m = (hm_metrics){.out = out, .json = json};
+    if (json)
+        hm_jw_open(out, NULL, '{');
+}
+
+void hm_metrics_value(hm_metrics *m, const char *name, const char *help, const char *labels,
+                      uint64_t value, bool gauge)
+{
+    char family[96], key[256];
+    snprintf(family, sizeof(family), "%s", name);
+    size_t n = strlen(family);
+    if (!gauge && n > 6 && strcmp(family + n - 6, "_total") == 0)
+        family[n - 6] = 0; // OpenMetrics: the family's name is without the suffix
+    if (m->json) {
+        snprintf(key, sizeof(key), labels[0] ? "%s{%s}" : "%s", name, labels);
+        hm_jw_u64(m->out, key, value);
+        return;
+    }
+    if (strcmp(family, m->family) != 0) {
+        hm_buf_printf(m->out, "# TYPE %s %s\n# HELP %s %s\n", family, gauge ? "gauge" : "counter",
+                      family, help);
+        snprintf(m->family, sizeof(m->family), "%s", family);
+    }
+    hm_buf_printf(m->out, labels[0] ? "%s%s{%s} %llu\n" : "%s%s%s %llu\n", family,
+                  gauge ? "" : "_total", labels, (unsigned long long)value);
+}
+
+void hm_metrics_http(hm_metrics *m, const hm_http *http)
+{
+    hm_http_stats s;
+    hm_http_get_stats(http, &s);
+    hm_metrics_value(m, "hm_http_requests_total", "Requests taken", "", s.requests, false);
+    for (int i = 2; i < 6; i++) {
+        char label[16];
+        snprintf(label, sizeof(label), "class=\"%dxx\"", i);
+        hm_metrics_value(m, "hm_http_responses_total", "Answers by class", label, s.status[i],
+                         false);
+    }
+    hm_metrics_value(m, "hm_http_refused_total", "Requests refused", "reason=\"auth\"",
+                     s.refused_auth, false);
+    hm_metrics_value(m, "hm_http_refused_total", "Requests refused", "reason=\"limit\"",
+                     s.refused_limit, false);
+    hm_metrics_value(m, "hm_http_aborted_total", "Requests whose peer left", "", s.aborted, false);
+    hm_metrics_value(m, "hm_http_body_received_bytes_total", "Bytes of bodies received", "",
+                     s.bytes_in, false);
+    hm_metrics_value(m, "hm_http_body_sent_bytes_total", "Bytes of bodies sent", "", s.bytes_out,
+                     false);
+    hm_metrics_value(m, "hm_http_connections", "Open connections", "", s.connections, true);
+    hm_metrics_value(m, "hm_http_in_flight", "Requests in progress", "", s.in_flight, true);
+}
+
+void hm_metrics_end(hm_metrics *m)
+{
+    if (m->json)
+        hm_jw_close(m->out, '}');
+    hm_buf_puts(m->out, m->json ? "\n" : "# EOF\n");
+}
