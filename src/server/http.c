@@ -130,7 +130,11 @@ static void on_idle(uv_idle_t *idle)
         lws_context_destroy(h->lws);
         return;
     }
-    if (h->lws) // cleared by the library once its last handle is closed
+    // With a loop of ours, the library waits for its handles to close and then for one more call,
+    // which clears h->lws; before that the call does nothing.
+    if (h->lws)
+        lws_context_destroy(h->lws);
+    if (h->lws)
         return;
     uv_idle_stop(idle);
     uv_timer_stop(&h->sweep);
