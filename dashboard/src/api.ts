@@ -15,14 +15,14 @@ export interface MeshNode {
 export interface Commitment { size: number; chunk_bytes: number; chunks: number; root: string }
 export interface Asset {
   id: string; kind: string; name: string; owner: string; owner_name: string; state: string; policy: string;
-  addr: string; registered_height: number; updated_height: number; registered_op: string;
-  content: Commitment | null;
+  addr: string; registered_height: number; updated_height: number; revision: number; registered_op: string;
+  grants: { node: string; rights: ("read" | "use" | "manage")[] }[]; content: Commitment | null;
 }
 export interface Page<T> { items: T[]; next: string | null }
 export interface HistoryEntry { height: number; time_ms: number; op: string; action: string; actor: string; detail: string }
 export interface Operation {
   id: string; height: number; index: number; module: string; kind: string; owner: string; asset: string;
-  nonce: number; time_ms: number;
+  nonce: number; time_ms: number; payload: Record<string, unknown> | null;
 }
 export interface Proof { name: string; passed: boolean; summary: string; checks: { what: string; passed: boolean; detail: string }[] }
 export interface Block {

@@ -93,6 +93,8 @@ const char *hm_http_query(const hm_http_req *r, const char *name);
 // The whole body of a route without HM_HTTP_STREAM. Lives as long as the request.
 hm_bytes hm_http_body(const hm_http_req *r);
 uint64_t hm_http_body_length(const hm_http_req *r);
+// True when the request brought the bearer token to an address that takes it.
+bool hm_http_authorized(const hm_http_req *r);
 // The handler's own pointer and what to call when the peer goes before the answer is whole.
 void hm_http_on_abort(hm_http_req *r, void (*aborted)(void *ctx), void *ctx);
 

@@ -79,7 +79,7 @@ struct hm_http_req {
     const char *query[HM_HTTP_QUERY_MAX];
     size_t query_count;
     char if_none_match[64];
-    bool head, h2;
+    bool head, h2, authorized;
 
     uint64_t body_length, body_got;
     hm_buf body; // buffered body, or what is held back during a pause

@@ -150,6 +150,10 @@ uint64_t hm_http_body_length(const hm_http_req *r)
 {
     return r->body_length;
 }
+bool hm_http_authorized(const hm_http_req *r)
+{
+    return r->authorized;
+}
 void hm_http_on_abort(hm_http_req *r, void (*aborted)(void *ctx), void *ctx)
 {
     r->aborted = aborted;

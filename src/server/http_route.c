@@ -214,7 +214,7 @@ static bool check_right(hm_http_req *r)
 {
     if (!(r->route->flags & HM_HTTP_AUTH))
         return true;
-    if (!r->listener->read_only && token_good(r))
+    if (r->authorized)
         return true;
     r->server->stats.refused_auth++;
     if (r->listener->read_only) {
@@ -254,6 +254,7 @@ void http_route_start(hm_http_req *r, const char *uri)
                             NULL);
         return;
     }
+    r->authorized = !r->listener->read_only && token_good(r);
     r->route = find_route(r, allow, sizeof(allow));
     if (!r->route) {
         const http_file *f = find_file(&r->listener->files, r->path);

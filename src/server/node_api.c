@@ -1,0 +1,431 @@
+#include "server/node_api.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/config.h"
+#include "server/metrics.h"
+#include "server/node_api_internal.h"
+
+// The definition, put into the program by the assembler.
+__asm__(".section .rodata\n"
+        ".global api_openapi\n.global api_openapi_end\n"
+        "api_openapi:\n.incbin \"" HM_OPENAPI_PATH "\"\napi_openapi_end:\n.byte 0\n"
+        ".previous\n");
+extern const uint8_t api_openapi[] __attribute__((visibility("hidden")));
+extern const uint8_t api_openapi_end[] __attribute__((visibility("hidden")));
+
+typedef struct api_stream {
+    hm_list node;
+    hm_node_api *api;
+    hm_http_req *r;
+} api_stream;
+
+void api_send(hm_http_req *r, unsigned status, hm_buf *json)
+{
+    hm_buf_puts(json, "\n");
+    if (hm_buf_status(json) != HM_OK)
+        hm_http_reply_err(r, hm_buf_status(json), NULL);
+    else
+        hm_http_reply(r, status, "application/json", hm_buf_bytes(json));
+    hm_buf_free(json);
+}
+
+void api_refuse(hm_http_req *r, hm_err err)
+{
+    hm_http_reply_err(r, err, hm_err_detail());
+}
+
+bool api_param_id(hm_http_req *r, size_t n, hm_hash *out)
+{
+    const char *text = hm_http_param(r, n);
+    if (hm_unhex(out->b, sizeof(out->b), text, strlen(text)) == HM_OK)
+        return true;
+    hm_http_reply_err(r, HM_E_PARSE, "an id is 64 hexadecimal digits");
+    return false;
+}
+
+bool api_query_u64(hm_http_req *r, const char *name, uint64_t def, uint64_t max, uint64_t *out)
+{
+    const char *text = hm_http_query(r, name);
+    char *end, detail[96];
+    *out = def;
+    if (!text || !*text)
+        return true;
+    unsigned long long n = strtoull(text, &end, 10);
+    if (*text >= '0' && *text <= '9' && !*end && n <= max && strlen(text) < 20) {
+        *out = n;
+        return true;
+    }
+    snprintf(detail, sizeof(detail), "parameter %s must be a number up to %llu", name,
+             (unsigned long long)max);
+    hm_http_reply_err(r, HM_E_PARSE, detail);
+    return false;
+}
+
+const char *api_addr_text(const uint8_t addr[16], char out[46])
+{
+    if (!inet_ntop(AF_INET6, addr, out, 46))
+        out[0] = 0;
+    return out;
+}
+
+void api_node_name(const hm_node_api *a, const hm_node_id *id, char out[64])
+{
+    hm_node_peer peers[HM_GENESIS_VALIDATORS_MAX];
+    size_t n = hm_node_get_peers(a->node, peers, HM_GENESIS_VALIDATORS_MAX);
+    hm_hex(out, id->b, 4);
+    for (size_t i = 0; i < n && i < HM_GENESIS_VALIDATORS_MAX; i++)
+        if (hm_hash_eq(&peers[i].id, id))
+            snprintf(out, 64, "%s", peers[i].name);
+}
+
+// ---- status, nodes ------------------------------------------------------------------------------
+
+static void on_status(void *ctx, hm_http_req *r)
+{
+    hm_node_api *a = ctx;
+    hm_node_status s;
+    hm_buf b = {0};
+    char text[46];
+    hm_node_get_status(a->node, &s);
+    hm_jw_open(&b, NULL, '{');
+    hm_jw_hex(&b, "id", s.id.b, 32);
+    hm_jw_str(&b, "name", s.name);
+    hm_jw_str(&b, "overlay_addr", api_addr_text(s.overlay_addr.s6_addr, text));
+    hm_jw_hex(&b, "chain_id", s.chain_id.b, 32);
+    hm_jw_u64(&b, "height", s.height);
+    hm_jw_hex(&b, "state_root", s.state_root.b, 32);
+    hm_jw_u64(&b, "view", s.view);
+    hm_jw_u64(&b, "final_time_ms", s.final_time_ms);
+    hm_jw_u64(&b, "block_time_ms", s.block_time_ms);
+    hm_jw_u64(&b, "epoch", s.epoch);
+    hm_jw_u64(&b, "validators", s.validators);
+    hm_jw_u64(&b, "quorum", s.quorum);
+    hm_jw_u64(&b, "peers_connected", s.peers_connected);
+    hm_jw_u64(&b, "pending_ops", s.pending_ops);
+    hm_jw_bool(&b, "syncing", s.syncing);
+    hm_jw_bool(&b, "ready", s.ready);
+    hm_jw_u64(&b, "finality_p50_us", s.finality_p50_us);
+    hm_jw_u64(&b, "finality_p99_us", s.finality_p99_us);
+    hm_jw_u64(&b, "ops_final", s.ops_final);
+    hm_jw_u64(&b, "chunks_stored", s.chunks_stored);
+    hm_jw_u64(&b, "chunk_bytes_stored", s.chunk_bytes_stored);
+    hm_jw_u64(&b, "uptime_ms", s.uptime_ms);
+    hm_jw_str(&b, "version", a->version);
+    hm_jw_close(&b, '}');
+    api_send(r, 200, &b);
+}
+
+static void put_peer(hm_buf *b, const hm_node_peer *p)
+{
+    static const char *const states[] = {"down", "connecting", "up", "refused"};
+    char text[HM_ADDR_TEXT_MAX], overlay[46];
+    hm_jw_open(b, NULL, '{');
+    hm_jw_hex(b, "id", p->id.b, 32);
+    hm_jw_str(b, "name", p->name);
+    hm_jw_str(b, "addr", hm_addr_text(&p->addr, text));
+    hm_jw_str(b, "overlay_addr", api_addr_text(p->overlay_addr.s6_addr, overlay));
+    hm_jw_str(b, "state", states[p->state]);
+    hm_jw_bool(b, "self", p->self);
+    hm_jw_str(b, "reason", p->reason);
+    hm_jw_u64(b, "since_ms", p->since_ms);
+    hm_jw_u64(b, "height", p->height);
+    hm_jw_hex(b, "state_root", p->state_root.b, 32);
+    hm_jw_u64(b, "rtt_us", p->rtt_us);
+    hm_jw_u64(b, "bytes_sent", p->bytes_sent);
+    hm_jw_u64(b, "bytes_received", p->bytes_received);
+    hm_jw_u64(b, "power", p->power);
+    hm_jw_close(b, '}');
+}
+
+static void on_nodes(void *ctx, hm_http_req *r)
+{
+    hm_node_api *a = ctx;
+    hm_node_peer peers[HM_GENESIS_VALIDATORS_MAX];
+    size_t n = hm_node_get_peers(a->node, peers, HM_GENESIS_VALIDATORS_MAX);
+    hm_buf b = {0};
+    hm_jw_open(&b, NULL, '{');
+    hm_jw_open(&b, "items", '[');
+    for (size_t i = 0; i < n && i < HM_GENESIS_VALIDATORS_MAX; i++)
+        put_peer(&b, &peers[i]);
+    hm_jw_close(&b, ']');
+    hm_jw_close(&b, '}');
+    api_send(r, 200, &b);
+}
+
+// By id or by name.
+static void on_node(void *ctx, hm_http_req *r)
+{
+    hm_node_api *a = ctx;
+    hm_node_peer peers[HM_GENESIS_VALIDATORS_MAX];
+    size_t n = hm_node_get_peers(a->node, peers, HM_GENESIS_VALIDATORS_MAX);
+    const char *want = hm_http_param(r, 0);
+    hm_buf b = {0};
+    for (size_t i = 0; i < n && i < HM_GENESIS_VALIDATORS_MAX; i++) {
+        char id[65];
+        hm_hex(id, peers[i].id.b, 32);
+        if (strcmp(id, want) == 0 || strcmp(peers[i].name, want) == 0) {
+            put_peer(&b, &peers[i]);
+            api_send(r, 200, &b);
+            return;
+        }
+    }
+    hm_http_reply_err(r, HM_E_NOTFOUND, "no node of the mesh has this id or name");
+}
+
+// ---- events -------------------------------------------------------------------------------------
+
+static const char *event_word(hm_node_event_type type)
+{
+    static const char *const words[] = {"final",    "peer_up", "peer_down", "refused",
+                                        "evidence", "sync",    "repair"};
+    return words[type];
+}
+
+static void put_event(hm_buf *b, const hm_node_event *e)
+{
+    hm_jw_open(b, NULL, '{');
+    hm_jw_u64(b, "seq", e->seq);
+    hm_jw_u64(b, "wall_ms", e->wall_ms);
+    hm_jw_str(b, "type", event_word(e->type));
+    hm_jw_u64(b, "height", e->height);
+    hm_jw_u64(b, "count", e->count);
+    hm_jw_u64(b, "finality_us", e->finality_us);
+    hm_jw_hex(b, "hash", e->hash.b, 32);
+    hm_jw_hex(b, "peer", e->peer.b, 32);
+    hm_jw_str(b, "text", e->text);
+    hm_jw_close(b, '}');
+}
+
+static void stream_free(api_stream *s)
+{
+    hm_list_remove(&s->node);
+    s->api->stream_count--;
+    free(s);
+}
+
+static void on_stream_gone(void *ctx)
+{
+    stream_free(ctx);
+}
+
+static void stream_send(api_stream *s, const hm_node_event *e, hm_bytes json)
+{
+    if (hm_http_sse_send(s->r, event_word(e->type), e->seq, json) == HM_OK)
+        return;
+    hm_http_stream_end(s->r); // too slow: it comes back and reads what it missed
+    stream_free(s);
+}
+
+static void on_event(void *ctx, const hm_node_event *e)
+{
+    hm_node_api *a = ctx;
+    hm_buf b = {0};
+    put_event(&b, e);
+    if (hm_buf_status(&b) == HM_OK)
+        hm_list_each(it, &a->streams)
+            stream_send(hm_container_of(it, api_stream, node), e, hm_buf_bytes(&b));
+    hm_buf_free(&b);
+}
+
+static void on_events(void *ctx, hm_http_req *r)
+{
+    hm_node_api *a = ctx;
+    static hm_node_event recent[256];
+    if (a->stream_count >= HM_API_EVENT_STREAMS_MAX) {
+        hm_http_reply_err(r, HM_E_BUSY, "too many event streams are open");
+        return;
+    }
+    api_stream *s = calloc(1, sizeof(*s));
+    if (!s) {
+        hm_http_reply_err(r, HM_E_NOMEM, NULL);
+        return;
+    }
+    s->api = a;
+    s->r = r;
+    hm_list_append(&a->streams, &s->node);
+    a->stream_count++;
+    hm_http_on_abort(r, on_stream_gone, s);
+    hm_http_sse(r);
+    size_t n = hm_node_recent_events(a->node, recent, 256);
+    for (size_t i = 0; i < n; i++) {
+        hm_buf b = {0};
+        put_event(&b, &recent[i]);
+        // At most 256 short events: far below what an event stream may hold back.
+        hm_err err =
+            hm_http_sse_send(r, event_word(recent[i].type), recent[i].seq, hm_buf_bytes(&b));
+        hm_buf_free(&b);
+        if (err != HM_OK)
+            break;
+    }
+}
+
+// ---- health, metrics, definition ----------------------------------------------------------------
+
+static void on_healthz(void *ctx, hm_http_req *r)
+{
+    (void)ctx;
+    hm_http_reply(r, 200, "text/plain; charset=utf-8", hm_bytes_str("ok\n"));
+}
+
+static void on_readyz(void *ctx, hm_http_req *r)
+{
+    hm_node_api *a = ctx;
+    hm_node_status s;
+    hm_node_get_status(a->node, &s);
+    hm_http_reply(r, s.ready ? 200 : 503, "text/plain; charset=utf-8",
+                  hm_bytes_str(s.ready     ? "ready\n"
+                               : s.syncing ? "not ready: catching up\n"
+                                           : "not ready: no quorum is connected\n"));
+}
+
+static void on_counter(void *ctx, const char *name, const char *help, const char *labels,
+                       uint64_t value, bool gauge)
+{
+    hm_metrics_value(ctx, name, help, labels, value, gauge);
+}
+
+static void put_metrics(hm_node_api *a, hm_http_req *r, bool json)
+{
+    hm_buf b = {0};
+    hm_metrics m;
+    hm_node_status s;
+    hm_node_get_status(a->node, &s);
+    hm_metrics_begin(&m, &b, json);
+    hm_metrics_value(&m, "hm_node_height", "Final height", "", s.height, true);
+    hm_metrics_value(&m, "hm_node_peers", "Connected peers", "", s.peers_connected, true);
+    hm_metrics_value(&m, "hm_node_pending_ops", "Operations waiting", "", s.pending_ops, true);
+    hm_metrics_value(&m, "hm_node_ready", "1 when the ledger moves", "", s.ready, true);
+    hm_metrics_value(&m, "hm_node_finality_microseconds", "Submit to final, last 1024 operations",
+                     "quantile=\"0.5\"", s.finality_p50_us, true);
+    hm_metrics_value(&m, "hm_node_finality_microseconds", "Submit to final, last 1024 operations",
+                     "quantile=\"0.99\"", s.finality_p99_us, true);
+    hm_metrics_value(&m, "hm_node_ops_final_total", "Operations made final since start", "",
+                     s.ops_final, false);
+    hm_metrics_value(&m, "hm_node_chunks_stored", "Chunks kept here", "", s.chunks_stored, true);
+    hm_metrics_value(&m, "hm_node_chunk_stored_bytes", "Bytes of chunks kept here", "",
+                     s.chunk_bytes_stored, true);
+    hm_metrics_value(&m, "hm_node_uptime_milliseconds", "Since start", "", s.uptime_ms, true);
+    hm_node_each_counter(a->node, on_counter, &m);
+    hm_metrics_http(&m, a->http);
+    hm_metrics_end(&m);
+    hm_http_reply(r, 200, json ? "application/json" : HM_OPENMETRICS_TYPE, hm_buf_bytes(&b));
+    hm_buf_free(&b);
+}
+
+static void on_metrics(void *ctx, hm_http_req *r)
+{
+    put_metrics(ctx, r, false);
+}
+static void on_performance(void *ctx, hm_http_req *r)
+{
+    put_metrics(ctx, r, true);
+}
+
+static void on_openapi(void *ctx, hm_http_req *r)
+{
+    (void)ctx;
+    hm_http_reply(r, 200, "application/yaml",
+                  hm_bytes_of(api_openapi, (size_t)(api_openapi_end - api_openapi)));
+}
+
+// ---- life ---------------------------------------------------------------------------------------
+
+static const hm_http_route routes[] = {
+    {"GET", "/v1/status", on_status, 0, 0},
+    {"GET", "/v1/nodes", on_nodes, 0, 0},
+    {"GET", "/v1/nodes/{id}", on_node, 0, 0},
+    {"GET", "/v1/assets", api_assets_list, 0, 0},
+    {"POST", "/v1/assets", api_assets_register, HM_HTTP_AUTH, 0},
+    {"GET", "/v1/assets/{id}", api_asset_get, 0, 0},
+    {"GET", "/v1/assets/{id}/history", api_asset_history, 0, 0},
+    {"GET", "/v1/assets/{id}/content", api_content_get, 0, 0},
+    {"POST", "/v1/assets/{id}/transfer", api_asset_transfer, HM_HTTP_AUTH, 0},
+    {"POST", "/v1/assets/{id}/state", api_asset_state, HM_HTTP_AUTH, 0},
+    {"POST", "/v1/assets/{id}/retire", api_asset_retire, HM_HTTP_AUTH, 0},
+    {"POST", "/v1/assets/{id}/policy", api_asset_policy, HM_HTTP_AUTH, 0},
+    {"POST", "/v1/content", api_content_put, HM_HTTP_AUTH | HM_HTTP_STREAM, HM_API_CONTENT_MAX},
+    {"GET", "/v1/operations/{id}", api_operation, 0, 0},
+    {"GET", "/v1/operations/{id}/proofs", api_operation_proofs, 0, 0},
+    {"GET", "/v1/blocks", api_blocks, 0, 0},
+    {"GET", "/v1/blocks/{height}", api_block, 0, 0},
+    {"GET", "/v1/blocks/{height}/raw", api_block_raw, 0, 0},
+    {"GET", "/v1/genesis", api_genesis, 0, 0},
+    {"GET", "/v1/events", on_events, 0, 0},
+    {"GET", "/v1/openapi.yaml", on_openapi, 0, 0},
+    {"GET", "/metrics", on_metrics, 0, 0},
+    {"GET", "/metrics/performance", on_performance, 0, 0},
+    {"GET", "/healthz", on_healthz, 0, 0},
+    {"GET", "/readyz", on_readyz, 0, 0},
+};
+
+const hm_http_route *hm_node_api_routes(size_t *count)
+{
+    *count = sizeof(routes) / sizeof(routes[0]);
+    return routes;
+}
+
+static void close_step(hm_node_api *a)
+{
+    if (!a->http_closed || a->work)
+        return;
+    void (*closed)(void *) = a->closed;
+    void *ctx = a->closed_ctx;
+    free(a);
+    if (closed)
+        closed(ctx);
+}
+
+static void on_http_closed(void *ctx)
+{
+    hm_node_api *a = ctx;
+    a->http_closed = true;
+    close_step(a);
+}
+
+void api_work_done(hm_node_api *a)
+{
+    hm_assert(a->work > 0);
+    a->work--;
+    close_step(a);
+}
+
+hm_err hm_node_api_open(const hm_node_api_config *cfg, hm_node_api **out)
+{
+    hm_node_api *a = calloc(1, sizeof(*a));
+    if (!a)
+        return HM_E_NOMEM;
+    a->node = cfg->node;
+    snprintf(a->version, sizeof(a->version), "%s", cfg->version);
+    hm_list_init(&a->streams);
+    hm_http_config http = {.loop = cfg->loop,
+                           .routes = routes,
+                           .route_count = sizeof(routes) / sizeof(routes[0]),
+                           .ctx = a,
+                           .token = cfg->token,
+                           .max_connections = cfg->max_connections};
+    hm_err err = hm_http_open(&http, &a->http);
+    if (err != HM_OK) {
+        free(a);
+        return err;
+    }
+    HM_TRY_OUT(hm_http_listen(a->http, &cfg->api, NULL));
+    if (cfg->page.static_dir)
+        HM_TRY_OUT(hm_http_listen(a->http, &cfg->page, NULL));
+    HM_TRY_OUT(hm_node_subscribe(a->node, on_event, a, &a->subscription));
+    *out = a;
+    return HM_OK;
+out:
+    hm_http_close(a->http, 0, on_http_closed, a); // the loop frees it
+    return err;
+}
+
+void hm_node_api_close(hm_node_api *a, uint64_t grace_ms, void (*closed)(void *ctx), void *ctx)
+{
+    a->closed = closed;
+    a->closed_ctx = ctx;
+    hm_node_unsubscribe(a->node, a->subscription);
+    hm_http_close(a->http, grace_ms, on_http_closed, a);
+}

@@ -1,0 +1,52 @@
+// Private to node_api*.c.
+#ifndef HM_SERVER_NODE_API_INTERNAL_H
+#define HM_SERVER_NODE_API_INTERNAL_H
+
+#include "server/json.h"
+#include "server/node_api.h"
+
+struct hm_node_api {
+    hm_http *http;
+    hm_node *node;
+    char version[32];
+    uint64_t subscription;
+    hm_list streams; // of api_stream
+    uint32_t stream_count;
+    uint32_t work; // requests that wait for the node
+    bool http_closed;
+    void (*closed)(void *ctx);
+    void *closed_ctx;
+};
+
+// Answers with what is in the buffer, and frees it.
+void api_send(hm_http_req *r, unsigned status, hm_buf *json);
+// Answers with the code and this thread's detail line.
+void api_refuse(hm_http_req *r, hm_err err);
+// A 32-byte id in the n-th parameter; answers 400 and gives false when it is none.
+bool api_param_id(hm_http_req *r, size_t n, hm_hash *out);
+// A decimal query parameter, or def when absent; answers 400 and gives false when it is none.
+bool api_query_u64(hm_http_req *r, const char *name, uint64_t def, uint64_t max, uint64_t *out);
+// The name of a member; its id's first 8 digits when unknown.
+void api_node_name(const hm_node_api *a, const hm_node_id *id, char out[64]);
+// Ends the wait of one request for the node.
+void api_work_done(hm_node_api *a);
+const char *api_addr_text(const uint8_t addr[16], char out[46]);
+
+void api_assets_list(void *ctx, hm_http_req *r);
+void api_assets_register(void *ctx, hm_http_req *r);
+void api_asset_get(void *ctx, hm_http_req *r);
+void api_asset_history(void *ctx, hm_http_req *r);
+void api_asset_transfer(void *ctx, hm_http_req *r);
+void api_asset_state(void *ctx, hm_http_req *r);
+void api_asset_retire(void *ctx, hm_http_req *r);
+void api_asset_policy(void *ctx, hm_http_req *r);
+void api_content_put(void *ctx, hm_http_req *r);
+void api_content_get(void *ctx, hm_http_req *r);
+void api_operation(void *ctx, hm_http_req *r);
+void api_operation_proofs(void *ctx, hm_http_req *r);
+void api_blocks(void *ctx, hm_http_req *r);
+void api_block(void *ctx, hm_http_req *r);
+void api_block_raw(void *ctx, hm_http_req *r);
+void api_genesis(void *ctx, hm_http_req *r);
+
+#endif
