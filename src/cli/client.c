@@ -1,0 +1,165 @@
+#include "cli/client.h"
+
+#include <curl/curl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <yyjson.h>
+
+#define ANSWER_MAX (64u << 20)
+
+static size_t on_data(char *ptr, size_t size, size_t n, void *ctx)
+{
+    hm_buf *b = ctx;
+    if (b->len + size * n > ANSWER_MAX)
+        return 0;
+    hm_buf_append(b, ptr, size * n);
+    return hm_buf_status(b) == HM_OK ? size * n : 0;
+}
+
+void cli_escape(hm_buf *out, const char *text)
+{
+    for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
+        bool plain = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
+                     (*p >= '0' && *p <= '9') || strchr("-._~", *p);
+        if (plain)
+            hm_buf_append(out, p, 1);
+        else
+            hm_buf_printf(out, "%%%02X", *p);
+    }
+}
+
+static const char *text_of(yyjson_val *v, const char *name)
+{
+    const char *s = yyjson_get_str(yyjson_obj_get(v, name));
+    return s ? s : "";
+}
+
+static hm_err refusal(long status, hm_bytes body)
+{
+    yyjson_doc *doc = body.len ? yyjson_read((const char *)body.ptr, body.len, 0) : NULL;
+    yyjson_val *e = yyjson_obj_get(yyjson_doc_get_root(doc), "error");
+    hm_err err = status == 404 ? HM_E_NOTFOUND : status == 401 ? HM_E_DENIED : HM_E_HTTP;
+    if (e)
+        hm_fail(err, "%s: %s%s%s", text_of(e, "code"), text_of(e, "message"),
+                text_of(e, "detail")[0] ? ": " : "", text_of(e, "detail"));
+    else
+        hm_fail(err, "the node answered with status %ld", status);
+    yyjson_doc_free(doc);
+    return err;
+}
+
+static CURL *prepare(const cli_client *c, const char *method, const char *path,
+                     struct curl_slist **headers)
+{
+    hm_buf url = {0}, auth = {0};
+    CURL *h = curl_easy_init();
+    hm_buf_printf(&url, "%s%s", c->url, path);
+    if (!h || hm_buf_status(&url) != HM_OK) {
+        curl_easy_cleanup(h);
+        hm_buf_free(&url);
+        return NULL;
+    }
+    curl_easy_setopt(h, CURLOPT_URL, hm_buf_cstr(&url));
+    curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, method);
+    curl_easy_setopt(h, CURLOPT_IPRESOLVE, (long)CURL_IPRESOLVE_V6);
+    curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "https,http");
+    curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, 5000L);
+    curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(h, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    if (c->ca_path)
+        curl_easy_setopt(h, CURLOPT_CAINFO, c->ca_path);
+    if (c->token) {
+        hm_buf_printf(&auth, "Authorization: Bearer %s", c->token);
+        *headers = curl_slist_append(*headers, hm_buf_cstr(&auth));
+    }
+    *headers = curl_slist_append(*headers, "Expect:");
+    curl_easy_setopt(h, CURLOPT_HTTPHEADER, *headers);
+    hm_buf_free(&url);
+    hm_buf_free_secret(&auth);
+    return h;
+}
+
+static hm_err perform(const cli_client *c, CURL *h, long *status)
+{
+    CURLcode code = curl_easy_perform(h);
+    curl_easy_getinfo(h, CURLINFO_RESPONSE_CODE, status);
+    if (code == CURLE_OK)
+        return HM_OK;
+    return hm_fail(HM_E_UNREACHABLE, "%s: %s", c->url, curl_easy_strerror(code));
+}
+
+hm_err cli_request(const cli_client *c, const char *method, const char *path, hm_bytes body,
+                   const char *file, hm_buf *out)
+{
+    struct curl_slist *headers = NULL;
+    struct stat st = {0};
+    long status = 0;
+    hm_buf answer = {0};
+    FILE *f = NULL;
+    hm_err err;
+    CURL *h = prepare(c, method, path, &headers);
+    if (!h)
+        return HM_E_NOMEM;
+    curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_data);
+    curl_easy_setopt(h, CURLOPT_WRITEDATA, &answer);
+    if (file) {
+        f = fopen(file, "rb");
+        if (!f || fstat(fileno(f), &st) != 0) {
+            err = hm_fail(HM_E_IO, "%s cannot be read", file);
+            goto out;
+        }
+        curl_easy_setopt(h, CURLOPT_UPLOAD, 1L);
+        curl_easy_setopt(h, CURLOPT_READDATA, f);
+        curl_easy_setopt(h, CURLOPT_INFILESIZE_LARGE, (curl_off_t)st.st_size);
+    } else if (strcmp(method, "GET") != 0) {
+        curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.len);
+        curl_easy_setopt(h, CURLOPT_POSTFIELDS, body.len ? (const char *)body.ptr : "");
+    }
+    HM_TRY_OUT(perform(c, h, &status));
+    if (status < 200 || status > 299)
+        err = refusal(status, hm_buf_bytes(&answer));
+    else
+        hm_buf_put(out, hm_buf_bytes(&answer));
+out:
+    if (f)
+        fclose(f);
+    hm_buf_free(&answer);
+    curl_slist_free_all(headers);
+    curl_easy_cleanup(h);
+    return err;
+}
+
+hm_err cli_download(const cli_client *c, const char *path, const char *to)
+{
+    struct curl_slist *headers = NULL;
+    char part[4096];
+    long status = 0;
+    hm_err err;
+    snprintf(part, sizeof(part), "%s.part", to);
+    FILE *f = fopen(part, "wb");
+    if (!f)
+        return hm_fail(HM_E_IO, "%s cannot be written", part);
+    CURL *h = prepare(c, "GET", path, &headers);
+    if (!h) {
+        fclose(f);
+        return HM_E_NOMEM;
+    }
+    curl_easy_setopt(h, CURLOPT_WRITEDATA, f);
+    err = perform(c, h, &status);
+    bool whole = fclose(f) == 0;
+    if (err == HM_OK && status != 200) {
+        hm_buf b = {0};
+        err = hm_file_read(part, 65536, &b);
+        err = refusal(status, err == HM_OK ? hm_buf_bytes(&b) : (hm_bytes){0});
+        hm_buf_free(&b);
+    } else if (err == HM_OK && (!whole || rename(part, to) != 0)) {
+        err = hm_fail(HM_E_IO, "%s cannot be written", to);
+    }
+    if (err != HM_OK)
+        unlink(part);
+    curl_slist_free_all(headers);
+    curl_easy_cleanup(h);
+    return err;
+}
