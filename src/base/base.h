@@ -13,5 +13,6 @@
 #include "base/list.h"   // intrusive list
 #include "base/map.h"    // hash map with fixed-length keys
 #include "base/heap.h"   // timers
+#include "base/wal.h"    // write-ahead log of small records
 
 #endif

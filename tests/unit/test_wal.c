@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "mesh/wal.h"
+#include "base/wal.h"
 
 static char dir[] = "/tmp/hm-wal-XXXXXX", path[64];
 

@@ -1,4 +1,4 @@
-#include "mesh/wal.h"
+#include "base/wal.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -4,8 +4,8 @@
 // File: "HMWAL1\0\0", then records {u32 length, u32 CRC-32C of length and bytes, bytes}, big
 // endian. A damaged record that is followed by an intact one is not a torn write but damage to the
 // disk: open refuses with HM_E_CORRUPT instead of forgetting votes. One thread.
-#ifndef HM_MESH_WAL_H
-#define HM_MESH_WAL_H
+#ifndef HM_BASE_WAL_H
+#define HM_BASE_WAL_H
 
 #include "base/base.h"
 

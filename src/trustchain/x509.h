@@ -1,0 +1,43 @@
+// Private to src/trustchain: X.509 pieces over OpenSSL.
+#ifndef HM_TRUSTCHAIN_X509_H
+#define HM_TRUSTCHAIN_X509_H
+
+#include <openssl/x509.h>
+#include <openssl/x509v3.h>
+
+#include "trustchain/trustchain.h"
+
+#define TC_DAY_MS UINT64_C(86400000)
+#define TC_SKEW_MS UINT64_C(300000) // certificates begin that much before they are made
+
+// HM_E_PARSE unless der is one certificate, all of it, and within TC_CERT_MAX.
+HM_CHECK hm_err x509_cert_parse(hm_bytes der, X509 **out);
+HM_CHECK hm_err x509_cert_der(const X509 *x, hm_buf *der);
+HM_CHECK hm_err x509_cert_pem(const X509 *x, hm_buf *pem);
+HM_CHECK hm_err x509_key_pem(EVP_PKEY *key, hm_buf *pem);
+HM_CHECK hm_err x509_time_ms(const ASN1_TIME *t, uint64_t *ms);
+HM_CHECK hm_err x509_serial(const X509 *x, tc_serial *out); // HM_E_CERT_PROFILE for other lengths
+HM_CHECK hm_err x509_serial_set(X509 *x, const tc_serial *serial);
+// From the configuration syntax of OpenSSL; value is ours, never from outside.
+HM_CHECK hm_err x509_extension_add(X509 *x, X509 *issuer, int nid, const char *value);
+// True for 1..TC_NAME_MAX characters of [a-z0-9-].
+bool x509_name_ok(hm_bytes name);
+// The CN of a name as UTF-8; HM_E_CERT_PROFILE when there is not exactly one that fits.
+HM_CHECK hm_err x509_common_name(const X509_NAME *name, char *out, size_t size);
+
+typedef struct x509_template {
+    const char *cn;        // NULL: no subject name
+    EVP_PKEY *subject_key; // public half
+    X509 *issuer;          // NULL: self-signed
+    EVP_PKEY *issuer_key;
+    tc_serial serial;
+    uint64_t not_before_ms, not_after_ms;
+    bool ca;
+    int path_len; // of a CA
+    const char *key_usage;
+    const char *ext_key_usage;  // NULL: none
+    const GENERAL_NAMES *names; // subjectAltName; NULL: none
+} x509_template;
+HM_CHECK hm_err x509_cert_make(const x509_template *t, X509 **out);
+
+#endif
