@@ -95,7 +95,7 @@ static bool is_truth(yyjson_val *v)
 
 hm_err hm_json_text(yyjson_val *obj, const char *name, size_t min, size_t max, hm_bytes *out)
 {
-    yyjson_val *v;
+    yyjson_val *v = NULL;
     HM_TRY(need(obj, name, is_text, "a text", &v));
     hm_bytes t = hm_bytes_of(yyjson_get_str(v), yyjson_get_len(v));
     if (t.len < min || t.len > max)
@@ -109,7 +109,7 @@ hm_err hm_json_text(yyjson_val *obj, const char *name, size_t min, size_t max, h
 
 hm_err hm_json_u64(yyjson_val *obj, const char *name, uint64_t min, uint64_t max, uint64_t *out)
 {
-    yyjson_val *v;
+    yyjson_val *v = NULL;
     HM_TRY(need(obj, name, is_number, "a whole number", &v));
     uint64_t n = yyjson_get_uint(v);
     if (n < min || n > max)
@@ -121,7 +121,7 @@ hm_err hm_json_u64(yyjson_val *obj, const char *name, uint64_t min, uint64_t max
 
 hm_err hm_json_bool(yyjson_val *obj, const char *name, bool *out)
 {
-    yyjson_val *v;
+    yyjson_val *v = NULL;
     HM_TRY(need(obj, name, is_truth, "true or false", &v));
     *out = yyjson_get_bool(v);
     return HM_OK;
@@ -129,7 +129,7 @@ hm_err hm_json_bool(yyjson_val *obj, const char *name, bool *out)
 
 hm_err hm_json_hex(yyjson_val *obj, const char *name, void *out, size_t len)
 {
-    yyjson_val *v;
+    yyjson_val *v = NULL;
     HM_TRY(need(obj, name, is_text, "a text of hexadecimal digits", &v));
     if (hm_unhex(out, len, yyjson_get_str(v), yyjson_get_len(v)) != HM_OK)
         return hm_fail(HM_E_PARSE, "field \"%s\" must be %zu hexadecimal digits", name, 2 * len);

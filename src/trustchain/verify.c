@@ -146,7 +146,7 @@ out:
 
 hm_err tc_crl_contains(hm_bytes crl_der, hm_bytes serial, bool *revoked)
 {
-    X509_CRL *crl;
+    X509_CRL *crl = NULL;
     X509_REVOKED *entry = NULL;
     ASN1_INTEGER *n;
     HM_TRY(crl_parse(crl_der, &crl));
