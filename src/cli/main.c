@@ -5,7 +5,7 @@
 #include <yyjson.h>
 
 #include "base/config.h"
-#include "cli/client.h"
+#include "server/client.h"
 #include "server/json.h"
 
 static const hm_option options[] = {
@@ -29,7 +29,7 @@ static const hm_option options[] = {
 
 typedef struct cli {
     hm_config cfg;
-    cli_client client;
+    hm_client client;
     const char *arg; // the command's argument, or NULL
     bool json;
 } cli;
@@ -110,7 +110,7 @@ static hm_err print_answer(const cli *c, hm_bytes body)
 static hm_err send_and_print(cli *c, const char *method, const char *path, hm_bytes body)
 {
     hm_buf answer = {0};
-    hm_err err = cli_request(&c->client, method, path, body, NULL, &answer);
+    hm_err err = hm_client_request(&c->client, method, path, body, NULL, &answer);
     if (err == HM_OK)
         err = print_answer(c, hm_buf_bytes(&answer));
     hm_buf_free(&answer);
@@ -127,7 +127,7 @@ static void put_path(hm_buf *b, const char *pattern, const char *arg)
         return;
     }
     hm_buf_append(b, pattern, (size_t)(at - pattern));
-    cli_escape(b, arg);
+    hm_client_escape(b, arg);
     hm_buf_puts(b, at + 2);
 }
 
@@ -149,7 +149,7 @@ static hm_err run_list(cli *c, const cli_command *cmd)
         const char *v = hm_config_get(&c->cfg, names[i]);
         if (v) {
             hm_buf_printf(&path, "%c%s=", strchr(hm_buf_cstr(&path), '?') ? '&' : '?', names[i]);
-            cli_escape(&path, v);
+            hm_client_escape(&path, v);
         }
     }
     hm_err err = send_and_print(c, "GET", hm_buf_cstr(&path), (hm_bytes){0});
@@ -173,7 +173,8 @@ static hm_err run_register(cli *c, const cli_command *cmd)
     HM_TRY(need(c, "kind", &kind));
     HM_TRY(need(c, "name", &name));
     if (file) {
-        HM_TRY_OUT(cli_request(&c->client, "POST", "/v1/content", (hm_bytes){0}, file, &content));
+        HM_TRY_OUT(
+            hm_client_request(&c->client, "POST", "/v1/content", (hm_bytes){0}, file, &content));
         while (content.len && content.ptr[content.len - 1] == '\n')
             content.len--;
     }
@@ -217,7 +218,7 @@ static hm_err run_download(cli *c, const cli_command *cmd)
     hm_buf path = {0};
     HM_TRY(need(c, "output", &to));
     put_path(&path, cmd->path, c->arg);
-    hm_err err = cli_download(&c->client, hm_buf_cstr(&path), to);
+    hm_err err = hm_client_download(&c->client, hm_buf_cstr(&path), to);
     hm_buf_free(&path);
     return err;
 }

@@ -100,8 +100,11 @@ static void on_own_handle_closed(uv_handle_t *handle)
         return;
     void (*closed)(void *) = h->closed;
     void *ctx = h->closed_ctx;
-    for (size_t i = 0; i < h->listener_count; i++)
+    for (size_t i = 0; i < h->listener_count; i++) {
         http_files_free(&h->listeners[i].files);
+        free(h->listeners[i].cert_path);
+        free(h->listeners[i].key_path);
+    }
     if (h->token)
         hm_zero(h->token, strlen(h->token));
     free(h->token);
@@ -242,6 +245,14 @@ hm_err hm_http_listen(hm_http *h, const hm_http_listen_config *cfg, struct socka
     http_listener *l = &h->listeners[h->listener_count];
     *l = (http_listener){.server = h, .fd = -1};
     l->tls = cfg->cert_path != NULL;
+    if (l->tls) {
+        l->cert_path = strdup(cfg->cert_path);
+        l->key_path = strdup(cfg->key_path);
+        if (!l->cert_path || !l->key_path) {
+            err = HM_E_NOMEM;
+            goto out;
+        }
+    }
     l->read_only = cfg->read_only;
     l->local_names = cfg->local_names;
     if (cfg->static_dir) {
@@ -288,7 +299,19 @@ out:
     if (l->fd >= 0)
         close(l->fd);
     http_files_free(&l->files);
+    free(l->cert_path);
+    free(l->key_path);
     return err;
+}
+
+hm_err hm_http_certs_renewed(hm_http *h)
+{
+    for (size_t i = 0; i < h->listener_count; i++) {
+        const http_listener *l = &h->listeners[i];
+        if (l->tls && lws_tls_cert_updated(h->lws, l->cert_path, l->key_path, NULL, 0, NULL, 0))
+            return hm_fail(HM_E_CONFIG, "the new certificate %s cannot be used", l->cert_path);
+    }
+    return HM_OK;
 }
 
 void hm_http_close(hm_http *h, uint64_t grace_ms, void (*closed)(void *ctx), void *ctx)

@@ -70,6 +70,8 @@ HM_CHECK hm_err hm_http_open(const hm_http_config *cfg, hm_http **out);
 // the address with its real port.
 HM_CHECK hm_err hm_http_listen(hm_http *h, const hm_http_listen_config *cfg,
                                struct sockaddr_in6 *bound);
+// The files of listeners' certificates have new content: connections from now on get it.
+HM_CHECK hm_err hm_http_certs_renewed(hm_http *h);
 // Stops accepting, lets requests in flight end for up to grace_ms (event streams end at once),
 // closes what is left; closed(ctx) is called from the loop when all is gone.
 void hm_http_close(hm_http *h, uint64_t grace_ms, void (*closed)(void *ctx), void *ctx);

@@ -32,6 +32,7 @@ typedef struct http_listener {
     uv_poll_t poll;
     int fd;
     bool tls, read_only, local_names, has_static, open;
+    char *cert_path, *key_path; // owned; NULL for plain HTTP
     http_files files;
 } http_listener;
 

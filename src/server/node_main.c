@@ -5,54 +5,16 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "base/config.h"
 #include "mesh/genesis.h"
+#include "server/daemon.h"
+#include "server/enroll.h"
 #include "server/node_api.h"
+#include "server/options.h"
 
 #define VERSION "0.1.0"
 #define GRACE_MS 5000u
 #define PEM_MAX (256u << 10)
 #define JOIN_MAX (8u << 20)
-
-static const hm_option options[] = {
-    {"config", "HYPERMESH_CONFIG", NULL, "FILE", NULL, "INI file to read"},
-    {"dir", "HYPERMESH_DIR", "node.dir", "DIR", NULL, "the node's data directory"},
-    {"name", "HYPERMESH_NAME", "node.name", "NAME", "node", "init: a label for people, [a-z0-9-]"},
-    {"mesh-host", "HYPERMESH_MESH_HOST", "node.mesh_host", "ADDR", "::1",
-     "init: IPv6 address that peers reach"},
-    {"mesh-port", "HYPERMESH_MESH_PORT", "node.mesh_port", "PORT", "9293",
-     "init: UDP port that peers reach"},
-    {"api-host", "HYPERMESH_API_HOST", "node.api_host", "NAME", "localhost",
-     "init: name or address in the API's certificate"},
-    {"sector-log2", "HYPERMESH_SECTOR_LOG2", "node.sector_log2", "N", "0",
-     "init: 2^N labels a sector; 0 takes the default"},
-    {"node-chain", NULL, NULL, "FILE", NULL, "install: the node's certificate chain, PEM"},
-    {"edge-chain", NULL, NULL, "FILE", NULL, "install: the API's certificate chain, PEM"},
-    {"mesh-root", NULL, NULL, "FILE", NULL, "install: the mesh root, PEM"},
-    {"edge-root", NULL, NULL, "FILE", NULL, "install: the edge root, PEM"},
-    {"genesis", "HYPERMESH_GENESIS", "node.genesis", "FILE", NULL,
-     "run: genesis to start from [DIR/genesis.bin]"},
-    {"mesh-listen", "HYPERMESH_MESH_LISTEN", "node.mesh_listen", "ADDR", "[::]:9293",
-     "run: UDP address of the mesh"},
-    {"api-listen", "HYPERMESH_API_LISTEN", "api.listen", "ADDR", "[::]:8444",
-     "run: address of the HTTPS API"},
-    {"page-listen", "HYPERMESH_PAGE_LISTEN", "page.listen", "ADDR", "[::1]:5173",
-     "run: address of the page, plain HTTP, reads only"},
-    {"page-dir", "HYPERMESH_PAGE_DIR", "page.dir", "DIR", NULL,
-     "run: the built page; without it none is served"},
-    {"max-connections", "HYPERMESH_MAX_CONNECTIONS", "api.max_connections", "N", "1024",
-     "run: HTTP connections at a time"},
-    {"log-level", "HYPERMESH_LOG_LEVEL", "log.level", "LEVEL", "info",
-     "error, warn, info or debug"},
-    {"help", NULL, NULL, NULL, NULL, "this text"},
-};
-#define OPTION_COUNT (sizeof(options) / sizeof(options[0]))
-
-static hm_err need(const hm_config *c, const char *name, const char **out)
-{
-    *out = hm_config_get(c, name);
-    return *out && **out ? HM_OK : hm_fail(HM_E_USAGE, "--%s is needed", name);
-}
 
 static void on_progress(void *ctx, const char *what, uint64_t done, uint64_t total)
 {
@@ -65,7 +27,7 @@ static hm_err cmd_init(const hm_config *c)
 {
     hm_node_init_args args = {.progress = on_progress};
     uint64_t port, log2;
-    HM_TRY(need(c, "dir", &args.data_dir));
+    HM_TRY(daemon_need(c, "dir", &args.data_dir));
     HM_TRY(hm_config_u64(c, "mesh-port", 1, 65535, &port));
     HM_TRY(hm_config_u64(c, "sector-log2", 0, HM_SPACE_NODES_LOG2_MAX, &log2));
     args.mesh_host = hm_config_get(c, "mesh-host");
@@ -82,9 +44,9 @@ static hm_err cmd_install(const hm_config *c)
     const char *dir, *path;
     hm_buf pem[4] = {{0}};
     hm_err err;
-    HM_TRY_OUT(need(c, "dir", &dir));
+    HM_TRY_OUT(daemon_need(c, "dir", &dir));
     for (size_t i = 0; i < 4; i++) {
-        HM_TRY_OUT(need(c, names[i], &path));
+        HM_TRY_OUT(daemon_need(c, names[i], &path));
         HM_TRY_OUT(hm_file_read(path, PEM_MAX, &pem[i]));
     }
     err = hm_node_install_certs(dir, hm_buf_bytes(&pem[0]), hm_buf_bytes(&pem[1]),
@@ -95,11 +57,33 @@ out:
     return err;
 }
 
+static hm_err cmd_enroll(const hm_config *c)
+{
+    const char *dir, *root, *token_file;
+    char token[256];
+    enroll_answer a = {0};
+    hm_err err;
+    HM_TRY(daemon_need(c, "dir", &dir));
+    HM_TRY(daemon_need(c, "root", &root));
+    HM_TRY(daemon_need(c, "token-file", &token_file));
+    HM_TRY(daemon_token_file(token_file, token));
+    hm_client client = {.url = hm_config_get(c, "authority"), .ca_path = root, .token = token};
+    HM_TRY_OUT(hm_crypto_init());
+    HM_TRY_OUT(enroll_ask(&client, dir, &a));
+    HM_TRY_OUT(hm_node_install_certs(dir, hm_buf_bytes(&a.node_chain), hm_buf_bytes(&a.edge_chain),
+                                     hm_buf_bytes(&a.mesh_root), hm_buf_bytes(&a.edge_root)));
+    printf("node certificate %s, server certificate %s\n", a.node_serial, a.edge_serial);
+out:
+    enroll_answer_free(&a);
+    hm_zero(token, sizeof(token));
+    return err;
+}
+
 static hm_err cmd_join(const hm_config *c)
 {
     const char *dir;
     hm_buf json = {0};
-    HM_TRY(need(c, "dir", &dir));
+    HM_TRY(daemon_need(c, "dir", &dir));
     hm_err err = hm_node_join(dir, &json);
     if (err == HM_OK && fwrite(json.ptr, 1, json.len, stdout) != json.len)
         err = hm_fail(HM_E_IO, "the output cannot be written");
@@ -143,24 +127,6 @@ static void on_signal(uv_signal_t *s, int number)
     hm_node_api_close(d->api, GRACE_MS, on_api_closed, d);
 }
 
-static hm_err read_token(const char *dir, char out[256])
-{
-    char path[4096];
-    hm_buf text = {0};
-    snprintf(path, sizeof(path), "%s/api.token", dir);
-    hm_err err = hm_file_read(path, 255, &text);
-    if (err == HM_OK) {
-        snprintf(out, 256, "%s", hm_buf_cstr(&text));
-        out[strcspn(out, "\r\n")] = 0;
-        if (!out[0])
-            err = hm_fail(HM_E_CONFIG, "%s is empty", path);
-    } else {
-        hm_fail(err, "%s: %s", path, hm_err_text(err));
-    }
-    hm_buf_free_secret(&text);
-    return err;
-}
-
 static hm_err start_api(const hm_config *c, daemon_state *d, const char *dir)
 {
     char cert[4096], key[4096], token[256];
@@ -169,7 +135,7 @@ static hm_err start_api(const hm_config *c, daemon_state *d, const char *dir)
     HM_TRY(hm_config_u64(c, "max-connections", 4, 100000, &connections));
     HM_TRY(hm_config_addr(c, "api-listen", &cfg.api.addr));
     HM_TRY(hm_config_addr(c, "page-listen", &cfg.page.addr));
-    HM_TRY(read_token(dir, token));
+    HM_TRY(daemon_token_read(dir, token));
     snprintf(cert, sizeof(cert), "%s/edge.crt", dir);
     snprintf(key, sizeof(key), "%s/edge.key", dir);
     cfg.token = token;
@@ -188,7 +154,7 @@ static hm_err cmd_run(const hm_config *c)
 {
     daemon_state d = {0};
     hm_node_config node = {.loop = &d.loop};
-    HM_TRY(need(c, "dir", &node.data_dir));
+    HM_TRY(daemon_need(c, "dir", &node.data_dir));
     HM_TRY(hm_config_addr(c, "mesh-listen", &node.mesh_listen));
     node.genesis_path = hm_config_get(c, "genesis");
     HM_TRY(hm_crypto_init());
@@ -276,53 +242,18 @@ out:
 
 // ---- commands -----------------------------------------------------------------------------------
 
-static const struct {
-    const char *name, *help;
-    hm_err (*run)(const hm_config *c);
-} commands[] = {
+static const daemon_command commands[] = {
     {"init", "make the data directory: keys, certificate requests, sealed sector", cmd_init},
-    {"install", "keep the certificates that the authority gave", cmd_install},
+    {"enroll", "ask the authority for the node's certificates and keep them", cmd_enroll},
+    {"install", "keep certificates that the authority gave by other ways", cmd_install},
     {"join", "print the node's part of a genesis", cmd_join},
     {"genesis", "NAME ROOT.pem ISSUING.pem OUT JOIN.json...: make a genesis", cmd_genesis},
     {"run", "run the node until SIGTERM", cmd_run},
 };
-#define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
-
-static void print_help(void)
-{
-    hm_buf b = {0};
-    hm_buf_puts(&b, "hypermesh-server COMMAND [OPTIONS]\n\nCommands:\n");
-    for (size_t i = 0; i < COMMAND_COUNT; i++)
-        hm_buf_printf(&b, "  %-10s %s\n", commands[i].name, commands[i].help);
-    hm_buf_puts(&b, "\nOptions, with [default] and ($environment variable):\n");
-    hm_config_help(options, OPTION_COUNT, &b);
-    fputs(hm_buf_cstr(&b), stdout);
-    hm_buf_free(&b);
-}
-
-static hm_err run_command(const hm_config *c)
-{
-    hm_log_level level;
-    HM_TRY(hm_log_level_parse(hm_config_get(c, "log-level"), &level));
-    hm_log_set_level(level);
-    if (hm_config_on(c, "help")) {
-        print_help();
-        return HM_OK;
-    }
-    for (size_t i = 0; c->positional_count && i < COMMAND_COUNT; i++)
-        if (strcmp(c->positional[0], commands[i].name) == 0)
-            return commands[i].run(c);
-    return hm_fail(HM_E_USAGE, "a command is needed; --help lists them");
-}
 
 int main(int argc, char **argv)
 {
-    hm_config c;
-    hm_err err = hm_config_load(&c, options, OPTION_COUNT, argc, argv);
-    if (err == HM_OK)
-        err = run_command(&c);
-    if (err != HM_OK)
-        fprintf(stderr, "hypermesh-server: %s: %s\n", hm_err_text(err), hm_err_detail());
-    hm_config_free(&c);
-    return err == HM_OK ? 0 : err == HM_E_USAGE ? 2 : 1;
+    const daemon_program program = {"hypermesh-server", hm_node_options, hm_node_option_count,
+                                    commands, sizeof(commands) / sizeof(commands[0])};
+    return daemon_main(&program, argc, argv);
 }

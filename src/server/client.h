@@ -1,23 +1,23 @@
 // A small HTTPS client of the node's API: libcurl, IPv6 only, the edge root verified.
-#ifndef HM_CLI_CLIENT_H
-#define HM_CLI_CLIENT_H
+#ifndef HM_SERVER_CLIENT_H
+#define HM_SERVER_CLIENT_H
 
 #include "base/base.h"
 
-typedef struct cli_client {
+typedef struct hm_client {
     const char *url;     // "https://[::1]:8444"
     const char *ca_path; // PEM of the edge root; NULL = the system's roots
     char *token;         // NULL = none
-} cli_client;
+} hm_client;
 
 // Sends a request; the body of the answer is appended to out. HM_E_UNREACHABLE; HM_E_HTTP when the
 // node refused, with its code, message and detail. file (may be NULL) is the path of a file to send
 // instead of body.
-HM_CHECK hm_err cli_request(const cli_client *c, const char *method, const char *path,
-                            hm_bytes body, const char *file, hm_buf *out);
+HM_CHECK hm_err hm_client_request(const hm_client *c, const char *method, const char *path,
+                                  hm_bytes body, const char *file, hm_buf *out);
 // Writes the answer to a new file at path; the file appears only when it is whole.
-HM_CHECK hm_err cli_download(const cli_client *c, const char *path, const char *to);
+HM_CHECK hm_err hm_client_download(const hm_client *c, const char *path, const char *to);
 // Percent-encodes text for a query.
-void cli_escape(hm_buf *out, const char *text);
+void hm_client_escape(hm_buf *out, const char *text);
 
 #endif

@@ -1,4 +1,4 @@
-#include "cli/client.h"
+#include "server/client.h"
 
 #include <curl/curl.h>
 #include <stdio.h>
@@ -18,7 +18,7 @@ static size_t on_data(char *ptr, size_t size, size_t n, void *ctx)
     return hm_buf_status(b) == HM_OK ? size * n : 0;
 }
 
-void cli_escape(hm_buf *out, const char *text)
+void hm_client_escape(hm_buf *out, const char *text)
 {
     for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
         bool plain = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
@@ -50,7 +50,7 @@ static hm_err refusal(long status, hm_bytes body)
     return err;
 }
 
-static CURL *prepare(const cli_client *c, const char *method, const char *path,
+static CURL *prepare(const hm_client *c, const char *method, const char *path,
                      struct curl_slist **headers)
 {
     hm_buf url = {0}, auth = {0};
@@ -81,7 +81,7 @@ static CURL *prepare(const cli_client *c, const char *method, const char *path,
     return h;
 }
 
-static hm_err perform(const cli_client *c, CURL *h, long *status)
+static hm_err perform(const hm_client *c, CURL *h, long *status)
 {
     CURLcode code = curl_easy_perform(h);
     curl_easy_getinfo(h, CURLINFO_RESPONSE_CODE, status);
@@ -90,8 +90,8 @@ static hm_err perform(const cli_client *c, CURL *h, long *status)
     return hm_fail(HM_E_UNREACHABLE, "%s: %s", c->url, curl_easy_strerror(code));
 }
 
-hm_err cli_request(const cli_client *c, const char *method, const char *path, hm_bytes body,
-                   const char *file, hm_buf *out)
+hm_err hm_client_request(const hm_client *c, const char *method, const char *path, hm_bytes body,
+                         const char *file, hm_buf *out)
 {
     struct curl_slist *headers = NULL;
     struct stat st = {0};
@@ -131,7 +131,7 @@ out:
     return err;
 }
 
-hm_err cli_download(const cli_client *c, const char *path, const char *to)
+hm_err hm_client_download(const hm_client *c, const char *path, const char *to)
 {
     struct curl_slist *headers = NULL;
     char part[4096];

@@ -1,0 +1,33 @@
+// What every daemon's main() does alike: commands, help, options, the bearer token.
+#ifndef HM_SERVER_DAEMON_H
+#define HM_SERVER_DAEMON_H
+
+#include "base/config.h"
+
+#define DAEMON_TOKEN_MAX 256u
+
+typedef struct daemon_command {
+    const char *name, *help;
+    hm_err (*run)(const hm_config *c);
+} daemon_command;
+
+typedef struct daemon_program {
+    const char *name;
+    const hm_option *options;
+    size_t option_count;
+    const daemon_command *commands;
+    size_t command_count;
+} daemon_program;
+
+// Reads the options, runs the command that is the first positional argument, and tells on stderr
+// what went wrong. The options hold "log-level" and "help". Exit code: 0, 2 for wrong usage, else
+// 1.
+int daemon_main(const daemon_program *p, int argc, char **argv);
+// HM_E_USAGE when the option has no value.
+HM_CHECK hm_err daemon_need(const hm_config *c, const char *name, const char **out);
+// The first line of a file. Zero it after use.
+HM_CHECK hm_err daemon_token_file(const char *path, char out[DAEMON_TOKEN_MAX]);
+// DIR/api.token.
+HM_CHECK hm_err daemon_token_read(const char *dir, char out[DAEMON_TOKEN_MAX]);
+
+#endif

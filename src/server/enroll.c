@@ -1,0 +1,68 @@
+#include "server/enroll.h"
+
+#include <stdio.h>
+
+#include "server/json.h"
+
+#define PEM_MAX 65536u
+
+void enroll_answer_free(enroll_answer *a)
+{
+    hm_buf_free(&a->node_chain);
+    hm_buf_free(&a->edge_chain);
+    hm_buf_free(&a->mesh_root);
+    hm_buf_free(&a->edge_root);
+}
+
+hm_err enroll_issue(const hm_client *c, const char *profile, hm_bytes csr_pem, hm_buf *chain_pem,
+                    char serial[33])
+{
+    hm_buf body = {0}, answer = {0};
+    yyjson_doc *doc = NULL;
+    hm_bytes chain, number;
+    hm_err err;
+    hm_jw_open(&body, NULL, '{');
+    hm_jw_str(&body, "profile", profile);
+    hm_jw_text(&body, "csr", csr_pem);
+    hm_jw_close(&body, '}');
+    HM_TRY_OUT(hm_buf_status(&body));
+    HM_TRY_OUT(
+        hm_client_request(c, "POST", "/v1/certificates", hm_buf_bytes(&body), NULL, &answer));
+    HM_TRY_OUT(hm_json_parse(hm_buf_bytes(&answer), &doc));
+    HM_TRY_OUT(hm_json_text(yyjson_doc_get_root(doc), "chain", 1, PEM_MAX, &chain));
+    HM_TRY_OUT(hm_json_text(yyjson_doc_get_root(doc), "serial", 32, 32, &number));
+    hm_buf_put(chain_pem, chain);
+    snprintf(serial, 33, "%.32s", (const char *)number.ptr);
+    err = hm_buf_status(chain_pem);
+out:
+    yyjson_doc_free(doc);
+    hm_buf_free(&body);
+    hm_buf_free(&answer);
+    return err;
+}
+
+static hm_err issue_file(const hm_client *c, const char *dir, const char *name, const char *profile,
+                         hm_buf *chain_pem, char serial[33])
+{
+    char path[4096];
+    hm_buf csr = {0};
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    hm_err err = hm_file_read(path, PEM_MAX, &csr);
+    if (err != HM_OK)
+        hm_fail(err, "%s: %s; was init run?", path, hm_err_text(err));
+    else
+        err = enroll_issue(c, profile, hm_buf_bytes(&csr), chain_pem, serial);
+    hm_buf_free(&csr);
+    return err;
+}
+
+hm_err enroll_ask(const hm_client *c, const char *dir, enroll_answer *out)
+{
+    hm_err err = hm_file_read(c->ca_path, PEM_MAX, &out->edge_root);
+    if (err != HM_OK)
+        return hm_fail(err, "%s: %s", c->ca_path, hm_err_text(err));
+    HM_TRY(
+        hm_client_request(c, "GET", "/v1/roots?name=mesh", (hm_bytes){0}, NULL, &out->mesh_root));
+    HM_TRY(issue_file(c, dir, "node.csr", "node", &out->node_chain, out->node_serial));
+    return issue_file(c, dir, "edge.csr", "server", &out->edge_chain, out->edge_serial);
+}

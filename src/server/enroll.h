@@ -1,0 +1,22 @@
+// Getting a node its certificates: sends DIR/node.csr and DIR/edge.csr to the authority and checks
+// the answers. Blocking; no node is needed for it.
+#ifndef HM_SERVER_ENROLL_H
+#define HM_SERVER_ENROLL_H
+
+#include "server/client.h"
+
+// All in PEM.
+typedef struct enroll_answer {
+    hm_buf node_chain, edge_chain, mesh_root, edge_root;
+    char node_serial[33], edge_serial[33];
+} enroll_answer;
+
+// c->ca_path is the edge root, which becomes the answer's edge_root. Needs hm_crypto_init(). Free
+// the answer with enroll_answer_free() also after a failure.
+HM_CHECK hm_err enroll_ask(const hm_client *c, const char *dir, enroll_answer *out);
+void enroll_answer_free(enroll_answer *a);
+// One request: the body of POST /v1/certificates sent, the chain appended, the serial kept.
+HM_CHECK hm_err enroll_issue(const hm_client *c, const char *profile, hm_bytes csr_pem,
+                             hm_buf *chain_pem, char serial[33]);
+
+#endif
