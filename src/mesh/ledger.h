@@ -25,6 +25,7 @@ typedef struct hm_ledger hm_ledger;
 // What a module's functions are given. For a check outside a block (admission to the mempool) it
 // describes the block that could come next.
 typedef struct hm_exec {
+    hm_ledger *ledger;
     hm_view *view; // state before the operation; apply writes here
     const hm_genesis *genesis;
     uint64_t height;
@@ -187,9 +188,10 @@ typedef struct hm_ledger_verify_report {
 } hm_ledger_verify_report;
 
 typedef struct hm_ledger_verify_hooks {
-    // Is the certificate good for this block, by the validators of the state before it?
+    // Is the certificate good for this block, by the validators of the state before it? tip is true
+    // for the newest block, whose certificate makes all before it final.
     hm_err (*certificate)(void *ctx, hm_view *parent, const hm_block_header *header,
-                          const hm_hash *block_id, hm_bytes certificate);
+                          const hm_hash *block_id, hm_bytes certificate, bool tip);
     void (*progress)(void *ctx, uint64_t done, uint64_t total); // may be NULL
     void *ctx;
 } hm_ledger_verify_hooks;
@@ -197,7 +199,8 @@ typedef struct hm_ledger_verify_hooks {
 // Walks the whole chain from the genesis, executing every block anew into a scratch store in
 // scratch_dir (made, and removed at the end), and compares every root, every index entry, and at
 // the end every entry of the state. HM_E_CORRUPT or the error of the first thing that is wrong,
-// with height and reason in the detail.
+// with height and reason in the detail. Works on a snapshot: may run on a thread of its own while
+// the ledger is in use, up to the block that was newest when it began.
 HM_CHECK hm_err hm_ledger_verify(hm_ledger *l, const char *scratch_dir,
                                  const hm_ledger_verify_hooks *hooks,
                                  hm_ledger_verify_report *report);

@@ -6,8 +6,8 @@
 //             so a certificate is renewed before the old one ends
 //   CRL       the issuing CA's revocation list (DER); its number must grow
 //   EVIDENCE  bytes that prove that a validator contradicted itself: its stake is gone at once, so
-//             that it can own no operation, and its power at the next epoch border
-// A validator's power is its bonded stake, as it was at the last epoch border.
+//             that it can own no operation
+// A validator's voting power is the stake it had in the genesis.
 #ifndef HM_MESH_NODE_MODULE_H
 #define HM_MESH_NODE_MODULE_H
 
@@ -30,7 +30,7 @@ typedef struct hm_member {
     hm_node_id id;
     hm_bytes public_key;     // raw; borrowed from the view
     uint64_t stake;          // bonded now
-    uint64_t power;          // voting power in this epoch
+    uint64_t power;          // voting power
     uint64_t slashed_height; // block with the evidence; 0 = never
     hm_hash cert;            // the newest certificate's hash
 } hm_member;
