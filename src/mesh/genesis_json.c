@@ -33,7 +33,8 @@ hm_err hm_join_to_json(const hm_genesis_validator *v, hm_buf *json)
     yyjson_mut_val *parts = yyjson_mut_obj_add_arr(doc, o, "seal");
     for (uint32_t i = 0; ok && parts != NULL && i < v->seal_count; i++) {
         yyjson_mut_val *part = yyjson_mut_obj(doc);
-        ok = mesh_json_base64(doc, part, "part", v->seal_parts[i]) && yyjson_mut_arr_append(parts, part);
+        ok = mesh_json_base64(doc, part, "part", v->seal_parts[i]) &&
+             yyjson_mut_arr_append(parts, part);
     }
     return mesh_json_end(doc, ok && parts != NULL, json);
 }
@@ -142,7 +143,8 @@ static bool put_params(yyjson_mut_doc *doc, yyjson_mut_val *root, const hm_genes
 {
     yyjson_mut_val *o = yyjson_mut_obj_add_obj(doc, root, "params");
     yyjson_mut_val *s = yyjson_mut_obj(doc);
-    return o != NULL && s != NULL && yyjson_mut_obj_add_uint(doc, o, "epoch_blocks", p->epoch_blocks) &&
+    return o != NULL && s != NULL &&
+           yyjson_mut_obj_add_uint(doc, o, "epoch_blocks", p->epoch_blocks) &&
            yyjson_mut_obj_add_uint(doc, o, "beacon_blocks", p->beacon_blocks) &&
            yyjson_mut_obj_add_uint(doc, o, "time_bits", p->time_bits) &&
            yyjson_mut_obj_add_uint(doc, o, "time_iterations", p->time_iterations) &&
@@ -172,7 +174,8 @@ static bool put_validator(yyjson_mut_doc *doc, yyjson_mut_val *o, const hm_genes
     for (uint32_t i = 0; i < v->seal_count; i++)
         hm_sha256_update(&sha, v->seal_parts[i]);
     hm_hash seal = hm_sha256_final(&sha);
-    return yyjson_mut_obj_add_strcpy(doc, o, "name", v->name) && mesh_json_hash(doc, o, "node", &id) &&
+    return yyjson_mut_obj_add_strcpy(doc, o, "name", v->name) &&
+           mesh_json_hash(doc, o, "node", &id) &&
            yyjson_mut_obj_add_uint(doc, o, "stake", v->stake) && put_address(doc, o, v) &&
            mesh_json_hash(doc, o, "certificate_sha256", &cert) &&
            yyjson_mut_obj_add_uint(doc, o, "sector", v->sector) &&
@@ -192,7 +195,8 @@ hm_err hm_genesis_to_json(const hm_genesis *g, hm_buf *json)
     bool ok = yyjson_mut_obj_add_strcpy(doc, o, "name", g->name) &&
               mesh_json_hash(doc, o, "chain_id", &g->chain_id) &&
               yyjson_mut_obj_add_uint(doc, o, "time_ms", g->time_ms) &&
-              mesh_json_hash(doc, o, "root_certificate_sha256", &root) && put_params(doc, o, &g->params);
+              mesh_json_hash(doc, o, "root_certificate_sha256", &root) &&
+              put_params(doc, o, &g->params);
     yyjson_mut_val *list = yyjson_mut_obj_add_arr(doc, o, "validators");
     ok = ok && list != NULL;
     for (uint32_t i = 0; ok && i < g->count; i++) {

@@ -33,4 +33,3 @@ hm_err mesh_json_end(yyjson_mut_doc *doc, bool ok, hm_buf *json)
     free(text);
     return hm_buf_status(json);
 }
-

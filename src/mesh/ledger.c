@@ -64,8 +64,11 @@ static hm_err fill_from_genesis(hm_ledger *l)
     HM_TRY(view_make(l, l->tip, &v));
     v->height = 0;
     v->id = l->genesis.chain_id;
-    hm_exec x = {
-        .ledger = l, .view = v, .genesis = &l->genesis, .time_ms = l->genesis.time_ms, .parent = v->id};
+    hm_exec x = {.ledger = l,
+                 .view = v,
+                 .genesis = &l->genesis,
+                 .time_ms = l->genesis.time_ms,
+                 .parent = v->id};
     hm_err err = HM_OK;
     for (size_t i = 0; err == HM_OK && i < l->cfg.module_count; i++)
         if (l->cfg.modules[i]->genesis != NULL)
@@ -84,7 +87,7 @@ static hm_err fill_from_genesis(hm_ledger *l)
 
 static hm_err load_tip(hm_ledger *l)
 {
-    hm_bytes chain;
+    hm_bytes chain = {0};
     hm_err err = store_get(l->read, l->meta, hm_bytes_str("chain"), &chain);
     if (err == HM_E_NOTFOUND)
         return fill_from_genesis(l);
@@ -177,7 +180,7 @@ static hm_bytes nonce_key(const hm_node_id *owner, uint8_t mem[34])
 static hm_err nonces_load(const hm_view *v, const hm_node_id *owner, nonces *n)
 {
     uint8_t mem[34];
-    hm_bytes value;
+    hm_bytes value = {0};
     *n = (nonces){0};
     hm_err err = hm_view_get(v, nonce_key(owner, mem), &value);
     if (err == HM_E_NOTFOUND)
@@ -293,8 +296,8 @@ static hm_err presence_check(const hm_op_kind *kind, const hm_op *op)
     if (!full && op->has_time)
         return hm_fail(HM_E_PROOF_TIME, "a system operation carries no proof of time");
     if (full == hm_hash_is_zero(&op->asset))
-        return hm_fail(HM_E_OP_PAYLOAD, full ? "the operation names no asset"
-                                             : "a system operation names no asset");
+        return hm_fail(HM_E_OP_PAYLOAD,
+                       full ? "the operation names no asset" : "a system operation names no asset");
     return HM_OK;
 }
 
@@ -314,8 +317,9 @@ static hm_err stake_check(const hm_exec *x, const hm_op *op, hm_bytes *public_ke
                        m.slashed_height > 0 ? " (it lost its stake by contradicting itself)" : "");
     err = hm_member_cert_find(x->view, &op->stake_cert, &cert);
     if (err == HM_E_NOTFOUND || (err == HM_OK && !hm_hash_eq(&cert.node, &op->owner)))
-        return hm_fail(HM_E_PROOF_STAKE, "proof of stake: the certificate is not one of the owner's "
-                                         "on this ledger");
+        return hm_fail(HM_E_PROOF_STAKE,
+                       "proof of stake: the certificate is not one of the owner's "
+                       "on this ledger");
     HM_TRY(err);
     if (cert.revoked)
         return hm_fail(HM_E_PROOF_STAKE, "proof of stake: the owner's certificate is revoked");
@@ -344,7 +348,7 @@ static hm_err op_check(const hm_exec *x, hm_bytes bytes, hm_op *op, hm_op_digest
     nonces n;
     HM_TRY(nonces_load(x->view, &op->owner, &n));
     HM_TRY(nonce_check(&n, op->nonce));
-    hm_bytes public_key;
+    hm_bytes public_key = {0};
     HM_TRY(stake_check(x, op, &public_key));
     if (kind->rule == HM_OP_RULE_FULL) {
         HM_TRY(l->cfg.proofs->check_time(x, &op->time));
@@ -529,8 +533,8 @@ static hm_err execute_ops(hm_exec *x, const hm_block *b)
         if (err != HM_OK) {
             char why[400];
             snprintf(why, sizeof why, "%s", hm_err_detail());
-            return hm_fail(is_local_failure(err) ? err : HM_E_BLOCK, "operation %u of block %llu: %s", i,
-                           (unsigned long long)x->height, why);
+            return hm_fail(is_local_failure(err) ? err : HM_E_BLOCK,
+                           "operation %u of block %llu: %s", i, (unsigned long long)x->height, why);
         }
     }
     return HM_OK;
@@ -598,7 +602,7 @@ hm_err hm_ledger_block_at(const hm_ledger *l, uint64_t height, hm_bytes *block,
 
 hm_err hm_ledger_block_find(const hm_ledger *l, const hm_hash *block_id, uint64_t *height)
 {
-    hm_bytes value;
+    hm_bytes value = {0};
     HM_TRY(store_get(l->read, l->block_ids, hm_hash_bytes(block_id), &value));
     hm_rd r = hm_rd_of(value);
     *height = hm_rd_u64(&r);
@@ -607,7 +611,7 @@ hm_err hm_ledger_block_find(const hm_ledger *l, const hm_hash *block_id, uint64_
 
 hm_err hm_ledger_op_find(const hm_ledger *l, const hm_hash *op_id, hm_op_location *out)
 {
-    hm_bytes value;
+    hm_bytes value = {0};
     HM_TRY(store_get(l->read, l->op_ids, hm_hash_bytes(op_id), &value));
     hm_rd r = hm_rd_of(value);
     hm_op_location at = {.height = hm_rd_u64(&r)};
@@ -619,7 +623,7 @@ hm_err hm_ledger_op_find(const hm_ledger *l, const hm_hash *op_id, hm_op_locatio
 
 hm_err hm_ledger_op_at(const hm_ledger *l, hm_op_location at, hm_bytes *op, hm_block_header *header)
 {
-    hm_bytes bytes;
+    hm_bytes bytes = {0};
     HM_TRY(hm_ledger_block_at(l, at.height, &bytes, NULL));
     hm_block b;
     HM_TRY(hm_block_decode(bytes, &b));

@@ -23,7 +23,7 @@ static hm_err at_height(hm_err err, uint64_t height)
 
 static hm_err index_check(walk *w, const hm_block *b)
 {
-    hm_bytes value;
+    hm_bytes value = {0};
     uint8_t mem[12];
     hm_buf want = hm_buf_fixed(mem, sizeof mem);
     hm_wr_u64(&want, b->header.height);
@@ -44,7 +44,7 @@ static hm_err index_check(walk *w, const hm_block *b)
 
 static hm_err verify_block(walk *w, uint64_t height, bool tip)
 {
-    hm_bytes bytes, certificate;
+    hm_bytes bytes = {0}, certificate = {0};
     hm_block b;
     HM_TRY(store_block(w->l, w->txn, height, &bytes, &certificate));
     HM_TRY(hm_block_decode(bytes, &b));

@@ -55,7 +55,7 @@ static hm_err member_put(hm_view *v, const hm_member *m)
 hm_err hm_member_at(const hm_view *v, uint32_t index, hm_member *out)
 {
     key k;
-    hm_bytes value;
+    hm_bytes value = {0};
     HM_TRY(hm_view_get(v, key_index(&k, index), &value));
     hm_rd r = hm_rd_of(value);
     hm_member m = {.index = index};
@@ -73,7 +73,7 @@ hm_err hm_member_at(const hm_view *v, uint32_t index, hm_member *out)
 
 static hm_err u32_get(const hm_view *v, hm_bytes k, uint32_t *out)
 {
-    hm_bytes value;
+    hm_bytes value = {0};
     HM_TRY(hm_view_get(v, k, &value));
     hm_rd r = hm_rd_of(value);
     uint32_t n = hm_rd_u32(&r);
@@ -146,7 +146,7 @@ static hm_err cert_read(hm_bytes value, const hm_hash *hash, hm_member_cert *out
 hm_err hm_member_cert_find(const hm_view *v, const hm_hash *hash, hm_member_cert *out)
 {
     key k;
-    hm_bytes value;
+    hm_bytes value = {0};
     HM_TRY(hm_view_get(v, key_of(&k, 'c', hash->b, HM_HASH_BYTES), &value));
     return cert_read(value, hash, out);
 }
@@ -174,7 +174,7 @@ static hm_err cert_add(hm_view *v, hm_bytes der, const tc_node_cert *info)
 hm_err hm_node_crl(const hm_view *v, uint64_t *number, hm_bytes *der)
 {
     key k;
-    hm_bytes value;
+    hm_bytes value = {0};
     hm_err err = hm_view_get(v, key_of(&k, 'l', NULL, 0), &value);
     if (err == HM_E_NOTFOUND) {
         *number = 0;
@@ -275,7 +275,7 @@ static hm_err cert_check(const hm_exec *x, const hm_op *op, hm_bytes der, tc_nod
     if (err != HM_E_NOTFOUND)
         return err;
     uint64_t number;
-    hm_bytes crl;
+    hm_bytes crl = {0};
     HM_TRY(hm_node_crl(x->view, &number, &crl));
     bool revoked = false;
     if (number > 0)
@@ -290,7 +290,7 @@ static hm_err crl_check(const hm_exec *x, hm_bytes der, tc_crl_info *info)
     if (err != HM_OK)
         return hm_fail(err, "the revocation list is refused: %s", hm_err_text(err));
     uint64_t number;
-    hm_bytes old;
+    hm_bytes old = {0};
     HM_TRY(hm_node_crl(x->view, &number, &old));
     if (info->number <= number)
         return hm_fail(HM_E_OP_STATE, "revocation list %llu is no newer than list %llu",
@@ -312,7 +312,7 @@ static hm_err evidence_check(const hm_exec *x, hm_bytes evidence, hm_member *m)
 
 static hm_err node_check(const hm_exec *x, const hm_op *op)
 {
-    hm_bytes content;
+    hm_bytes content = {0};
     tc_node_cert cert;
     tc_crl_info crl;
     hm_member m;
@@ -373,7 +373,7 @@ static hm_err apply_evidence(hm_exec *x, hm_bytes evidence)
 
 static hm_err node_apply(hm_exec *x, const hm_op *op)
 {
-    hm_bytes content;
+    hm_bytes content = {0};
     switch (op->kind) {
     case HM_NODE_CERT:
         HM_TRY(payload_read(op, HM_CERT_DER_MAX, &content));
@@ -390,7 +390,7 @@ static hm_err node_apply(hm_exec *x, const hm_op *op)
 static hm_err node_describe(const hm_op *op, hm_buf *json)
 {
     static const char *const names[] = {"", "certificate", "revocation_list", "evidence"};
-    hm_bytes content;
+    hm_bytes content = {0};
     HM_TRY(payload_read(op, HM_OP_PAYLOAD_MAX, &content));
     yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
     if (doc == NULL)

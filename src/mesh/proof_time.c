@@ -434,6 +434,15 @@ static void form_pow2(group *x, qfb_t r, qfb_t a, const fmpz_t i, qfb_t b, const
     qfb_clear(ab);
 }
 
+hm_err hm_time_value(hm_bytes proof, hm_hash *output)
+{
+    if (proof.len == 0 || proof.len % 2 != 0)
+        return hm_fail(HM_E_PROOF_TIME, "a proof of %zu bytes is not two forms", proof.len);
+    hm_bytes y = hm_bytes_of(proof.ptr, proof.len / 2);
+    *output = hash_parts("hypermesh/time/value/1", &y, 1);
+    return HM_OK;
+}
+
 hm_err hm_time_verify(const hm_time_group *g, const hm_hash *input, hm_bytes proof, hm_hash *output)
 {
     size_t n = hm_time_form_bytes(g);
@@ -466,7 +475,7 @@ hm_err hm_time_verify(const hm_time_group *g, const hm_hash *input, hm_bytes pro
         goto out;
     }
     if (output)
-        *output = hash_parts("hypermesh/time/value/1", (hm_bytes[]){hm_bytes_of(proof.ptr, n)}, 1);
+        err = hm_time_value(proof, output);
 out:
     fmpz_clear(e);
     fmpz_clear(l);

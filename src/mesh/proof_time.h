@@ -55,6 +55,10 @@ HM_CHECK hm_err hm_time_eval(const hm_time_group *g, const hm_hash *input,
 HM_CHECK hm_err hm_time_verify(const hm_time_group *g, const hm_hash *input, hm_bytes proof,
                                hm_hash *output);
 
+// The value that a verified proof stands for, without verifying it. HM_E_PROOF_TIME when its length
+// is not even.
+HM_CHECK hm_err hm_time_value(hm_bytes proof, hm_hash *output);
+
 // ---- the chain of beacons -----------------------------------------------------------------------
 // Beacon 0 is the hash of the chain id alone and has no proof. Beacon i has the input
 // H(value of beacon i-1 || id of the anchor block), the anchor being a final block after which the

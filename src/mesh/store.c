@@ -5,7 +5,7 @@
 //   block_ids  block id -> u64 height               op_ids     op id -> u64 height, u32 index
 //   meta       "chain" -> chain id, "tip" -> u64 height, block id
 #include <stdlib.h>
-#include <sys/stat.h>
+#include <errno.h>
 
 #include "mesh/ledger_internal.h"
 
@@ -16,8 +16,8 @@ hm_err store_fail(int rc, const char *what)
 {
     if (rc == MDB_NOTFOUND)
         return HM_E_NOTFOUND;
-    hm_err err = rc == ENOMEM                           ? HM_E_NOMEM
-                 : rc == MDB_MAP_FULL                   ? HM_E_LIMIT
+    hm_err err = rc == ENOMEM         ? HM_E_NOMEM
+                 : rc == MDB_MAP_FULL ? HM_E_LIMIT
                  : rc == MDB_CORRUPTED || rc == MDB_PAGE_NOTFOUND || rc == MDB_INVALID
                      ? HM_E_CORRUPT
                      : HM_E_IO;
@@ -35,8 +35,8 @@ static hm_err open_tables(hm_ledger *l)
         const char *name;
         MDB_dbi *dbi;
     } tables[] = {
-        {"kv", &l->kv},         {"nodes", &l->nodes},         {"blocks", &l->blocks},
-        {"certs", &l->certs},   {"block_ids", &l->block_ids}, {"op_ids", &l->op_ids},
+        {"kv", &l->kv},       {"nodes", &l->nodes},         {"blocks", &l->blocks},
+        {"certs", &l->certs}, {"block_ids", &l->block_ids}, {"op_ids", &l->op_ids},
         {"meta", &l->meta},
     };
     MDB_txn *txn;
@@ -156,7 +156,7 @@ hm_err store_block(const hm_ledger *l, MDB_txn *txn, uint64_t height, hm_bytes *
 
 hm_err store_tip(hm_ledger *l, MDB_txn *txn, hm_view *v)
 {
-    hm_bytes value, block;
+    hm_bytes value = {0}, block = {0};
     HM_TRY(store_get(txn, l->meta, hm_bytes_str("tip"), &value));
     hm_rd r = hm_rd_of(value);
     v->height = hm_rd_u64(&r);

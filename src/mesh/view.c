@@ -119,14 +119,14 @@ static bool has_prefix(hm_bytes key, hm_bytes prefix)
 
 // One step over all layers: the least key after `at`, or the greatest before it. The newest layer
 // that has the key decides what it holds, a deletion too.
-static hm_err layered_step(const hm_view *v, hm_bytes at, bool inclusive, bool down,
-                           hm_bytes *key, hm_bytes *value, bool *deleted)
+static hm_err layered_step(const hm_view *v, hm_bytes at, bool inclusive, bool down, hm_bytes *key,
+                           hm_bytes *value, bool *deleted)
 {
     bool found = false;
     const hm_view *layer = v;
     for (; !layer->on_disk; layer = layer->parent) {
-        const hm_overlay_entry *e = down ? hm_overlay_before(&layer->kv, at)
-                                         : hm_overlay_seek(&layer->kv, at, !inclusive);
+        const hm_overlay_entry *e =
+            down ? hm_overlay_before(&layer->kv, at) : hm_overlay_seek(&layer->kv, at, !inclusive);
         if (e == NULL)
             continue;
         int order = found ? hm_bytes_cmp(e->key, *key) : 0;

@@ -1,0 +1,99 @@
+#include "mesh_fixture.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define NOW UINT64_C(1800000000000)
+
+static void must(hm_err err)
+{
+    if (err == HM_OK)
+        return;
+    fprintf(stderr, "fixture: %s: %s\n", hm_err_text(err), hm_err_detail());
+    abort();
+}
+
+static void make_member(mesh_fixture *f, unsigned i, const hm_genesis_params *params,
+                        hm_genesis_validator *v, hm_buf *cert, hm_buf parts[])
+{
+    char path[128];
+    hm_buf csr = {0};
+    must(hm_key_generate(&f->keys[i]));
+    must(hm_node_id_of_public(hm_key_public(f->keys[i]), &f->ids[i]));
+    snprintf(v->name, sizeof v->name, "node-%u", i + 1);
+    must(tc_node_csr(f->keys[i], v->name, &csr));
+    must(tc_issue_node(f->authority, hm_buf_bytes(&csr), NOW, &f->chains[i], &f->issued[i]));
+    must(tc_pem_to_der(hm_buf_bytes(&f->chains[i]), cert));
+    hm_buf_free(&csr);
+    snprintf(path, sizeof path, "%s/sector-%u", f->dir, i);
+    must(hm_space_seal(&params->space, &f->ids[i], 0, path, NULL, &v->commitment));
+    must(hm_space_open(path, &f->sectors[i]));
+    v->public_key = hm_key_public(f->keys[i]);
+    v->cert = hm_buf_bytes(cert);
+    v->stake = 100;
+    v->host[15] = 1; // ::1
+    v->port = (uint16_t)(40000 + i);
+    v->seal_count = hm_space_seal_parts(&params->space);
+    for (uint32_t p = 0; p < v->seal_count; p++) {
+        must(hm_space_sector_seal_part(f->sectors[i], p, &parts[p]));
+        v->seal_parts[p] = hm_buf_bytes(&parts[p]);
+    }
+}
+
+void mesh_fixture_make(mesh_fixture *f)
+{
+    *f = (mesh_fixture){.time_ms = NOW + 1000};
+    must(hm_crypto_init());
+    snprintf(f->dir, sizeof f->dir, "/tmp/hm-mesh-XXXXXX");
+    if (mkdtemp(f->dir) == NULL)
+        abort();
+    char path[128];
+    snprintf(path, sizeof path, "%s/authority", f->dir);
+    must(tc_authority_init(path, "test", NOW));
+    must(tc_authority_open(path, &f->authority));
+    hm_buf root = {0}, issuing = {0}, certs[FIXTURE_MEMBERS] = {0};
+    must(tc_pem_to_der(tc_authority_root(f->authority, TC_MESH), &root));
+    must(tc_pem_to_der(tc_authority_issuing(f->authority, TC_MESH), &issuing));
+    hm_genesis_validator validators[FIXTURE_MEMBERS] = {0};
+    hm_genesis g = {.name = "test", .time_ms = f->time_ms, .count = FIXTURE_MEMBERS};
+    g.root_cert = hm_buf_bytes(&root);
+    g.issuing_cert = hm_buf_bytes(&issuing);
+    g.validators = validators;
+    g.params = hm_genesis_params_default();
+    g.params.epoch_blocks = 8;
+    g.params.beacon_blocks = 2;
+    g.params.time_bits = 256;
+    g.params.time_iterations = 200;
+    g.params.time_max_age = 3;
+    g.params.chunk_bytes = 4096;
+    g.params.space = hm_space_params_default(8);
+    static hm_buf parts[FIXTURE_MEMBERS][HM_SPACE_PARTS_MAX];
+    static hm_bytes views[FIXTURE_MEMBERS][HM_SPACE_PARTS_MAX];
+    for (unsigned i = 0; i < FIXTURE_MEMBERS; i++) {
+        validators[i].seal_parts = views[i];
+        make_member(f, i, &g.params, &validators[i], &certs[i], parts[i]);
+    }
+    must(hm_genesis_encode(&g, &f->genesis, &f->chain_id));
+    for (unsigned i = 0; i < FIXTURE_MEMBERS; i++) {
+        hm_buf_free(&certs[i]);
+        for (uint32_t p = 0; p < validators[i].seal_count; p++)
+            hm_buf_free(&parts[i][p]);
+    }
+    hm_buf_free(&root);
+    hm_buf_free(&issuing);
+}
+
+void mesh_fixture_free(mesh_fixture *f)
+{
+    for (unsigned i = 0; i < FIXTURE_MEMBERS; i++) {
+        hm_key_free(f->keys[i]);
+        hm_buf_free(&f->chains[i]);
+        hm_space_close(f->sectors[i]);
+    }
+    tc_authority_close(f->authority);
+    hm_buf_free(&f->genesis);
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf '%s'", f->dir);
+    if (system(command) != 0)
+        fprintf(stderr, "cannot remove %s\n", f->dir);
+}

@@ -1,0 +1,29 @@
+// A small mesh for tests: an authority, members with keys, certificates and sealed sectors, and a
+// genesis of them. Made once for a test program.
+#ifndef MESH_FIXTURE_H
+#define MESH_FIXTURE_H
+
+#include "mesh/genesis.h"
+#include "mesh/proof_space.h"
+#include "trustchain/trustchain.h"
+
+#define FIXTURE_MEMBERS 4
+
+typedef struct mesh_fixture {
+    char dir[64]; // temporary, removed by mesh_fixture_free()
+    tc_authority *authority;
+    hm_key *keys[FIXTURE_MEMBERS];
+    hm_node_id ids[FIXTURE_MEMBERS];
+    hm_buf chains[FIXTURE_MEMBERS]; // PEM
+    hm_space_sector *sectors[FIXTURE_MEMBERS];
+    tc_issued issued[FIXTURE_MEMBERS];
+    hm_buf genesis; // canonical bytes
+    hm_hash chain_id;
+    uint64_t time_ms; // of the genesis
+} mesh_fixture;
+
+// Aborts the program on failure.
+void mesh_fixture_make(mesh_fixture *f);
+void mesh_fixture_free(mesh_fixture *f);
+
+#endif
