@@ -47,6 +47,27 @@ static hm_err read_flag(hm_config *c, int argc, char *const *argv, int *at)
     return set_value(c, (size_t)i, argv[*at], HM_CONFIG_FLAG);
 }
 
+// "-o FILE" or "-oFILE"; letters are not joined.
+static hm_err read_letter(hm_config *c, int argc, char *const *argv, int *at)
+{
+    const char *flag = argv[*at];
+    for (size_t i = 0; i < c->count; i++) {
+        const hm_option *o = &c->options[i];
+        if (!o->letter || o->letter != flag[1])
+            continue;
+        if (!o->arg)
+            return flag[2] ? hm_fail(HM_E_USAGE, "-%c takes no value", o->letter)
+                           : set_value(c, i, "1", HM_CONFIG_FLAG);
+        if (flag[2])
+            return set_value(c, i, flag + 2, HM_CONFIG_FLAG);
+        if (*at + 1 >= argc)
+            return hm_fail(HM_E_USAGE, "-%c needs a value: %s", o->letter, o->arg);
+        *at += 1;
+        return set_value(c, i, argv[*at], HM_CONFIG_FLAG);
+    }
+    return hm_fail(HM_E_USAGE, "unknown option %.64s; --help lists them", flag);
+}
+
 static hm_err read_flags(hm_config *c, int argc, char *const *argv)
 {
     bool ended = false;
@@ -55,6 +76,8 @@ static hm_err read_flags(hm_config *c, int argc, char *const *argv)
             ended = true;
         } else if (!ended && strncmp(argv[i], "--", 2) == 0) {
             HM_TRY(read_flag(c, argc, argv, &i));
+        } else if (!ended && argv[i][0] == '-' && argv[i][1]) {
+            HM_TRY(read_letter(c, argc, argv, &i));
         } else {
             if (c->positional_count == HM_CONFIG_OPTIONS_MAX)
                 return hm_fail(HM_E_USAGE, "more than %u arguments", HM_CONFIG_OPTIONS_MAX);
@@ -240,8 +263,11 @@ void hm_config_help(const hm_option *options, size_t count, hm_buf *out)
 {
     for (size_t i = 0; i < count; i++) {
         const hm_option *o = &options[i];
-        char left[64];
-        snprintf(left, sizeof(left), "--%s%s%s", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
+        char left[64], letter[8] = "";
+        if (o->letter)
+            snprintf(letter, sizeof(letter), "-%c, ", o->letter);
+        snprintf(left, sizeof(left), "%s--%s%s%s", letter, o->name, o->arg ? " " : "",
+                 o->arg ? o->arg : "");
         hm_buf_printf(out, "  %-26s %s", left, o->help);
         if (o->def && *o->def)
             hm_buf_printf(out, " [%s]", o->def);

@@ -19,6 +19,7 @@ typedef struct hm_option {
     const char *arg;  // what the value is, for people ("ADDR"); NULL: a switch without value
     const char *def;  // default, or NULL for none
     const char *help; // one line or two
+    char letter;      // short form: 'o' for -o; 0 = none
 } hm_option;
 
 typedef struct hm_config {
@@ -38,7 +39,8 @@ typedef enum hm_config_source {
     HM_CONFIG_FLAG,
 } hm_config_source;
 
-// Reads argv[1..] against the table ("--name value", "--name=value", "--" ends the flags), then the
+// Reads argv[1..] against the table ("--name value", "--name=value", "-n value"; "--" ends the
+// flags, "-" alone is an argument), then the
 // environment, then the file that the option named "config" names, when the table has one. A file
 // named by a flag or the environment must exist; one that is the default need not. HM_E_USAGE for a
 // flag, HM_E_CONFIG for the file, with the detail. Free with hm_config_free() also after a failure.

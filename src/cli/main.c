@@ -4,15 +4,13 @@
 #include <stdlib.h>
 #include <yyjson.h>
 
-#include "base/config.h"
-#include "server/client.h"
-#include "server/json.h"
+#include "cli/cli.h"
 
 static const hm_option options[] = {
     {"node", "HYPERMESH_NODE", NULL, "URL", "https://[::1]:8444", "the node to ask"},
     {"ca", "HYPERMESH_CA", NULL, "FILE", NULL, "edge root that the node's certificate must reach"},
     {"token-file", "HYPERMESH_TOKEN_FILE", NULL, "FILE", NULL, "bearer token, for changes"},
-    {"json", NULL, NULL, NULL, NULL, "print the node's answer as JSON"},
+    {"json", NULL, NULL, NULL, NULL, "print the answer as JSON", 'j'},
     {"kind", NULL, NULL, "KIND", NULL, "asset register, list: kind of asset"},
     {"name", NULL, NULL, "NAME", NULL, "asset register, list: name"},
     {"file", NULL, NULL, "FILE", NULL, "asset register: its content"},
@@ -21,26 +19,23 @@ static const hm_option options[] = {
     {"owner", NULL, NULL, "NODE", NULL, "asset list: owner's id or name"},
     {"q", NULL, NULL, "TEXT", NULL, "asset list: text in the name"},
     {"cursor", NULL, NULL, "CURSOR", NULL, "asset list: where to go on"},
+    {"limit", NULL, NULL, "N", NULL, "lists: items of a page, at most 500"},
     {"to", NULL, NULL, "NODE", NULL, "asset transfer: the new owner's id"},
-    {"output", NULL, NULL, "FILE", NULL, "asset get: where to write the content"},
-    {"help", NULL, NULL, NULL, NULL, "this text"},
+    {"output", NULL, NULL, "FILE", NULL, "asset get, cert issue: the file to write", 'o'},
+    {"jobs", NULL, NULL, "N", "16", "asset import: files in flight"},
+    {"patience", NULL, NULL, "SECONDS", "600",
+     "asset import: how long to try again while the node does not answer"},
+    {"authority", "HYPERMESH_AUTHORITY", NULL, "URL", "https://[::1]:8443",
+     "cert: the authority to ask"},
+    {"profile", NULL, NULL, "WORD", "node", "cert issue: node or server"},
+    {"reason", NULL, NULL, "WORD", "unspecified",
+     "cert revoke: keyCompromise, superseded, cessationOfOperation, ..."},
+    {"family", NULL, NULL, "WORD", NULL, "cert list: mesh or edge"},
+    {"root", NULL, NULL, "FILE", NULL, "cert verify: the root to reach, PEM"},
+    {"crl", NULL, NULL, "FILE", NULL, "cert verify: revocation list, DER"},
+    {"help", NULL, NULL, NULL, NULL, "this text", 'h'},
 };
 #define OPTION_COUNT (sizeof(options) / sizeof(options[0]))
-
-typedef struct cli {
-    hm_config cfg;
-    hm_client client;
-    const char *arg; // the command's argument, or NULL
-    bool json;
-} cli;
-
-typedef struct cli_command {
-    const char *group, *name; // "asset", "list"; name NULL: a command of one word
-    const char *arg;          // NULL = none
-    const char *help;
-    hm_err (*run)(cli *c, const struct cli_command *cmd);
-    const char *path; // "/v1/assets/%s/history", for the plain queries
-} cli_command;
 
 // ---- printing -----------------------------------------------------------------------------------
 
@@ -93,7 +88,7 @@ static void print_value(yyjson_val *v, int depth)
     }
 }
 
-static hm_err print_answer(const cli *c, hm_bytes body)
+hm_err cli_print(const cli *c, hm_bytes body)
 {
     if (c->json) {
         fwrite(body.ptr, 1, body.len, stdout);
@@ -101,25 +96,26 @@ static hm_err print_answer(const cli *c, hm_bytes body)
     }
     yyjson_doc *doc = yyjson_read((const char *)body.ptr, body.len, 0);
     if (!doc)
-        return hm_fail(HM_E_PARSE, "the node's answer is no JSON");
+        return hm_fail(HM_E_PARSE, "the answer is no JSON");
     print_value(yyjson_doc_get_root(doc), 0);
     yyjson_doc_free(doc);
     return HM_OK;
 }
 
-static hm_err send_and_print(cli *c, const char *method, const char *path, hm_bytes body)
+hm_err cli_send_and_print(cli *c, const hm_client *to, const char *method, const char *path,
+                          hm_bytes body)
 {
     hm_buf answer = {0};
-    hm_err err = hm_client_request(&c->client, method, path, body, NULL, &answer);
+    hm_err err = hm_client_request(to, method, path, body, NULL, &answer);
     if (err == HM_OK)
-        err = print_answer(c, hm_buf_bytes(&answer));
+        err = cli_print(c, hm_buf_bytes(&answer));
     hm_buf_free(&answer);
     return err;
 }
 
 // ---- commands -----------------------------------------------------------------------------------
 
-static void put_path(hm_buf *b, const char *pattern, const char *arg)
+void cli_put_path(hm_buf *b, const char *pattern, const char *arg)
 {
     const char *at = strstr(pattern, "%s");
     if (!at) {
@@ -131,18 +127,25 @@ static void put_path(hm_buf *b, const char *pattern, const char *arg)
     hm_buf_puts(b, at + 2);
 }
 
+// What is asked about certificates is the authority's to answer.
+static const hm_client *client_of(const cli *c, const cli_command *cmd)
+{
+    return strcmp(cmd->group, "cert") == 0 ? &c->authority : &c->client;
+}
+
 static hm_err run_get(cli *c, const cli_command *cmd)
 {
     hm_buf path = {0};
-    put_path(&path, cmd->path, c->arg);
-    hm_err err = send_and_print(c, "GET", hm_buf_cstr(&path), (hm_bytes){0});
+    cli_put_path(&path, cmd->path, c->arg);
+    hm_err err = cli_send_and_print(c, client_of(c, cmd), "GET", hm_buf_cstr(&path), (hm_bytes){0});
     hm_buf_free(&path);
     return err;
 }
 
 static hm_err run_list(cli *c, const cli_command *cmd)
 {
-    static const char *const names[] = {"q", "kind", "state", "owner", "name", "cursor"};
+    static const char *const names[] = {"q",    "kind",   "state", "owner",
+                                        "name", "cursor", "limit", "family"};
     hm_buf path = {0};
     hm_buf_puts(&path, cmd->path);
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -152,12 +155,12 @@ static hm_err run_list(cli *c, const cli_command *cmd)
             hm_client_escape(&path, v);
         }
     }
-    hm_err err = send_and_print(c, "GET", hm_buf_cstr(&path), (hm_bytes){0});
+    hm_err err = cli_send_and_print(c, client_of(c, cmd), "GET", hm_buf_cstr(&path), (hm_bytes){0});
     hm_buf_free(&path);
     return err;
 }
 
-static hm_err need(cli *c, const char *name, const char **out)
+hm_err cli_need(cli *c, const char *name, const char **out)
 {
     *out = hm_config_get(&c->cfg, name);
     return *out ? HM_OK : hm_fail(HM_E_USAGE, "--%s is needed", name);
@@ -170,8 +173,8 @@ static hm_err run_register(cli *c, const cli_command *cmd)
     const char *policy = hm_config_get(&c->cfg, "policy");
     hm_buf content = {0}, body = {0};
     hm_err err;
-    HM_TRY(need(c, "kind", &kind));
-    HM_TRY(need(c, "name", &name));
+    HM_TRY(cli_need(c, "kind", &kind));
+    HM_TRY(cli_need(c, "name", &name));
     if (file) {
         HM_TRY_OUT(
             hm_client_request(&c->client, "POST", "/v1/content", (hm_bytes){0}, file, &content));
@@ -186,7 +189,7 @@ static hm_err run_register(cli *c, const cli_command *cmd)
     if (file)
         hm_jw_raw(&body, "content", hm_buf_bytes(&content));
     hm_jw_close(&body, '}');
-    err = send_and_print(c, "POST", cmd->path, hm_buf_bytes(&body));
+    err = cli_send_and_print(c, &c->client, "POST", cmd->path, hm_buf_bytes(&body));
 out:
     hm_buf_free(&content);
     hm_buf_free(&body);
@@ -198,15 +201,16 @@ static hm_err run_post(cli *c, const cli_command *cmd)
     hm_buf path = {0}, body = {0};
     const char *value = NULL;
     if (strcmp(cmd->name, "transfer") == 0)
-        HM_TRY(need(c, "to", &value));
+        HM_TRY(cli_need(c, "to", &value));
     if (strcmp(cmd->name, "set-state") == 0)
-        HM_TRY(need(c, "state", &value));
+        HM_TRY(cli_need(c, "state", &value));
     hm_jw_open(&body, NULL, '{');
     if (value)
         hm_jw_str(&body, strcmp(cmd->name, "transfer") == 0 ? "to" : "state", value);
     hm_jw_close(&body, '}');
-    put_path(&path, cmd->path, c->arg);
-    hm_err err = send_and_print(c, "POST", hm_buf_cstr(&path), hm_buf_bytes(&body));
+    cli_put_path(&path, cmd->path, c->arg);
+    hm_err err =
+        cli_send_and_print(c, client_of(c, cmd), "POST", hm_buf_cstr(&path), hm_buf_bytes(&body));
     hm_buf_free(&path);
     hm_buf_free(&body);
     return err;
@@ -216,13 +220,14 @@ static hm_err run_download(cli *c, const cli_command *cmd)
 {
     const char *to;
     hm_buf path = {0};
-    HM_TRY(need(c, "output", &to));
-    put_path(&path, cmd->path, c->arg);
+    HM_TRY(cli_need(c, "output", &to));
+    cli_put_path(&path, cmd->path, c->arg);
     hm_err err = hm_client_download(&c->client, hm_buf_cstr(&path), to);
     hm_buf_free(&path);
     return err;
 }
 
+static hm_err run_help(cli *c, const cli_command *cmd);
 static hm_err run_man(cli *c, const cli_command *cmd);
 static hm_err run_completion(cli *c, const cli_command *cmd);
 
@@ -240,17 +245,30 @@ static const cli_command commands[] = {
      "/v1/assets/%s/transfer"},
     {"asset", "set-state", "ID", "change its state to --state", run_post, "/v1/assets/%s/state"},
     {"asset", "retire", "ID", "retire it for good", run_post, "/v1/assets/%s/retire"},
+    {"asset", "import", "DIR", "register every file below DIR as a data asset", cli_import,
+     "/v1/assets"},
+    {"cert", "list", NULL, "certificates of the authority, newest first", run_list,
+     "/v1/certificates"},
+    {"cert", "show", "FILE|SERIAL", "a certificate, of a PEM file or the authority's",
+     cli_cert_show, "/v1/certificates/%s"},
+    {"cert", "issue", "CSR", "get a certificate for the request, write the chain to --output",
+     cli_cert_issue, NULL},
+    {"cert", "verify", "FILE", "check a chain against --root, and --crl, without asking anybody",
+     cli_cert_verify, NULL},
+    {"cert", "revoke", "SERIAL", "revoke for good, with --reason", cli_cert_revoke,
+     "/v1/certificates/%s/revoke"},
     {"proof", "show", "OP", "the four proofs of an operation", run_get, "/v1/operations/%s/proofs"},
     {"ledger", "block", "HEIGHT", "one block", run_get, "/v1/blocks/%s"},
     {"ledger", "op", "OP", "one operation", run_get, "/v1/operations/%s"},
+    {"help", NULL, NULL, "this text", run_help, NULL},
     {"man", NULL, NULL, "print the man page", run_man, NULL},
     {"completion", NULL, "SHELL", "print completion for bash", run_completion, NULL},
 };
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
 
 #define EXIT_TEXT                                                                                  \
-    "0 done; 1 failed here; 2 wrong usage; 3 the node cannot be reached; 4 the node refused; 5 "   \
-    "not found; 6 not allowed"
+    "0 done; 1 failed here; 2 wrong usage; 3 the node cannot be reached; 4 refused by "            \
+    "the other side; 5 not found; 6 not allowed"
 
 static int exit_code(hm_err err)
 {
@@ -263,6 +281,9 @@ static int exit_code(hm_err err)
     case HM_E_UNREACHABLE:
         return 3;
     case HM_E_HTTP:
+    case HM_E_EXISTS:
+    case HM_E_BUSY:
+    case HM_E_TIMEOUT:
         return 4;
     case HM_E_NOTFOUND:
         return 5;
@@ -279,8 +300,10 @@ static void put_usage(hm_buf *b, const cli_command *cmd)
                   cmd->arg ? " " : "", cmd->arg ? cmd->arg : "");
 }
 
-static void print_help(void)
+static hm_err run_help(cli *c, const cli_command *cmd)
 {
+    (void)c;
+    (void)cmd;
     hm_buf b = {0};
     hm_buf_puts(&b, "hypermesh COMMAND [OPTIONS]\n\nCommands:\n");
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
@@ -294,6 +317,7 @@ static void print_help(void)
     hm_buf_puts(&b, "\nExit codes: " EXIT_TEXT "\n");
     fputs(hm_buf_cstr(&b), stdout);
     hm_buf_free(&b);
+    return HM_OK;
 }
 
 static hm_err run_man(cli *c, const cli_command *cmd)
@@ -374,8 +398,7 @@ static hm_err run(cli *c)
     const char *token_file = hm_config_get(&c->cfg, "token-file");
     hm_buf token = {0};
     if (hm_config_on(&c->cfg, "help")) {
-        print_help();
-        return HM_OK;
+        return run_help(c, NULL);
     }
     HM_TRY(find_command(c, &cmd));
     c->json = hm_config_on(&c->cfg, "json");
@@ -388,6 +411,8 @@ static hm_err run(cli *c)
         c->client.token = strndup(hm_buf_cstr(&token), strcspn(hm_buf_cstr(&token), "\r\n"));
         hm_buf_free_secret(&token);
     }
+    c->authority = c->client;
+    c->authority.url = hm_config_get(&c->cfg, "authority");
     return cmd->run(c, cmd);
 }
 

@@ -36,11 +36,43 @@ static const char *text_of(yyjson_val *v, const char *name)
     return s ? s : "";
 }
 
+static hm_err error_of(long status)
+{
+    switch (status) {
+    case 401:
+    case 403:
+        return HM_E_DENIED;
+    case 404:
+        return HM_E_NOTFOUND;
+    case 409:
+        return HM_E_EXISTS;
+    case 429:
+    case 503:
+        return HM_E_BUSY;
+    case 504:
+        return HM_E_TIMEOUT;
+    default:
+        return HM_E_HTTP;
+    }
+}
+
+hm_err hm_client_keep(hm_client *c)
+{
+    c->kept = curl_easy_init();
+    return c->kept ? HM_OK : HM_E_NOMEM;
+}
+
+void hm_client_release(hm_client *c)
+{
+    curl_easy_cleanup(c->kept);
+    c->kept = NULL;
+}
+
 static hm_err refusal(long status, hm_bytes body)
 {
     yyjson_doc *doc = body.len ? yyjson_read((const char *)body.ptr, body.len, 0) : NULL;
     yyjson_val *e = yyjson_obj_get(yyjson_doc_get_root(doc), "error");
-    hm_err err = status == 404 ? HM_E_NOTFOUND : status == 401 ? HM_E_DENIED : HM_E_HTTP;
+    hm_err err = error_of(status);
     if (e)
         hm_fail(err, "%s: %s%s%s", text_of(e, "code"), text_of(e, "message"),
                 text_of(e, "detail")[0] ? ": " : "", text_of(e, "detail"));
@@ -50,14 +82,22 @@ static hm_err refusal(long status, hm_bytes body)
     return err;
 }
 
+static void finish(const hm_client *c, CURL *h)
+{
+    if (h != c->kept)
+        curl_easy_cleanup(h);
+}
+
 static CURL *prepare(const hm_client *c, const char *method, const char *path,
                      struct curl_slist **headers)
 {
     hm_buf url = {0}, auth = {0};
-    CURL *h = curl_easy_init();
+    CURL *h = c->kept ? c->kept : curl_easy_init();
+    if (c->kept)
+        curl_easy_reset(h);
     hm_buf_printf(&url, "%s%s", c->url, path);
     if (!h || hm_buf_status(&url) != HM_OK) {
-        curl_easy_cleanup(h);
+        finish(c, h);
         hm_buf_free(&url);
         return NULL;
     }
@@ -127,7 +167,7 @@ out:
         fclose(f);
     hm_buf_free(&answer);
     curl_slist_free_all(headers);
-    curl_easy_cleanup(h);
+    finish(c, h);
     return err;
 }
 
@@ -160,6 +200,6 @@ hm_err hm_client_download(const hm_client *c, const char *path, const char *to)
     if (err != HM_OK)
         unlink(part);
     curl_slist_free_all(headers);
-    curl_easy_cleanup(h);
+    finish(c, h);
     return err;
 }

@@ -1,4 +1,4 @@
-// A small HTTPS client of the node's API: libcurl, IPv6 only, the edge root verified.
+// A small HTTPS client of the APIs: libcurl, IPv6 only, the edge root verified.
 #ifndef HM_SERVER_CLIENT_H
 #define HM_SERVER_CLIENT_H
 
@@ -8,11 +8,18 @@ typedef struct hm_client {
     const char *url;     // "https://[::1]:8444"
     const char *ca_path; // PEM of the edge root; NULL = the system's roots
     char *token;         // NULL = none
+    void *kept;          // connection kept open between requests, or NULL
 } hm_client;
 
-// Sends a request; the body of the answer is appended to out. HM_E_UNREACHABLE; HM_E_HTTP when the
-// node refused, with its code, message and detail. file (may be NULL) is the path of a file to send
-// instead of body.
+// Keeps the connection from now on; for many requests from one thread. End with
+// hm_client_release().
+HM_CHECK hm_err hm_client_keep(hm_client *c);
+void hm_client_release(hm_client *c);
+
+// Sends a request; the body of the answer is appended to out. HM_E_UNREACHABLE; the node's
+// refusals with its code, message and detail: HM_E_NOTFOUND 404, HM_E_DENIED 401 and 403,
+// HM_E_EXISTS 409, HM_E_BUSY 429 and 503, HM_E_TIMEOUT 504, else HM_E_HTTP. file (may be NULL) is
+// the path of a file to send instead of body.
 HM_CHECK hm_err hm_client_request(const hm_client *c, const char *method, const char *path,
                                   hm_bytes body, const char *file, hm_buf *out);
 // Writes the answer to a new file at path; the file appears only when it is whole.

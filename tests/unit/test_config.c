@@ -13,7 +13,7 @@
 static const hm_option options[] = {
     {"config", "T_CONFIG", NULL, "FILE", "/nonexistent/t.ini", "the file"},
     {"listen", "T_LISTEN", "server.listen", "ADDR", "[::]:8444", "where"},
-    {"limit", "T_LIMIT", "server.limit", "N", NULL, "how many"},
+    {"limit", "T_LIMIT", "server.limit", "N", NULL, "how many", 'l'},
     {"quiet", NULL, "quiet", NULL, NULL, "say less"},
 };
 #define COUNT (sizeof(options) / sizeof(options[0]))
@@ -74,6 +74,18 @@ static void test_refused(void **state)
     char path[64];
     assert_int_equal(LOAD(&c, "--nonsense"), HM_E_USAGE);
     assert_non_null(strstr(hm_err_detail(), "--nonsense"));
+    hm_config_free(&c);
+    assert_int_equal(LOAD(&c, "-x"), HM_E_USAGE);
+    assert_non_null(strstr(hm_err_detail(), "-x"));
+    hm_config_free(&c);
+    assert_int_equal(LOAD(&c, "-l"), HM_E_USAGE);
+    hm_config_free(&c);
+    assert_int_equal(LOAD(&c, "-l", "7", "-"), HM_OK);
+    assert_string_equal(hm_config_get(&c, "limit"), "7");
+    assert_string_equal(c.positional[0], "-");
+    hm_config_free(&c);
+    assert_int_equal(LOAD(&c, "-l8"), HM_OK);
+    assert_string_equal(hm_config_get(&c, "limit"), "8");
     hm_config_free(&c);
     assert_int_equal(LOAD(&c, "--limit"), HM_E_USAGE);
     hm_config_free(&c);

@@ -1,0 +1,282 @@
+// hypermesh cert: what the authority gives, and checks that need nobody.
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "cli/cli.h"
+#include "server/enroll.h"
+#include "trustchain/trustchain.h"
+
+#define FILE_MAX 65536u
+
+// ---- files --------------------------------------------------------------------------------------
+
+typedef struct chain {
+    X509 *leaf;    // owned
+    X509 *issuing; // owned; NULL when the file has one certificate only
+} chain;
+
+static void chain_free(chain *c)
+{
+    X509_free(c->leaf);
+    X509_free(c->issuing);
+}
+
+static hm_err chain_read(const char *path, chain *out)
+{
+    FILE *f = fopen(path, "r");
+    if (!f)
+        return hm_fail(HM_E_NOTFOUND, "%s cannot be read", path);
+    out->leaf = PEM_read_X509(f, NULL, NULL, NULL);
+    out->issuing = out->leaf ? PEM_read_X509(f, NULL, NULL, NULL) : NULL;
+    fclose(f);
+    ERR_clear_error();
+    return out->leaf ? HM_OK : hm_fail(HM_E_PARSE, "%s holds no certificate in PEM", path);
+}
+
+static hm_err der_of(const X509 *x, hm_buf *out)
+{
+    uint8_t *der = NULL;
+    int len = i2d_X509(x, &der);
+    if (len <= 0)
+        return hm_crypto_fail(HM_E_CRYPTO, "a certificate cannot be encoded");
+    hm_buf_append(out, der, (size_t)len);
+    OPENSSL_free(der);
+    return hm_buf_status(out);
+}
+
+static hm_bytes serial_of(const X509 *x)
+{
+    const ASN1_INTEGER *n = X509_get0_serialNumber(x);
+    return hm_bytes_of(ASN1_STRING_get0_data(n), (size_t)ASN1_STRING_length(n));
+}
+
+static void put_time(hm_buf *b, const char *name, const ASN1_TIME *t)
+{
+    struct tm tm;
+    char text[32];
+    if (!ASN1_TIME_to_tm(t, &tm) || !strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm))
+        snprintf(text, sizeof(text), "?");
+    hm_jw_str(b, name, text);
+}
+
+static void put_name(hm_buf *b, const char *name, const X509_NAME *n)
+{
+    char *text = NULL;
+    BIO *mem = BIO_new(BIO_s_mem());
+    long len = 0;
+    if (mem && X509_NAME_print_ex(mem, n, 0, XN_FLAG_RFC2253) >= 0)
+        len = BIO_get_mem_data(mem, &text);
+    hm_jw_text(b, name, hm_bytes_of(text, len > 0 ? (size_t)len : 0));
+    BIO_free(mem);
+}
+
+static void put_alt_names(hm_buf *b, const X509 *x)
+{
+    GENERAL_NAMES *names = X509_get_ext_d2i(x, NID_subject_alt_name, NULL, NULL);
+    hm_jw_open(b, "names", '[');
+    for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) { // -1 for NULL
+        char *text = NULL;
+        BIO *mem = BIO_new(BIO_s_mem());
+        long len = 0;
+        if (mem && GENERAL_NAME_print(mem, sk_GENERAL_NAME_value(names, i)) == 1)
+            len = BIO_get_mem_data(mem, &text);
+        hm_jw_text(b, NULL, hm_bytes_of(text, len > 0 ? (size_t)len : 0));
+        BIO_free(mem);
+    }
+    hm_jw_close(b, ']');
+    GENERAL_NAMES_free(names);
+}
+
+static void put_cert(hm_buf *b, const X509 *x)
+{
+    hm_bytes serial = serial_of(x);
+    EVP_PKEY *key = X509_get0_pubkey(x);
+    hm_jw_hex(b, "serial", serial.ptr, serial.len);
+    put_name(b, "subject", X509_get_subject_name(x));
+    put_name(b, "issuer", X509_get_issuer_name(x));
+    put_alt_names(b, x);
+    put_time(b, "not_before", X509_get0_notBefore(x));
+    put_time(b, "not_after", X509_get0_notAfter(x));
+    hm_jw_str(b, "key", key ? EVP_PKEY_get0_type_name(key) : NULL);
+}
+
+// ---- commands -----------------------------------------------------------------------------------
+
+hm_err cli_cert_show(cli *c, const cli_command *cmd)
+{
+    chain x = {0};
+    hm_buf b = {0};
+    hm_err err;
+    HM_TRY(hm_crypto_init());
+    if (access(c->arg, F_OK) != 0) { // no file of that name: a serial
+        tc_serial serial;
+        if (tc_serial_parse(hm_bytes_str(c->arg), &serial) != HM_OK)
+            return hm_fail(HM_E_USAGE, "%s is neither a file nor a serial of 32 hex digits",
+                           c->arg);
+        cli_put_path(&b, cmd->path, c->arg);
+        err = cli_send_and_print(c, &c->authority, "GET", hm_buf_cstr(&b), (hm_bytes){0});
+        goto out;
+    }
+    HM_TRY_OUT(chain_read(c->arg, &x));
+    hm_jw_open(&b, NULL, '{');
+    put_cert(&b, x.leaf);
+    hm_jw_close(&b, '}');
+    hm_buf_puts(&b, "\n");
+    HM_TRY_OUT(hm_buf_status(&b));
+    err = cli_print(c, hm_buf_bytes(&b));
+out:
+    chain_free(&x);
+    hm_buf_free(&b);
+    return err;
+}
+
+hm_err cli_cert_issue(cli *c, const cli_command *cmd)
+{
+    const char *profile = hm_config_get(&c->cfg, "profile"), *to;
+    char serial[33];
+    hm_buf csr = {0}, pem = {0}, b = {0};
+    hm_err err;
+    (void)cmd;
+    HM_TRY(cli_need(c, "output", &to));
+    err = hm_file_read(c->arg, FILE_MAX, &csr);
+    if (err != HM_OK) {
+        hm_fail(err, "%s cannot be read", c->arg);
+        goto out;
+    }
+    HM_TRY_OUT(enroll_issue(&c->authority, profile, hm_buf_bytes(&csr), &pem, serial));
+    HM_TRY_OUT(hm_file_write(to, hm_buf_bytes(&pem), 0644));
+    hm_jw_open(&b, NULL, '{');
+    hm_jw_str(&b, "serial", serial);
+    hm_jw_str(&b, "chain", to);
+    hm_jw_close(&b, '}');
+    hm_buf_puts(&b, "\n");
+    err = cli_print(c, hm_buf_bytes(&b));
+out:
+    hm_buf_free(&csr);
+    hm_buf_free(&pem);
+    hm_buf_free(&b);
+    return err;
+}
+
+hm_err cli_cert_revoke(cli *c, const cli_command *cmd)
+{
+    hm_buf path = {0}, body = {0};
+    cli_put_path(&path, cmd->path, c->arg);
+    hm_jw_open(&body, NULL, '{');
+    hm_jw_str(&body, "reason", hm_config_get(&c->cfg, "reason"));
+    hm_jw_close(&body, '}');
+    hm_err err =
+        cli_send_and_print(c, &c->authority, "POST", hm_buf_cstr(&path), hm_buf_bytes(&body));
+    hm_buf_free(&path);
+    hm_buf_free(&body);
+    return err;
+}
+
+// ---- verify -------------------------------------------------------------------------------------
+
+// A server's chain, by the rules of RFC 5280 as OpenSSL has them.
+static hm_err server_path(const chain *x, X509 *root, uint64_t now_ms)
+{
+    hm_err err = HM_OK;
+    X509_STORE *store = X509_STORE_new();
+    X509_STORE_CTX *ctx = X509_STORE_CTX_new();
+    STACK_OF(X509) *more = sk_X509_new_null();
+    if (!store || !ctx || !more || !X509_STORE_add_cert(store, root) ||
+        !sk_X509_push(more, x->issuing) || !X509_STORE_CTX_init(ctx, store, x->leaf, more)) {
+        err = hm_crypto_fail(HM_E_NOMEM, "cannot check a certificate");
+        goto out;
+    }
+    X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(ctx);
+    X509_VERIFY_PARAM_set_time(param, (time_t)(now_ms / 1000));
+    X509_VERIFY_PARAM_set_depth(param, 1);
+    X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_X509_STRICT);
+    X509_VERIFY_PARAM_set_purpose(param, X509_PURPOSE_SSL_SERVER);
+    if (X509_verify_cert(ctx) <= 0) {
+        int code = X509_STORE_CTX_get_error(ctx);
+        bool time = code == X509_V_ERR_CERT_HAS_EXPIRED || code == X509_V_ERR_CERT_NOT_YET_VALID;
+        err = hm_fail(time ? HM_E_CERT_EXPIRED : HM_E_CERT_UNTRUSTED, "%s",
+                      X509_verify_cert_error_string(code));
+    }
+out:
+    ERR_clear_error();
+    sk_X509_free(more);
+    X509_STORE_CTX_free(ctx);
+    X509_STORE_free(store);
+    return err;
+}
+
+static hm_err server_verify(const chain *x, X509 *root, hm_bytes issuing, hm_bytes crl,
+                            uint64_t now_ms)
+{
+    tc_crl_info info;
+    bool revoked = false;
+    HM_TRY(server_path(x, root, now_ms));
+    if (crl.len == 0)
+        return HM_OK;
+    HM_TRY(tc_crl_verify(crl, issuing, &info));
+    HM_TRY(tc_crl_contains(crl, serial_of(x->leaf), &revoked));
+    if (revoked)
+        return hm_fail(HM_E_CERT_REVOKED, "the certificate is in revocation list %llu",
+                       (unsigned long long)info.number);
+    if (now_ms > info.next_update_ms)
+        return hm_fail(HM_E_CRL_STALE, "revocation list %llu is older than it says it may be",
+                       (unsigned long long)info.number);
+    return HM_OK;
+}
+
+hm_err cli_cert_verify(cli *c, const cli_command *cmd)
+{
+    const char *root_path, *crl_path = hm_config_get(&c->cfg, "crl");
+    uint64_t now_ms = hm_clock_wall_ms(&hm_clock_system);
+    chain x = {0}, root = {0};
+    hm_buf leaf = {0}, issuing = {0}, root_der = {0}, crl = {0}, b = {0};
+    tc_node_cert node;
+    hm_err err;
+    (void)cmd;
+    HM_TRY(cli_need(c, "root", &root_path));
+    HM_TRY(hm_crypto_init());
+    HM_TRY_OUT(chain_read(c->arg, &x));
+    HM_TRY_OUT(chain_read(root_path, &root));
+    if (!x.issuing) {
+        err = hm_fail(HM_E_PARSE, "%s lacks the issuing CA behind the certificate", c->arg);
+        goto out;
+    }
+    if (crl_path)
+        HM_TRY_OUT(hm_file_read(crl_path, TC_CRL_MAX, &crl));
+    HM_TRY_OUT(der_of(x.leaf, &leaf));
+    HM_TRY_OUT(der_of(x.issuing, &issuing));
+    HM_TRY_OUT(der_of(root.leaf, &root_der));
+    EVP_PKEY *key = X509_get0_pubkey(x.leaf);
+    bool is_node = key && EVP_PKEY_is_a(key, HM_FALCON_NAME);
+    if (is_node)
+        HM_TRY_OUT(tc_node_cert_verify(hm_buf_bytes(&leaf), hm_buf_bytes(&issuing),
+                                       hm_buf_bytes(&root_der), hm_buf_bytes(&crl), now_ms, &node));
+    else
+        HM_TRY_OUT(
+            server_verify(&x, root.leaf, hm_buf_bytes(&issuing), hm_buf_bytes(&crl), now_ms));
+    hm_jw_open(&b, NULL, '{');
+    hm_jw_bool(&b, "good", true);
+    hm_jw_str(&b, "profile", is_node ? "node" : "server");
+    if (is_node)
+        hm_jw_hex(&b, "node", node.node.b, HM_HASH_BYTES);
+    hm_jw_bool(&b, "revocation_checked", crl_path != NULL);
+    put_cert(&b, x.leaf);
+    hm_jw_close(&b, '}');
+    hm_buf_puts(&b, "\n");
+    err = cli_print(c, hm_buf_bytes(&b));
+out:
+    chain_free(&x);
+    chain_free(&root);
+    hm_buf_free(&leaf);
+    hm_buf_free(&issuing);
+    hm_buf_free(&root_der);
+    hm_buf_free(&crl);
+    hm_buf_free(&b);
+    return err;
+}

@@ -1,0 +1,193 @@
+#!/usr/bin/env bash
+# hypermesh asset import against a stand-in of a node's API that refuses, drops and goes away as a
+# real one may: every file once, whole, with its own content, and an import that was cut off goes
+# on. $1: hypermesh.
+set -euo pipefail
+hypermesh=$(realpath "$1")
+dir=$(mktemp -d)
+pid=
+cleanup() {
+    [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true
+    rm -rf "$dir"
+}
+trap cleanup EXIT
+cd "$dir"
+say() { echo "test: $*"; }
+fail() { echo "FAILED: $*" >&2; tail -n 20 import.log node.log >&2 2>/dev/null || true; exit 1; }
+
+cat >node.py <<'PY'
+import hashlib, http.server, json, os, random, socket, sys, threading, urllib.parse
+
+CHUNK, OWNER = 1000, "ab" * 32
+STATE = "ledger.json"
+mode = sys.argv[1]
+lock = threading.Lock()
+assets = json.load(open(STATE)) if os.path.exists(STATE) else {}
+rng = random.Random(7)
+peak = [0, 0]
+
+def h(x): return hashlib.sha256(x).digest()
+
+def root(data):
+    leaves = [h(b"\0" + h(data[i:i + CHUNK])) for i in range(0, len(data), CHUNK)]
+    def tree(l): # RFC 9162, 2.1.1
+        if len(l) < 2: return l[0] if l else h(b"")
+        k = 1
+        while 2 * k < len(l): k *= 2
+        return h(b"\1" + tree(l[:k]) + tree(l[k:]))
+    return tree(leaves).hex()
+
+class Node(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def log_message(self, *a): pass
+    def say(self, status, body):
+        body = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def refuse(self, status, word):
+        self.say(status, {"error": {"code": word, "message": word, "detail": ""}})
+    def do_GET(self):
+        u = urllib.parse.urlparse(self.path)
+        q = urllib.parse.parse_qs(u.query)
+        if u.path == "/v1/status": return self.say(200, {"id": OWNER})
+        with lock: a = assets.get(q["name"][0])
+        assert q["owner"] == [OWNER]
+        self.say(200, {"items": [a] if a else [], "next": None})
+    def do_POST(self):
+        data = self.rfile.read(int(self.headers["content-length"]))
+        if self.headers.get("authorization") != "Bearer secret": return self.refuse(401, "DENIED")
+        with lock:
+            dice = rng.random() if mode == "moody" else 1
+            peak[0] += 1
+            peak[1] = max(peak)
+        try:
+            if dice < 0.15: return self.refuse(503, "BUSY")
+            if dice < 0.25:
+                self.connection.shutdown(socket.SHUT_RDWR)
+                return
+            self.post(data, dice)
+        finally:
+            with lock: peak[0] -= 1
+    def post(self, data, dice):
+        if self.path == "/v1/content":
+            return self.say(201, {"size": len(data), "chunk_bytes": CHUNK,
+                                  "chunks": -(-len(data) // CHUNK), "root": root(data)})
+        a = json.loads(data)
+        assert a["kind"] == "data" and set(a["content"]) == {"size", "chunk_bytes", "chunks", "root"}
+        with lock:
+            if a["name"] in assets: return self.refuse(409, "EXISTS")
+            assets[a["name"]] = a
+            json.dump(assets, open(STATE + ".new", "w"))
+            os.rename(STATE + ".new", STATE)
+        if dice < 0.4: # registered, and the answer is lost
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        self.say(201, {"op": "00", "asset": "00", "height": 1, "index": 0, "finality_us": 1})
+
+class Server(http.server.ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+    request_queue_size = 64
+port = int(sys.argv[2])
+s = Server(("::1", port), Node)
+print(s.server_address[1], flush=True)
+try:
+    s.serve_forever()
+finally:
+    print("peak", peak[1], flush=True)
+PY
+start() { # MODE PORT
+    rm -f node.out
+    python3 node.py "$1" "$2" >node.out 2>>node.log &
+    pid=$!
+    until [ -s node.out ]; do
+        kill -0 $pid || fail "the stand-in does not start"
+        sleep 0.05
+    done
+    port=$(head -1 node.out)
+}
+stop() { kill -9 $pid; wait $pid 2>/dev/null || true; pid=; }
+import() {
+    "$hypermesh" asset import files --node "http://[::1]:$port" --token-file token --json "$@" \
+        >answer 2>import.log
+}
+figure() { python3 -c 'import json, sys; print(json.load(open("answer"))[sys.argv[1]])' "$1"; }
+
+echo secret >token
+mkdir -p files/deep/er "files/with space"
+for i in $(seq 120); do head -c $((i * 37)) /dev/urandom >files/deep/f$i; done
+: >files/empty
+head -c 1000 /dev/urandom >files/deep/er/exact
+head -c 3000000 /dev/urandom >"files/with space/größe & more"
+ln -s ../token files/link
+mkfifo files/pipe
+
+say "a moody node: every file once"
+start moody 0
+import --jobs 8 || fail "import"
+[ "$(figure imported)$(figure failed)$(figure not_regular)" = 12302 ] || { cat answer; fail "figures"; }
+python3 - <<'PY'
+import hashlib, json, os
+a = json.load(open("ledger.json"))
+want = {os.path.relpath(os.path.join(d, f), "files") for d, _, fs in os.walk("files") for f in fs}
+want -= {"link", "pipe"}
+assert set(a) == want, set(a) ^ want
+for n in want:
+    assert a[n]["content"]["size"] == os.path.getsize("files/" + n), n
+PY
+
+say "a second import does nothing"
+import || fail "second import"
+[ "$(figure imported) $(figure there_already)" = "0 123" ] || { cat answer; fail "figures"; }
+
+say "a changed file of the same size is told"
+cp files/deep/f100 kept
+tr '\000-\177' '\200-\377' <kept | head -c 3700 >x
+printf 'changed' | dd of=files/deep/f100 conv=notrunc status=none
+rc=0
+import || rc=$?
+[ $rc = 1 ] && grep -q 'deep/f100.*another content' import.log || fail "a changed file (exit $rc)"
+cp kept files/deep/f100
+
+say "the node is away for a while, and the import is killed and begun again"
+stop
+rm ledger.json
+start moody "$port"
+import --jobs 32 & busy=$!
+until [ -s ledger.json ]; do sleep 0.02; done
+stop
+start moody "$port"
+wait $busy || fail "the node was away"
+[ "$(figure imported)" -ge 1 ] && [ "$(figure failed)" = 0 ] || { cat answer; fail "figures"; }
+stop
+rm ledger.json
+start steady "$port"
+import --jobs 1 & busy=$!
+until [ -s ledger.json ]; do sleep 0.02; done
+kill -9 $(pgrep -P $busy || echo $busy) 2>/dev/null || true
+wait $busy 2>/dev/null || true
+import || fail "the import begun again"
+[ "$(($(figure imported) + $(figure there_already)))" = 123 ] || { cat answer; fail "figures"; }
+[ "$(figure there_already)" -ge 1 ] || fail "it began at the start"
+
+say "exit codes"
+stop
+rc=0
+import --patience 0 || rc=$?
+[ $rc = 3 ] || fail "no node: exit code $rc"
+rm ledger.json
+start steady "$port"
+echo wrong >token
+rc=0
+import || rc=$?
+[ $rc != 0 ] || fail "a wrong token passes"
+rc=0
+"$hypermesh" asset import nowhere --node "http://[::1]:$port" 2>import.log || rc=$?
+[ $rc = 5 ] || fail "no folder: exit code $rc"
+rc=0
+"$hypermesh" asset import 2>import.log || rc=$?
+[ $rc = 2 ] || fail "no argument: exit code $rc"
+"$hypermesh" help >help.log
+grep -q -- '-o, --output FILE' help.log && grep -q 'Exit codes: 0 done' help.log || fail "help"
+say "passed"

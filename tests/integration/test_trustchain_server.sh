@@ -1,0 +1,266 @@
+#!/usr/bin/env bash
+# trustchain-server as it runs: made, asked by curl, openssl and hypermesh, killed and started
+# again. $1: folder with falcon.so; $2: trustchain-server; $3: hypermesh.
+set -euo pipefail
+module=$(realpath "$1") server=$(realpath "$2") hypermesh=$(realpath "$3")
+dir=$(mktemp -d)
+pid=
+cleanup() {
+    [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true
+    rm -rf "$dir"
+}
+trap cleanup EXIT
+cd "$dir"
+
+say() { echo "test: $*"; }
+fail() { echo "FAILED: $*" >&2; tail -n 20 server.log >&2 2>/dev/null || true; exit 1; }
+P=(-provider-path "$module" -provider falcon -provider default)
+o() { local command=$1; shift; openssl "$command" "${P[@]}" "$@"; }
+
+# The sockets that process $1 listens on: "FAMILY PORT"; families are those of /proc.
+listening() {
+    local inode family
+    for inode in $(readlink /proc/"$1"/fd/* 2>/dev/null | sed -n 's/^socket:\[\(.*\)\]$/\1/p'); do
+        for family in tcp tcp6; do
+            awk -v i="$inode" -v f=$family '$10 == i && $4 == "0A" {
+                n = split($2, at, ":"); print f, at[n]}' /proc/"$1"/net/$family
+        done
+    done
+}
+# The port comes from the kernel: the only listening socket of the server.
+start() {
+    local n=0
+    "$server" run --dir data --listen '[::1]:0' >server.out 2>server.log &
+    pid=$!
+    until grep -q '"running"' server.log; do
+        kill -0 $pid 2>/dev/null || fail "the server ended at its start"
+        n=$((n + 1))
+        [ $n -lt 600 ] || fail "the server does not start"
+        sleep 0.1
+    done
+    [ "$(listening $pid | wc -l)" = 1 ] || fail "not exactly one listening socket"
+    [ "$(listening $pid | cut -d' ' -f1)" = tcp6 ] || fail "an IPv4 socket listens"
+    url="https://[::1]:$((16#$(listening $pid | cut -d' ' -f2)))"
+}
+# get PATH [CURL ARG...], post PATH BODY: the status goes to $status, the answer to the file "answer".
+get() {
+    local path=$1
+    shift
+    status=$(curl -sS -g --cacert data/edge-root.crt -o answer -w '%{http_code}' "$@" "$url$path")
+}
+post() {
+    get "$1" -H "Authorization: Bearer $(cat data/api.token)" -H 'Content-Type: application/json' \
+        --data-binary "$2"
+}
+expect() { [ "$status" = "$1" ] || { cat answer >&2; fail "$2: status $status, not $1"; }; }
+field() { python3 -c 'import json, sys; print(json.load(open("answer"))[sys.argv[1]])' "$1"; }
+refused() { # NAME STATUS WORDS: an answer that says clearly what is wrong
+    expect "$2" "$1"
+    python3 -c 'import json; e = json.load(open("answer"))["error"]; print(e["detail"])' |
+        grep -q -- "$3" || { cat answer >&2; fail "$1: the answer does not say \"$3\""; }
+}
+request() { # PROFILE CSR-FILE
+    python3 -c 'import json, sys
+print(json.dumps({"profile": sys.argv[1], "csr": open(sys.argv[2]).read()}))' "$1" "$2"
+}
+
+say "init"
+"$server" init --dir data --mesh test >init.log
+[ "$(stat -c %a data/api.token)" = 600 ] || fail "the token's mode"
+[ "$(stat -c %a data)" = 700 ] || fail "the directory's mode"
+cp data/mesh-root.crt kept-root.crt
+if "$server" init --dir data --mesh test >again.log 2>&1; then fail "init twice"; fi
+grep -q 'holds an authority already' again.log || fail "init twice, without a reason"
+cmp kept-root.crt data/mesh-root.crt || fail "the second init changed the root"
+if "$server" init --dir other --mesh 'Bad Name' >again.log 2>&1; then fail "a bad name"; fi
+rc=0
+"$server" run >again.log 2>&1 || rc=$?
+[ $rc = 2 ] || fail "no --dir: exit code $rc"
+
+say "run"
+start
+get /healthz; expect 200 healthz
+get /readyz; expect 200 readyz
+get /v1/roots; expect 200 roots
+cat data/mesh-root.crt data/edge-root.crt | cmp - answer || fail "the roots"
+get '/v1/roots?name=mesh-issuing'; expect 200 "issuing CA"
+cp answer mesh-issuing.crt
+o verify -CAfile data/mesh-root.crt mesh-issuing.crt
+get '/v1/roots?name=cross'; expect 200 "cross certificate"
+o verify -CAfile data/mesh-root.crt answer
+get /openapi.yaml; expect 200 "the definition"
+grep -q '/v1/certificates/{serial}/revoke' answer || fail "the definition's content"
+if "$server" run --dir data --listen '[::1]:0' >again.log 2>&1; then fail "two servers, one data"; fi
+
+say "issue to a node, by curl"
+o genpkey -algorithm falcon1024 -out node.key
+o req -new -key node.key -subj '/CN=node-a' -out node.csr
+post /v1/certificates "$(request node node.csr)"; expect 201 "a node's certificate"
+node_serial=$(field serial)
+field chain >node.crt
+o verify -CAfile data/mesh-root.crt -untrusted node.crt node.crt
+o x509 -in node.crt -noout -text | grep -q 'URI:hypermesh:node:' || fail "no node in the certificate"
+
+say "issue to a server, by curl"
+openssl ecparam -name prime256v1 -genkey -noout -out web.key
+openssl req -new -key web.key -subj / -addext 'subjectAltName=DNS:web.test,IP:fd48::1' -out web.csr
+post /v1/certificates "$(request server web.csr)"; expect 201 "a server's certificate"
+web_serial=$(field serial)
+field chain >web.crt
+openssl verify -CAfile data/edge-root.crt -untrusted web.crt web.crt
+
+say "bad requests"
+get /v1/certificates -X POST -d '{}'; expect 401 "no token"
+get /v1/certificates -X POST -H 'Authorization: Bearer 00' -d '{}'; expect 401 "a wrong token"
+post /v1/certificates 'no json'; refused "no JSON" 400 JSON
+post /v1/certificates ''; refused "nothing" 400 empty
+post /v1/certificates '{"profile":"node"}'; refused "no request" 400 csr
+post /v1/certificates '{"profile":"node","csr":"x","more":1}'; refused "a field more" 400 more
+post /v1/certificates '{"profile":"root","csr":"x"}'; refused "another profile" 400 profile
+post /v1/certificates '{"profile":"node","csr":"x"}'; refused "no PEM" 422 'CERTIFICATE REQUEST'
+post /v1/certificates "$(request server node.csr)"; refused "a node as server" 422 ECDSA
+post /v1/certificates "$(request node web.csr)"; refused "a server as node" 422 FALCON
+openssl req -new -key web.key -subj / -addext 'subjectAltName=IP:127.0.0.1' -out v4.csr
+post /v1/certificates "$(request server v4.csr)"; refused "an IPv4 address" 422 IPv6
+sed 's/[A-Z]/B/5' node.csr >broken.csr
+post /v1/certificates "$(request node broken.csr)"; expect 422 "a damaged request"
+head -c 400000 /dev/zero | tr '\0' ' ' >big
+get /v1/certificates -H "Authorization: Bearer $(cat data/api.token)" --data-binary @big
+expect 413 "a large body"
+get /v1/certificates/xyz; refused "no serial" 400 '32 hex'
+get /v1/certificates/00000000000000000000000000000000; expect 404 "an unknown serial"
+get '/v1/certificates?limit=0'; refused "limit 0" 400 limit
+get '/v1/certificates?family=x'; refused "another family" 400 family
+get '/v1/roots?name=x'; refused "another root" 400 name
+get /v1/nothing; expect 404 "an unknown path"
+get /v1/crl -X DELETE; expect 405 "another method"
+post "/v1/certificates/$node_serial/revoke" '{"reason":"boredom"}'; refused "a reason" 400 reason
+
+say "list and pages"
+get '/v1/certificates?limit=2'; expect 200 "the list"
+python3 - "$node_serial" "$web_serial" <<'PY'
+import json, sys
+a = json.load(open("answer"))
+assert [i["serial"] for i in a["items"]] == [sys.argv[2], sys.argv[1]], a
+assert a["items"][0]["subject"] == "web.test fd48::1" and a["items"][1]["family"] == "mesh", a
+open("next", "w").write(a["next"])
+PY
+get "/v1/certificates?cursor=$(cat next)"; expect 200 "the second page"
+python3 -c 'import json
+a = json.load(open("answer"))
+assert len(a["items"]) == 1 and a["next"] is None, a # the server its own'
+get "/v1/certificates/$web_serial"; expect 200 "one certificate"
+field certificate >one.crt
+openssl x509 -in web.crt -outform DER -out a.der && openssl x509 -in one.crt -outform DER -out b.der
+cmp a.der b.der || fail "another certificate is shown"
+
+say "hypermesh cert"
+export HYPERMESH_AUTHORITY=$url HYPERMESH_CA=data/edge-root.crt HYPERMESH_TOKEN_FILE=data/api.token
+o genpkey -algorithm falcon1024 -out b.key
+o req -new -key b.key -subj '/CN=node-b' -out b.csr
+"$hypermesh" cert issue b.csr -o b.crt
+"$hypermesh" cert verify b.crt --root data/mesh-root.crt >verify.log
+grep -q node-b verify.log || fail "verify does not name the node"
+"$hypermesh" cert show b.crt >show.log
+b_serial=$(o x509 -in b.crt -noout -serial | cut -d= -f2 | tr A-F a-f)
+grep -q "$b_serial" show.log || fail "show does not name the serial"
+"$hypermesh" cert show "$b_serial" --json | grep -q '"state":"valid"' || fail "show by serial"
+"$hypermesh" cert list --json >answer
+python3 -c 'import json
+assert len(json.load(open("answer"))["items"]) == 4'
+"$hypermesh" cert issue web.csr --profile server -o web2.crt
+"$hypermesh" cert verify web2.crt --root data/edge-root.crt >verify.log
+if "$hypermesh" cert verify web2.crt --root data/mesh-root.crt >verify.log 2>&1; then
+    fail "a certificate of another root verifies"
+fi
+rc=0
+"$hypermesh" cert issue v4.csr --profile server -o v4.crt 2>refused.log || rc=$?
+[ $rc = 4 ] || fail "a refused request: exit code $rc"
+grep -q IPv6 refused.log || fail "a refused request without a reason"
+[ ! -e v4.crt ] || fail "a refused request left a file"
+
+say "revoke"
+post "/v1/certificates/$node_serial/revoke" '{"reason":"keyCompromise"}'; expect 200 revoke
+post "/v1/certificates/$node_serial/revoke" ''; refused "revoked twice" 409 already
+"$hypermesh" cert revoke "$b_serial" --reason superseded --json | grep -q '"state":"revoked"' ||
+    fail "revoke by hypermesh"
+get '/v1/crl?family=mesh'; expect 200 "the mesh's list"
+cp answer mesh.crl
+o crl -inform DER -in mesh.crl -CAfile mesh-issuing.crt -noout -text >crl.log 2>crl.err
+grep -qi "$node_serial" crl.log || fail "the list does not name the certificate"
+grep -q 'Key Compromise' crl.log || fail "the list does not name the reason"
+grep -q 'verify OK' crl.err || fail "the list is not signed by the issuing CA"
+o crl -inform DER -in mesh.crl -out mesh.crl.pem
+if o verify -CAfile data/mesh-root.crt -untrusted node.crt -CRLfile mesh.crl.pem -crl_check node.crt \
+    >verify.log 2>&1; then fail "openssl takes a revoked certificate"; fi
+grep -q revoked verify.log || fail "openssl refuses for another reason"
+"$hypermesh" cert verify b.crt --root data/mesh-root.crt >/dev/null
+rc=0
+"$hypermesh" cert verify b.crt --root data/mesh-root.crt --crl mesh.crl 2>verify.log || rc=$?
+[ $rc = 1 ] || fail "verify of a revoked certificate: exit code $rc"
+grep -q revoked verify.log || fail "verify refuses for another reason"
+get '/v1/crl?family=edge'; expect 200 "the edge's list"
+openssl crl -inform DER -in answer -noout -text | grep -q 'No Revoked' || fail "the edge's list"
+
+say "kill -9 and start again: nothing is lost"
+get '/v1/certificates?limit=500'; cp answer before.json
+kill -9 $pid
+wait $pid 2>/dev/null || true
+start
+get '/v1/certificates?limit=500'; expect 200 "the list"
+cmp answer before.json || fail "another list after kill -9"
+get '/v1/crl?family=mesh' && cmp answer mesh.crl || fail "another revocation list after kill -9"
+get "/v1/certificates/$node_serial" && [ "$(field state)" = revoked ] || fail "not revoked any more"
+: >answered.txt
+for i in 1 2 3; do # killed while it issues: what was answered is kept, the rest whole or absent
+    (while post /v1/certificates "$(request server web.csr)" && [ "$status" = 201 ]; do
+        field serial >>answered.txt
+    done) 2>/dev/null &
+    busy=$!
+    n=$(wc -l <answered.txt)
+    until [ "$(wc -l <answered.txt)" -ge $((n + 2)) ]; do sleep 0.05; done
+    kill -9 $pid
+    wait $pid 2>/dev/null || true
+    wait $busy || true
+    start
+done
+while read -r serial; do
+    get "/v1/certificates/$serial"; expect 200 "an answered certificate after kill -9"
+done <answered.txt
+[ "$(sort answered.txt | uniq -d | wc -l)" = 0 ] || fail "a serial was used twice"
+
+say "the server's own certificate is renewed without a restart"
+own() {
+    openssl s_client -connect "${url#https://}" -CAfile data/edge-root.crt -verify_return_error \
+        </dev/null 2>/dev/null | openssl x509 -noout -serial
+}
+before=$(own)
+[ -n "$before" ] || fail "no certificate of the server"
+kill -HUP $pid
+n=0
+until [ "$(own)" != "$before" ]; do
+    n=$((n + 1))
+    [ $n -lt 100 ] || fail "the certificate is the old one"
+    sleep 0.1
+done
+get /metrics; expect 200 metrics
+grep -q 'hm_trust_issued_total{family="mesh"} 2' answer || { cat answer; fail "the count of issued"; }
+grep -q 'hm_trust_revoked_total{family="mesh"} 2' answer || fail "the count of revoked"
+tail -1 answer | grep -q '^# EOF$' || fail "no end of the metrics"
+get /metrics/performance; expect 200 "metrics as JSON"
+python3 -m json.tool answer >/dev/null
+
+say "SIGTERM"
+kill -TERM $pid
+rc=0
+wait $pid || rc=$?
+[ $rc = 0 ] || fail "exit code $rc after SIGTERM"
+pid=
+grep -q '"stopped"' server.log || fail "no last line"
+grep -q audit server.log || fail "no audit line"
+if grep -qF "$(cat data/api.token)" server.log; then fail "the token is in the log"; fi
+start
+kill -INT $pid
+wait $pid || fail "SIGINT"
+pid=
+say "passed"
