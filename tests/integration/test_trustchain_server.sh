@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # trustchain-server as it runs: made, asked by curl, openssl and hypermesh, killed and started
-# again. $1: folder with falcon.so; $2: trustchain-server; $3: hypermesh.
+# again. $1: folder with falcon.so; $2: trustchain-server; $3: hypermesh; $4: enroll_probe.
 set -euo pipefail
 module=$(realpath "$1") server=$(realpath "$2") hypermesh=$(realpath "$3")
+probe=$(realpath "$4")
 dir=$(mktemp -d)
 pid=
 cleanup() {
@@ -179,6 +180,25 @@ rc=0
 grep -q IPv6 refused.log || fail "a refused request without a reason"
 [ ! -e v4.crt ] || fail "a refused request left a file"
 
+say "enrol a node"
+mkdir node kept
+cp b.csr node/node.csr
+cp web.csr node/edge.csr
+"$probe" "$url" data/edge-root.crt data/api.token node kept >enroll.log
+[ "$(cut -d' ' -f1 enroll.log)" = "$(o x509 -in kept/node.crt -noout -serial | cut -d= -f2 |
+    tr A-F a-f)" ] || fail "the serial of the node's certificate"
+"$hypermesh" cert verify kept/node.crt --root kept/mesh-root.crt >/dev/null
+"$hypermesh" cert verify kept/edge.crt --root kept/edge-root.crt >/dev/null
+cmp kept/mesh-root.crt data/mesh-root.crt || fail "another mesh root"
+if "$probe" "$url" data/mesh-root.crt data/api.token node kept 2>enroll.log; then
+    fail "an authority that does not prove itself is believed"
+fi
+echo wrong >wrong.token
+if "$probe" "$url" data/edge-root.crt wrong.token node kept 2>enroll.log; then fail "wrong token"; fi
+rm node/edge.csr
+if "$probe" "$url" data/edge-root.crt data/api.token node kept 2>enroll.log; then fail "no CSR"; fi
+grep -q 'edge.csr.*was init run' enroll.log || fail "no CSR, without a reason"
+
 say "revoke"
 post "/v1/certificates/$node_serial/revoke" '{"reason":"keyCompromise"}'; expect 200 revoke
 post "/v1/certificates/$node_serial/revoke" ''; refused "revoked twice" 409 already
@@ -244,7 +264,7 @@ until [ "$(own)" != "$before" ]; do
     sleep 0.1
 done
 get /metrics; expect 200 metrics
-grep -q 'hm_trust_issued_total{family="mesh"} 2' answer || { cat answer; fail "the count of issued"; }
+grep -q 'hm_trust_issued_total{family="mesh"} 4' answer || { cat answer; fail "the count of issued"; }
 grep -q 'hm_trust_revoked_total{family="mesh"} 2' answer || fail "the count of revoked"
 tail -1 answer | grep -q '^# EOF$' || fail "no end of the metrics"
 get /metrics/performance; expect 200 "metrics as JSON"

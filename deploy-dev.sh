@@ -1,0 +1,345 @@
+#!/usr/bin/env bash
+# A mesh on this machine for development: builds, makes what is missing, starts everything, and
+# waits until the ledger finalises. Idempotent, asks nothing; data stay in run/dev/.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+usage() {
+    cat <<'USAGE'
+usage: ./deploy-dev.sh [--nodes N] [--stop | --status | --clean]
+  --nodes N  nodes of a new mesh (default 4; 4 stand one that lies)
+  --stop     stop everything, keep the data
+  --status   what runs, and where each node's ledger is
+  --clean    stop everything and delete run/dev/
+Without an option it starts what does not run. Works as root, and as any user once the packages are
+there (deploy/setup.sh build run).
+USAGE
+}
+
+nodes='' action=start
+while [ $# -gt 0 ]; do
+    case $1 in
+    --nodes) nodes=${2:-}; shift ;;
+    --nodes=*) nodes=${1#*=} ;;
+    --stop) action=stop ;;
+    --status) action=status ;;
+    --clean) action=clean ;;
+    -h | --help) usage; exit 0 ;;
+    *) usage >&2; exit 2 ;;
+    esac
+    shift
+done
+if [ -n "$nodes" ] && ! [[ $nodes =~ ^[1-9][0-9]?$ ]]; then
+    echo "deploy-dev: --nodes takes a number from 1 to 99" >&2
+    exit 2
+fi
+
+# Settings of the person's own shell are not this mesh's.
+for v in $(compgen -e | grep -E '^(HYPERMESH|TRUSTCHAIN|STOQ)_'); do unset "$v"; done
+
+dir=$PWD/run/dev
+bin=$PWD/build-release/src
+authority_url='https://[::1]:8443'
+page_url=http://localhost:5173/
+trustchain_bin=$bin/server/trustchain-server
+node_bin=$bin/server/hypermesh-server
+stoq_bin=$bin/server/stoq-server
+cli_bin=$bin/cli/hypermesh
+
+say() { echo "deploy-dev: $*"; }
+
+# ---- processes: NAME.pid beside NAME.log, alive only when it is our program in our folder -----
+
+pid_of() {
+    local pid exe
+    pid=$(cat "$dir/$1.pid" 2>/dev/null) || return 1
+    exe=$(readlink "/proc/$pid/exe" 2>/dev/null) || return 1
+    case ${exe% (deleted)} in "$bin"/*) ;; *) return 1 ;; esac
+    tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | grep -qxF "$dir/$1" || return 1
+    echo "$pid"
+}
+
+# The names of all processes of this mesh, in the order in which they start.
+names() {
+    local i
+    echo trustchain
+    for ((i = 1; i <= $(cat "$dir/nodes" 2>/dev/null || echo 0); i++)); do echo "node-$i"; done
+    echo stoq
+}
+
+stop_all() {
+    local name pid pids='' n
+    for name in $(names | tac); do
+        if pid=$(pid_of "$name"); then
+            kill -TERM "$pid" 2>/dev/null || true
+            pids+=" $name"
+        fi
+    done
+    for name in $pids; do
+        n=0
+        while pid=$(pid_of "$name"); do
+            n=$((n + 1))
+            if [ $n = 200 ]; then
+                say "$name does not stop after 20 s: killed (it comes back whole)"
+                kill -KILL "$pid" 2>/dev/null || true
+            fi
+            sleep 0.1
+        done
+        rm -f "$dir/$name.pid"
+    done
+    say "stopped:${pids:- nothing ran}"
+}
+
+mesh_port() { echo $((9293 + $1 - 1)); }
+api_url() { echo "https://[::1]:$((8444 + $1 - 1))"; }
+ask() { # NODE-NUMBER COMMAND...
+    local i=$1
+    shift
+    "$cli_bin" "$@" --node "$(api_url "$i")" --ca "$dir/trustchain/edge-root.crt"
+}
+# One field of a node's status, or nothing.
+field() { ask "$1" status 2>/dev/null | awk -v f="$2" '$1 == f {print $2; exit}'; }
+
+show_status() {
+    local name pid i what
+    [ -e "$dir" ] || { say "nothing is here yet: ./deploy-dev.sh"; return 1; }
+    local down=0
+    for name in $(names); do
+        what=
+        if pid=$(pid_of "$name"); then
+            case $name in
+            node-*)
+                i=${name#node-}
+                what=$(ask "$i" status 2>/dev/null | awk '
+                    $1 == "height" || $1 == "peers_connected" || $1 == "ready" {
+                        printf "%s %s  ", $1, $2}') || true
+                what="$(api_url "$i")  ${what:-does not answer}"
+                ;;
+            trustchain) what=$authority_url ;;
+            stoq) what='udp [::1]:9292' ;;
+            esac
+            printf '%-11s pid %-8s %s\n' "$name" "$pid" "$what"
+        else
+            printf '%-11s down\n' "$name"
+            down=1
+        fi
+    done
+    return $down
+}
+
+# ---- steps: progress, and what to say when one fails ------------------------------------------
+
+# step TEXT HINT LOG COMMAND...: runs it with its output in the log.
+step() {
+    local text=$1 hint=$2 log=$3 start=$SECONDS pid shown=0
+    shift 3
+    : >"$log"
+    "$@" >"$log" 2>&1 </dev/null 9>&- &
+    pid=$!
+    while kill -0 $pid 2>/dev/null; do
+        if [ -t 1 ]; then
+            printf '\r\033[Kdeploy-dev: %s (%d s) %.60s' "$text" $((SECONDS - start)) \
+                "$(tail -c 300 "$log" | tr '\r' '\n' | tail -n 1)"
+        elif [ $((SECONDS - start)) -ge $((shown + 20)) ]; then
+            shown=$((SECONDS - start))
+            say "$text (${shown} s)"
+        fi
+        sleep 0.1
+    done
+    [ -t 1 ] && printf '\r\033[K'
+    if wait $pid; then
+        say "$text: done, $((SECONDS - start)) s"
+        return
+    fi
+    give_up "$text" "$hint" "$log"
+}
+
+give_up() { # STEP HINT LOG
+    {
+        echo "deploy-dev: FAILED at: $1"
+        tail -n 15 "$3" 2>/dev/null | tr '\r' '\n' | tail -n 15 | sed 's/^/    /'
+        echo "deploy-dev: $2"
+        echo "deploy-dev: the whole log is $3"
+    } >&2
+    exit 1
+}
+
+# start NAME COMMAND...: in the background, unless it runs; its log of last time is kept beside.
+start() {
+    local name=$1
+    shift
+    if pid_of "$name" >/dev/null; then return; fi
+    [ ! -e "$dir/$name.log" ] || mv "$dir/$name.log" "$dir/$name.log.1"
+    setsid -f "$@" >"$dir/$name.log" 2>&1 </dev/null 9>&-
+    local n=0 pid
+    # setsid has forked: the process that holds our data is the one.
+    until pid=$(find_pid "$name" "$1"); do
+        n=$((n + 1))
+        [ $n -lt 100 ] || give_up "start $name" "$(start_hint "$name")" "$dir/$name.log"
+        sleep 0.05
+    done
+    echo "$pid" >"$dir/$name.pid"
+}
+find_pid() { # NAME PROGRAM
+    local p
+    for p in /proc/[0-9]*; do
+        [ "$(readlink "$p/exe" 2>/dev/null)" = "$2" ] || continue
+        if tr '\0' '\n' 2>/dev/null <"$p/cmdline" | grep -qxF "$dir/$1"; then
+            echo "${p#/proc/}"
+            return
+        fi
+    done
+    return 1
+}
+start_hint() {
+    echo "Is its port taken (ss -lntup)? Otherwise ./deploy-dev.sh --stop and again;" \
+        "--clean begins with an empty mesh."
+}
+
+# wait_for TEXT SECONDS NAME COMMAND...: until the command is true while NAME lives.
+wait_for() {
+    local text=$1 limit=$2 name=$3 start=$SECONDS shown=0
+    shift 3
+    until "$@"; do
+        if ! pid_of "$name" >/dev/null; then
+            give_up "$text: $name ended" "$(start_hint "$name")" "$dir/$name.log"
+        fi
+        [ $((SECONDS - start)) -lt "$limit" ] ||
+            give_up "$text: not within $limit s" \
+                "Look at ./deploy-dev.sh --status; a busy machine may need another try." \
+                "$dir/$name.log"
+        if [ -t 1 ]; then
+            printf '\r\033[Kdeploy-dev: %s (%d s)' "$text" $((SECONDS - start))
+        elif [ $((SECONDS - start)) -ge $((shown + 20)) ]; then
+            shown=$((SECONDS - start))
+            say "$text (${shown} s)"
+        fi
+        sleep 0.1
+    done
+    [ -t 1 ] && printf '\r\033[K'
+    say "$text: done, $((SECONDS - start)) s"
+}
+
+running() { grep -q '"running"' "$dir/$1.log" 2>/dev/null; }
+# A quorum is connected, the ledger moves, and blocks are final.
+finalises() {
+    [ "$(field "$1" ready)" = yes ] && [ "$(field "$1" height)" -gt 0 ]
+}
+
+# ---- making a mesh ----------------------------------------------------------------------------
+
+init_authority() {
+    if [ ! -e "$dir/trustchain/edge-root.crt" ]; then
+        "$trustchain_bin" init --dir "$dir/trustchain" --mesh dev
+    fi
+}
+
+# Each part that is done is not done again, so that a start that was cut off goes on.
+init_node() {
+    local i=$1 n=$dir/node-$1
+    if [ ! -e "$n/.initialised" ]; then
+        "$node_bin" init --dir "$n" --name "node-$i" --mesh-host ::1 \
+            --mesh-port "$(mesh_port "$i")" --api-host ::1 || [ -e "$n/node.ini" ]
+        touch "$n/.initialised"
+    fi
+    if [ ! -e "$n/node.crt" ]; then
+        "$node_bin" enroll --dir "$n" --authority "$authority_url" \
+            --root "$dir/trustchain/edge-root.crt" --token-file "$dir/trustchain/api.token"
+    fi
+    if [ ! -e "$n/join.json" ]; then
+        "$node_bin" join --dir "$n" >"$n/join.json.new"
+        mv "$n/join.json.new" "$n/join.json"
+    fi
+}
+
+init_nodes() {
+    local i pids='' bad=0
+    for ((i = 1; i <= nodes; i++)); do
+        init_node "$i" 2>&1 | sed "s/^/node-$i: /" &
+        pids+=" $!"
+    done
+    for i in $pids; do wait "$i" || bad=1; done
+    return $bad
+}
+
+make_genesis() {
+    local i joins=()
+    if [ -e "$dir/genesis.bin" ]; then return; fi
+    for ((i = 1; i <= nodes; i++)); do joins+=("$dir/node-$i/join.json"); done
+    # node.crt is leaf first, then the issuing CA.
+    awk '/BEGIN CERT/ {n++} n == 2' "$dir/node-1/node.crt" >"$dir/mesh-issuing.crt"
+    "$node_bin" genesis dev "$dir/trustchain/mesh-root.crt" "$dir/mesh-issuing.crt" \
+        "$dir/genesis.bin.new" "${joins[@]}"
+    mv "$dir/genesis.bin.new" "$dir/genesis.bin"
+}
+
+have_programs() {
+    local p missing=0
+    for p in "$trustchain_bin" "$node_bin" "$stoq_bin" "$cli_bin"; do
+        [ -x "$p" ] || { echo "not built: ${p#"$PWD"/}"; missing=1; }
+    done
+    return $missing
+}
+
+start_all() {
+    local i began=$SECONDS kept
+    mkdir -p "$dir"
+    chmod 700 "$dir"
+    exec 9>"$dir/.lock"
+    flock -n 9 || { say "another deploy-dev.sh is at work here" >&2; exit 1; }
+    kept=$(cat "$dir/nodes" 2>/dev/null || true)
+    if [ -n "$kept" ] && [ -n "$nodes" ] && [ "$kept" != "$nodes" ]; then
+        say "the mesh in run/dev has $kept nodes; ./deploy-dev.sh --clean, then --nodes $nodes" >&2
+        exit 1
+    fi
+    nodes=${kept:-${nodes:-4}}
+
+    deploy/setup.sh build run 9>&-
+    step "build" "Is memory or disk short? Try: scripts/build.sh release" "$dir/build.log" \
+        scripts/build.sh release
+    step "programs" "The build did not make them: see src/server/meson.build." \
+        "$dir/programs.log" have_programs
+    step "page" "Try: scripts/build-dashboard.sh" "$dir/page.log" scripts/build-dashboard.sh
+    echo "$nodes" >"$dir/nodes"
+
+    step "authority" "Try: ./deploy-dev.sh --clean" "$dir/init.log" init_authority
+    start trustchain "$trustchain_bin" run --dir "$dir/trustchain" --listen '[::1]:8443' \
+        --host localhost,::1
+    wait_for "authority answers" 30 trustchain running trustchain
+    step "keys, certificates and sectors of $nodes nodes" "Try again; --clean begins anew." \
+        "$dir/init.log" init_nodes
+    step "genesis" "Try: ./deploy-dev.sh --clean" "$dir/init.log" make_genesis
+
+    for ((i = 1; i <= nodes; i++)); do
+        local page=()
+        [ "$i" != 1 ] || page=(--page-dir "$PWD/dashboard/dist" --page-listen '[::1]:5173')
+        start "node-$i" "$node_bin" run --dir "$dir/node-$i" --genesis "$dir/genesis.bin" \
+            --mesh-listen "[::1]:$(mesh_port "$i")" --api-listen "[::1]:$((8444 + i - 1))" \
+            "${page[@]}"
+    done
+    start stoq "$stoq_bin" run --dir "$dir/stoq" --listen '[::1]:9292'
+    for ((i = 1; i <= nodes; i++)); do wait_for "node-$i runs" 60 "node-$i" running "node-$i"; done
+    for ((i = 1; i <= nodes; i++)); do
+        wait_for "ledger of node-$i finalises" 120 "node-$i" finalises "$i"
+    done
+
+    show_status || give_up "all processes run" "$(start_hint)" "$dir/stoq.log"
+    echo
+    echo "page:      $page_url"
+    echo "authority: $authority_url   root: $dir/trustchain/edge-root.crt"
+    echo "command:   export HYPERMESH_NODE='$(api_url 1)' HYPERMESH_CA=$dir/trustchain/edge-root.crt"
+    echo "           export HYPERMESH_TOKEN_FILE=$dir/node-1/api.token"
+    echo "           $cli_bin status"
+    say "up after $((SECONDS - began)) s"
+}
+
+case $action in
+start) start_all ;;
+stop) stop_all ;;
+status) show_status ;;
+clean)
+    stop_all
+    rm -rf "$dir"
+    say "run/dev is gone"
+    ;;
+esac
