@@ -2,6 +2,7 @@
 #include <curl/curl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include <yyjson.h>
 
 #include "cli/cli.h"
@@ -227,6 +228,44 @@ static hm_err run_download(cli *c, const cli_command *cmd)
     return err;
 }
 
+// The node tells how far it is; the last line is the result.
+static void on_verify_line(void *ctx, hm_bytes line)
+{
+    hm_buf *last = ctx;
+    uint64_t done, total;
+    yyjson_doc *doc = yyjson_read((const char *)line.ptr, line.len, 0);
+    yyjson_val *root = yyjson_doc_get_root(doc);
+    hm_buf_reset(last);
+    hm_buf_put(last, line);
+    if (hm_json_u64(root, "done", 0, UINT64_MAX, &done) == HM_OK &&
+        hm_json_u64(root, "total", 0, UINT64_MAX, &total) == HM_OK)
+        fprintf(stderr,
+                isatty(STDERR_FILENO) ? "\r\033[Kblock %llu of %llu" : "block %llu of %llu\n",
+                (unsigned long long)done, (unsigned long long)total);
+    yyjson_doc_free(doc);
+}
+
+static hm_err run_verify(cli *c, const cli_command *cmd)
+{
+    hm_buf last = {0};
+    yyjson_doc *doc = NULL;
+    bool good = false;
+    hm_err err;
+    HM_TRY_OUT(hm_client_lines(&c->client, "POST", cmd->path, on_verify_line, &last));
+    if (isatty(STDERR_FILENO))
+        fputs("\r\033[K", stderr);
+    hm_buf_puts(&last, "\n");
+    HM_TRY_OUT(hm_json_parse(hm_buf_bytes(&last), &doc));
+    HM_TRY_OUT(hm_json_bool(yyjson_doc_get_root(doc), "good", &good));
+    HM_TRY_OUT(cli_print(c, hm_buf_bytes(&last)));
+    if (!good)
+        err = hm_fail(HM_E_CORRUPT, "the node's ledger is not good");
+out:
+    yyjson_doc_free(doc);
+    hm_buf_free(&last);
+    return err;
+}
+
 static hm_err run_help(cli *c, const cli_command *cmd);
 static hm_err run_man(cli *c, const cli_command *cmd);
 static hm_err run_completion(cli *c, const cli_command *cmd);
@@ -259,6 +298,8 @@ static const cli_command commands[] = {
      "/v1/certificates/%s/revoke"},
     {"proof", "show", "OP", "the four proofs of an operation", run_get, "/v1/operations/%s/proofs"},
     {"ledger", "block", "HEIGHT", "one block", run_get, "/v1/blocks/%s"},
+    {"ledger", "verify", NULL, "let the node walk its ledger from the genesis", run_verify,
+     "/v1/ledger/verify"},
     {"ledger", "op", "OP", "one operation", run_get, "/v1/operations/%s"},
     {"help", NULL, NULL, "this text", run_help, NULL},
     {"man", NULL, NULL, "print the man page", run_man, NULL},

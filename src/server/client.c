@@ -8,6 +8,7 @@
 #include <yyjson.h>
 
 #define ANSWER_MAX (64u << 20)
+#define LINE_MAX_BYTES 65536u
 
 static size_t on_data(char *ptr, size_t size, size_t n, void *ctx)
 {
@@ -168,6 +169,54 @@ out:
     hm_buf_free(&answer);
     curl_slist_free_all(headers);
     finish(c, h);
+    return err;
+}
+
+typedef struct line_reader {
+    CURL *h;
+    void (*on_line)(void *ctx, hm_bytes line);
+    void *ctx;
+    hm_buf rest; // an unfinished line, or a refusal
+} line_reader;
+
+static size_t on_line_data(char *ptr, size_t size, size_t n, void *arg)
+{
+    line_reader *l = arg;
+    long status = 0;
+    size_t len = size * n;
+    curl_easy_getinfo(l->h, CURLINFO_RESPONSE_CODE, &status);
+    for (size_t i = 0; i < len; i++) {
+        if (ptr[i] != '\n' || status != 200) {
+            hm_buf_append(&l->rest, ptr + i, 1);
+            continue;
+        }
+        l->on_line(l->ctx, hm_buf_bytes(&l->rest));
+        hm_buf_reset(&l->rest);
+    }
+    return l->rest.len <= LINE_MAX_BYTES && hm_buf_status(&l->rest) == HM_OK ? len : 0;
+}
+
+hm_err hm_client_lines(const hm_client *c, const char *method, const char *path,
+                       void (*on_line)(void *ctx, hm_bytes line), void *ctx)
+{
+    struct curl_slist *headers = NULL;
+    line_reader l = {.on_line = on_line, .ctx = ctx};
+    long status = 0;
+    l.h = prepare(c, method, path, &headers);
+    if (!l.h)
+        return HM_E_NOMEM;
+    curl_easy_setopt(l.h, CURLOPT_WRITEFUNCTION, on_line_data);
+    curl_easy_setopt(l.h, CURLOPT_WRITEDATA, &l);
+    if (strcmp(method, "GET") != 0) {
+        curl_easy_setopt(l.h, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)0);
+        curl_easy_setopt(l.h, CURLOPT_POSTFIELDS, "");
+    }
+    hm_err err = perform(c, l.h, &status);
+    if (err == HM_OK && status != 200)
+        err = refusal(status, hm_buf_bytes(&l.rest));
+    hm_buf_free(&l.rest);
+    curl_slist_free_all(headers);
+    finish(c, l.h);
     return err;
 }
 

@@ -22,6 +22,10 @@ void hm_client_release(hm_client *c);
 // the path of a file to send instead of body.
 HM_CHECK hm_err hm_client_request(const hm_client *c, const char *method, const char *path,
                                   hm_bytes body, const char *file, hm_buf *out);
+// As hm_client_request() with an empty body, for answers of many lines: on_line is called for each,
+// without its end.
+HM_CHECK hm_err hm_client_lines(const hm_client *c, const char *method, const char *path,
+                                void (*on_line)(void *ctx, hm_bytes line), void *ctx);
 // Writes the answer to a new file at path; the file appears only when it is whole.
 HM_CHECK hm_err hm_client_download(const hm_client *c, const char *path, const char *to);
 // Percent-encodes text for a query.

@@ -353,6 +353,7 @@ static const hm_http_route routes[] = {
     {"GET", "/v1/blocks/{height}", api_block, 0, 0},
     {"GET", "/v1/blocks/{height}/raw", api_block_raw, 0, 0},
     {"GET", "/v1/genesis", api_genesis, 0, 0},
+    {"POST", "/v1/ledger/verify", api_ledger_verify, HM_HTTP_AUTH, 0},
     {"GET", "/v1/events", on_events, 0, 0},
     {"GET", "/v1/openapi.yaml", on_openapi, 0, 0},
     {"GET", "/metrics", on_metrics, 0, 0},
@@ -398,6 +399,12 @@ hm_err hm_node_api_open(const hm_node_api_config *cfg, hm_node_api **out)
     if (!a)
         return HM_E_NOMEM;
     a->node = cfg->node;
+    a->loop = cfg->loop;
+    if (snprintf(a->data_dir, sizeof(a->data_dir), "%s", cfg->data_dir) >=
+        (int)sizeof(a->data_dir)) {
+        free(a);
+        return hm_fail(HM_E_LIMIT, "the directory's name is too long");
+    }
     snprintf(a->version, sizeof(a->version), "%s", cfg->version);
     hm_list_init(&a->streams);
     hm_http_config http = {.loop = cfg->loop,
@@ -427,5 +434,6 @@ void hm_node_api_close(hm_node_api *a, uint64_t grace_ms, void (*closed)(void *c
     a->closed = closed;
     a->closed_ctx = ctx;
     hm_node_unsubscribe(a->node, a->subscription);
+    api_verify_cancel(a);
     hm_http_close(a->http, grace_ms, on_http_closed, a);
 }

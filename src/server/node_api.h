@@ -14,8 +14,9 @@
 typedef struct hm_node_api hm_node_api;
 
 typedef struct hm_node_api_config {
-    uv_loop_t *loop; // borrowed until close is done
-    hm_node *node;   // borrowed until close is done
+    uv_loop_t *loop;      // borrowed until close is done
+    hm_node *node;        // borrowed until close is done
+    const char *data_dir; // for what a verification of the ledger writes meanwhile
     const char *token;
     const char *version;
     uint32_t max_connections;

@@ -5,10 +5,15 @@
 #include "server/json.h"
 #include "server/node_api.h"
 
+typedef struct api_verify api_verify;
+
 struct hm_node_api {
+    uv_loop_t *loop;
     hm_http *http;
     hm_node *node;
     char version[32];
+    char data_dir[3072];
+    api_verify *verify; // NULL when none runs
     uint64_t subscription;
     hm_list streams; // of api_stream
     uint32_t stream_count;
@@ -48,5 +53,8 @@ void api_blocks(void *ctx, hm_http_req *r);
 void api_block(void *ctx, hm_http_req *r);
 void api_block_raw(void *ctx, hm_http_req *r);
 void api_genesis(void *ctx, hm_http_req *r);
+void api_ledger_verify(void *ctx, hm_http_req *r);
+// Ends a verification soon; its answer says so.
+void api_verify_cancel(hm_node_api *a);
 
 #endif

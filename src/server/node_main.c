@@ -8,6 +8,7 @@
 #include "mesh/genesis.h"
 #include "server/daemon.h"
 #include "server/enroll.h"
+#include "server/ledger_check.h"
 #include "server/node_api.h"
 #include "server/options.h"
 
@@ -21,6 +22,12 @@ static void on_progress(void *ctx, const char *what, uint64_t done, uint64_t tot
     (void)ctx;
     fprintf(stderr, "\r%s %3u%%%s", what, total ? (unsigned)(done * 100 / total) : 0,
             done == total ? "\n" : "");
+}
+
+static void on_verified(void *ctx, uint64_t done, uint64_t total)
+{
+    if (done == total || done % 256 == 0)
+        on_progress(ctx, "blocks", done, total);
 }
 
 static hm_err cmd_init(const hm_config *c)
@@ -131,7 +138,8 @@ static hm_err start_api(const hm_config *c, daemon_state *d, const char *dir)
 {
     char cert[4096], key[4096], token[256];
     uint64_t connections;
-    hm_node_api_config cfg = {.loop = &d->loop, .node = d->node, .version = VERSION};
+    hm_node_api_config cfg = {
+        .loop = &d->loop, .node = d->node, .data_dir = dir, .version = VERSION};
     HM_TRY(hm_config_u64(c, "max-connections", 4, 100000, &connections));
     HM_TRY(hm_config_addr(c, "api-listen", &cfg.api.addr));
     HM_TRY(hm_config_addr(c, "page-listen", &cfg.page.addr));
@@ -181,6 +189,22 @@ static hm_err cmd_run(const hm_config *c)
     uv_run(&d.loop, UV_RUN_DEFAULT);
     uv_loop_close(&d.loop);
     return err == HM_OK ? HM_OK : hm_fail(err, "%.500s", detail);
+}
+
+// ---- verify -------------------------------------------------------------------------------------
+
+static hm_err cmd_verify(const hm_config *c)
+{
+    const char *dir;
+    hm_ledger_verify_report report;
+    char root[65];
+    HM_TRY(daemon_need(c, "dir", &dir));
+    HM_TRY(hm_crypto_init());
+    HM_TRY(ledger_check_dir(dir, hm_config_get(c, "genesis"), on_verified, NULL, &report));
+    hm_hex(root, report.state_root.b, 32);
+    printf("good: %llu blocks, %llu operations, state root %s\n", (unsigned long long)report.blocks,
+           (unsigned long long)report.ops, root);
+    return HM_OK;
 }
 
 // ---- genesis ------------------------------------------------------------------------------------
@@ -249,6 +273,7 @@ static const daemon_command commands[] = {
     {"join", "print the node's part of a genesis", cmd_join},
     {"genesis", "NAME ROOT.pem ISSUING.pem OUT JOIN.json...: make a genesis", cmd_genesis},
     {"run", "run the node until SIGTERM", cmd_run},
+    {"verify", "walk the stored ledger from its genesis, also beside a running node", cmd_verify},
 };
 
 int main(int argc, char **argv)

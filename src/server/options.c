@@ -23,7 +23,7 @@ const hm_option hm_node_options[] = {
     {"mesh-root", NULL, NULL, "FILE", NULL, "install: the mesh root, PEM"},
     {"edge-root", NULL, NULL, "FILE", NULL, "install: the edge root, PEM"},
     {"genesis", "HYPERMESH_GENESIS", "node.genesis", "FILE", NULL,
-     "run: genesis to start from [DIR/genesis.bin]"},
+     "run, verify: genesis to start from [DIR/genesis.bin]"},
     {"mesh-listen", "HYPERMESH_MESH_LISTEN", "node.mesh_listen", "ADDR", "[::]:9293",
      "run: UDP address of the mesh"},
     {"api-listen", "HYPERMESH_API_LISTEN", "api.listen", "ADDR", "[::]:8444",

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# hypermesh asset import against a stand-in of a node's API that refuses, drops and goes away as a
-# real one may: every file once, whole, with its own content, and an import that was cut off goes
-# on. $1: hypermesh.
+# hypermesh against a stand-in of a node's API that refuses, drops and goes away as a real one may.
+# asset import: every file once, whole, with its own content, and an import that was cut off goes
+# on. asset get: whole or not at all. ledger verify: the last line decides. $1: hypermesh.
 set -euo pipefail
 hypermesh=$(realpath "$1")
 dir=$(mktemp -d)
@@ -51,13 +51,31 @@ class Node(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         u = urllib.parse.urlparse(self.path)
         q = urllib.parse.parse_qs(u.query)
+        if u.path.endswith("/content"):
+            cut = "cut" in u.path
+            self.send_response(200)
+            self.send_header("content-length", "1000")
+            self.end_headers()
+            self.wfile.write(b"x" * (500 if cut else 1000))
+            self.close_connection = True
+            return
         if u.path == "/v1/status": return self.say(200, {"id": OWNER})
         with lock: a = assets.get(q["name"][0])
         assert q["owner"] == [OWNER]
         self.say(200, {"items": [a] if a else [], "next": None})
+    def verify(self):
+        self.send_response(200)
+        self.send_header("connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        lines = [{"done": 1, "total": 2}, {"done": 2, "total": 2}]
+        if os.path.exists("bad"): lines[1] = {"good": False, "error": "CORRUPT", "detail": "block 2"}
+        elif not os.path.exists("cut"): lines.append({"good": True, "blocks": 2, "ops": 5})
+        for l in lines: self.wfile.write((json.dumps(l) + "\n").encode())
     def do_POST(self):
         data = self.rfile.read(int(self.headers["content-length"]))
         if self.headers.get("authorization") != "Bearer secret": return self.refuse(401, "DENIED")
+        if self.path == "/v1/ledger/verify": return self.verify()
         with lock:
             dice = rng.random() if mode == "moody" else 1
             peak[0] += 1
@@ -170,6 +188,28 @@ wait $busy 2>/dev/null || true
 import || fail "the import begun again"
 [ "$(($(figure imported) + $(figure there_already)))" = 123 ] || { cat answer; fail "figures"; }
 [ "$(figure there_already)" -ge 1 ] || fail "it began at the start"
+
+say "asset get: whole or not at all"
+hm() { "$hypermesh" "$@" --node "http://[::1]:$port" --token-file token; }
+hm asset get whole -o got
+[ "$(wc -c <got)" = 1000 ] || fail "asset get"
+rc=0
+hm asset get cut -o half 2>import.log || rc=$?
+[ $rc = 3 ] || fail "a content that was cut: exit code $rc"
+[ ! -e half ] && [ ! -e half.part ] || fail "half a content is left"
+
+say "ledger verify"
+hm ledger verify -j >answer 2>import.log || fail "verify"
+grep -q '"good": true' answer && grep -q 'block 2 of 2' import.log || fail "verify's words"
+touch bad
+rc=0
+hm ledger verify >answer 2>import.log || rc=$?
+[ $rc = 1 ] && grep -q 'block 2' answer || fail "a bad ledger: exit code $rc"
+rm bad
+touch cut
+rc=0
+hm ledger verify >answer 2>import.log || rc=$?
+[ $rc = 1 ] || fail "a walk that was cut: exit code $rc"
 
 say "exit codes"
 stop
