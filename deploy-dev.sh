@@ -45,6 +45,7 @@ trustchain_bin=$bin/server/trustchain-server
 node_bin=$bin/server/hypermesh-server
 stoq_bin=$bin/server/stoq-server
 cli_bin=$bin/cli/hypermesh
+programs=("$trustchain_bin" "$node_bin" "$stoq_bin" "$cli_bin")
 
 say() { echo "deploy-dev: $*"; }
 
@@ -273,14 +274,6 @@ make_genesis() {
     mv "$dir/genesis.bin.new" "$dir/genesis.bin"
 }
 
-have_programs() {
-    local p missing=0
-    for p in "$trustchain_bin" "$node_bin" "$stoq_bin" "$cli_bin"; do
-        [ -x "$p" ] || { echo "not built: ${p#"$PWD"/}"; missing=1; }
-    done
-    return $missing
-}
-
 start_all() {
     local i began=$SECONDS kept
     mkdir -p "$dir"
@@ -295,10 +288,8 @@ start_all() {
     nodes=${kept:-${nodes:-4}}
 
     deploy/setup.sh build run 9>&-
-    step "build" "Is memory or disk short? Try: scripts/build.sh release" "$dir/build.log" \
-        scripts/build.sh release
-    step "programs" "The build did not make them: see src/server/meson.build." \
-        "$dir/programs.log" have_programs
+    step "build" "Try: scripts/build.sh release; is memory or disk short?" "$dir/build.log" \
+        scripts/build.sh release "${programs[@]#"$PWD/build-release/"}"
     step "page" "Try: scripts/build-dashboard.sh" "$dir/page.log" scripts/build-dashboard.sh
     echo "$nodes" >"$dir/nodes"
 

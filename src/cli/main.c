@@ -375,7 +375,8 @@ static hm_err run_man(cli *c, const cli_command *cmd)
     }
     hm_buf_puts(&b, ".SH OPTIONS\n");
     for (size_t i = 0; i < OPTION_COUNT; i++)
-        hm_buf_printf(&b, ".TP\n.B \\-\\-%s %s\n%s\n", options[i].name,
+        hm_buf_printf(&b, ".TP\n.B %s%.1s%s\\-\\-%s %s\n%s\n", options[i].letter ? "\\-" : "",
+                      &options[i].letter, options[i].letter ? ", " : "", options[i].name,
                       options[i].arg ? options[i].arg : "", options[i].help);
     hm_buf_puts(&b, ".SH EXIT STATUS\n" EXIT_TEXT "\n");
     fputs(hm_buf_cstr(&b), stdout);
