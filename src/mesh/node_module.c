@@ -100,7 +100,7 @@ hm_err hm_member_count(const hm_view *v, uint32_t *count)
 hm_err hm_member_find(const hm_view *v, const hm_node_id *id, hm_member *out)
 {
     key k;
-    uint32_t index;
+    uint32_t index = 0;
     HM_TRY(u32_get(v, key_of(&k, 'i', id->b, HM_HASH_BYTES), &index));
     return hm_member_at(v, index, out);
 }
