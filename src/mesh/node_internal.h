@@ -1,0 +1,272 @@
+// Private to node*.c: the parts of a running node and what each asks of the others.
+//
+//   node.c          life, status, events, counters        node_setup.c    init, certificates, join
+//   node_peer.c     STOQ connections and their messages   node_agree.c    Simplex and the ledger
+//   node_pool.c     pending and submitted operations      node_duty.c     answers and beacons
+//   node_content.c  putting, reading and repairing contents
+#ifndef HM_MESH_NODE_INTERNAL_H
+#define HM_MESH_NODE_INTERNAL_H
+
+#include <hypermesh/stoq.h>
+
+#include "mesh/content.h"
+#include "mesh/node.h"
+#include "mesh/proof_module.h"
+#include "mesh/simplex.h"
+#include "trustchain/trustchain.h"
+
+#define NODE_EVENTS 256u
+#define NODE_LATENCIES 1024u
+#define NODE_SUBSCRIBERS 64u
+
+// ---- messages between nodes ---------------------------------------------------------------------
+// Each is u32 length of what follows, u8 type, body. Two bidirectional streams a connection, opened
+// by the side that connects: the first carries what agreement waits for, the second the rest.
+
+typedef enum node_lane { LANE_FAST, LANE_BULK, LANES } node_lane;
+
+typedef enum node_msg {
+    MSG_STATUS = 1,   // fast: u64 height, hash state root
+    MSG_CONSENSUS,    // fast: as Simplex wrote it
+    MSG_OPS,          // fast: list of operations
+    MSG_BLOCKS_GET,   // bulk: u64 from, u64 to
+    MSG_BLOCK,        // bulk: u64 height, bytes block, bytes certificate
+    MSG_CHUNK_PUT,    // bulk: u64 request, bool manifest, hash, bytes
+    MSG_CHUNK_STORED, // bulk: u64 request, bool ok
+    MSG_CHUNK_GET,    // bulk: u64 request, bool manifest, hash
+    MSG_CHUNK,        // bulk: u64 request, bool found, bytes
+    MSG_HAVE_GET,     // bulk: bool manifests, list of hashes
+    MSG_HAVE,         // bulk: bool manifests, list of the hashes that are missing
+    MSG_MAX,
+} node_msg;
+
+#define MSG_BYTES_MAX (HM_SIMPLEX_MESSAGE_MAX + HM_SIMPLEX_CERT_MAX + 1024u)
+#define MSG_OPS_MAX 256u
+#define MSG_HASHES_MAX 1024u
+
+// ---- peers --------------------------------------------------------------------------------------
+
+typedef struct node_out {
+    hm_buf bytes; // queued, from `sent` on not yet taken by the stream
+    size_t sent;
+} node_out;
+
+typedef struct node_peer {
+    struct hm_node *node;
+    uint32_t index;
+    hm_node_id id;
+    struct sockaddr_in6 addr;
+    hm_peer_state state;
+    char reason[128];
+    uint64_t since_ms;
+    stoq_conn *conn; // up or connecting
+    stoq_stream *lanes[LANES];
+    node_out out[LANES];
+    hm_buf in[LANES]; // bytes of a message that is not whole yet
+    uint64_t retry_at_us, retry_wait_us;
+    uint64_t height; // what it last told
+    hm_hash state_root;
+    uint64_t bytes_sent, bytes_received; // of earlier connections
+    // Repair: which chunk was last offered to it, and whether an offer is out.
+    hm_hash offered;
+    bool offering, offer_manifests, offer_waits;
+} node_peer;
+
+// ---- operations ---------------------------------------------------------------------------------
+
+// Our own operation on its way to finality; the request is kept so that it can be signed again.
+typedef struct node_submit {
+    hm_list link; // in node.submits
+    struct hm_node *node;
+    uv_work_t work;
+    uint8_t module, kind;
+    hm_hash asset;
+    hm_buf payload;
+    uint64_t nonce;
+    hm_op_inputs in;
+    hm_buf encoding;
+    hm_hash id;
+    hm_err err;
+    char detail[160];
+    uint64_t began_us;
+    unsigned tries;
+    bool working; // on a worker thread
+    hm_node_submit_cb done;
+    void *ctx;
+} node_submit;
+
+typedef struct node_pending {
+    hm_list link; // in node.pending, in order of arrival
+    hm_hash id;
+    hm_buf bytes;
+    bool suspect;        // a build left it out: check it again after the next block
+    node_submit *submit; // ours, or NULL
+} node_pending;
+
+// ---- agreement ----------------------------------------------------------------------------------
+
+typedef struct node_view {
+    hm_hash id;
+    hm_view *view;
+} node_view;
+#define NODE_VIEWS_MAX 512u
+
+typedef enum node_count {
+    COUNT_REFUSED_PEER,
+    COUNT_REFUSED_MESSAGE,
+    COUNT_REFUSED_OP,
+    COUNT_REFUSED_BLOCK,
+    COUNT_REFUSED_VOTE,
+    COUNT_BLOCKS_FINAL,
+    COUNT_OPS_FINAL,
+    COUNT_BLOCKS_PROPOSED,
+    COUNT_CHUNKS_SENT,
+    COUNT_CHUNKS_RECEIVED,
+    COUNT_CHUNKS_REPAIRED,
+    COUNTS,
+} node_count;
+
+struct hm_node {
+    uv_loop_t *loop;
+    char dir[4000];
+    hm_key *key;
+    hm_node_id id;
+    uint32_t self; // validator index
+    hm_ledger *ledger;
+    const hm_genesis *genesis;
+    uint32_t count; // validators
+    hm_node_id *ids;
+    bool closing;
+    void (*closed)(void *ctx);
+    void *closed_ctx;
+    unsigned handles; // open handles
+    unsigned works;   // jobs on worker threads
+
+    // peers
+    stoq_endpoint *endpoint;
+    SSL_CTX *tls[2]; // client, server
+    uv_poll_t poll;
+    uv_timer_t net_timer, tick;
+    uv_prepare_t prepare;
+    uv_check_t check;
+    bool net_dirty, readable;
+    node_peer *peers; // count; the one of self is never up
+
+    // operations
+    hm_map pending_by_id;
+    hm_list pending, submits;
+    size_t pending_count, pending_bytes, submit_count;
+    uint64_t next_nonce;
+    hm_buf gossip; // encodings of new operations of ours, as a list without its count
+    uint32_t gossip_count;
+
+    // agreement
+    hm_simplex *simplex;
+    hm_simplex_validator *validators;
+    hm_simplex_set set;
+    hm_wal *wal;
+    node_view views[NODE_VIEWS_MAX];
+    size_t view_count;
+    bool syncing, stalled;
+    uint64_t final_wall_ms, final_mono_us;
+    uint64_t fetch_to; // last height asked for
+
+    // duties
+    hm_space_sector *sector;
+    bool answering, proving;
+    uint64_t answer_epoch, beacon_index;
+
+    // content
+    hm_content *content;
+    hm_list puts, gets, stored_acks;
+    uint64_t next_request;
+    hm_map requests; // u64 -> node_request
+
+    // what happened
+    uint64_t started_ms;
+    hm_node_event events[NODE_EVENTS];
+    uint64_t event_seq;
+    struct {
+        hm_node_event_cb cb;
+        void *ctx;
+        uint64_t token;
+    } subscribers[NODE_SUBSCRIBERS];
+    uint64_t next_token;
+    uint64_t latencies[NODE_LATENCIES];
+    uint64_t latency_count;
+    uint64_t counts[COUNTS];
+};
+
+static inline uint64_t node_now_us(void)
+{
+    return hm_clock_mono_us(&hm_clock_system);
+}
+static inline uint64_t node_wall_ms(void)
+{
+    return hm_clock_wall_ms(&hm_clock_system);
+}
+
+// node.c
+void node_event(hm_node *n, hm_node_event_type type, const hm_node_event *e, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+// Counts, logs and shows a refusal of something from outside.
+void node_refused(hm_node *n, node_count what, const hm_node_id *peer, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+// node_peer.c
+HM_CHECK hm_err peers_open(hm_node *n, const struct sockaddr_in6 *listen);
+void peers_begin_close(hm_node *n);
+void peers_free(hm_node *n);
+void peers_tick(hm_node *n, uint64_t now_us);
+// Closes connections whose certificate the newest revocation list names.
+void peers_recheck(hm_node *n);
+bool peer_is_up(const hm_node *n, uint32_t index);
+// Queues a message; false when the peer is not up or too much waits for it already.
+bool peer_send(hm_node *n, uint32_t index, node_lane lane, node_msg type, hm_bytes body);
+void peers_send_all(hm_node *n, node_lane lane, node_msg type, hm_bytes body);
+void peer_status(hm_node *n, uint32_t index);
+// Bytes that wait on a lane.
+size_t peer_backlog(const hm_node *n, uint32_t index, node_lane lane);
+
+// node_pool.c
+HM_CHECK hm_err pool_open(hm_node *n);
+void pool_close(hm_node *n, hm_err why);
+void pool_free(hm_node *n);
+void pool_message(hm_node *n, uint32_t from, hm_bytes body);
+void pool_peer_up(hm_node *n, uint32_t index);
+void pool_flush(hm_node *n); // sends gathered operations
+// After a commit: takes out what the block held, answers, checks suspects again.
+void pool_committed(hm_node *n, const hm_block *block);
+// Up to max candidates in order of arrival; marks nothing.
+size_t pool_candidates(hm_node *n, hm_bytes *out, node_pending **entries, size_t max);
+// As hm_node_submit(), without the limit, for the node's own system operations.
+HM_CHECK hm_err pool_submit(hm_node *n, uint8_t module, uint8_t kind, hm_bytes payload,
+                            hm_node_submit_cb done, void *ctx);
+
+// node_agree.c
+HM_CHECK hm_err agree_open(hm_node *n);
+void agree_close(hm_node *n);
+void agree_message(hm_node *n, uint32_t from, hm_bytes body);
+void agree_blocks_get(hm_node *n, uint32_t from, hm_bytes body);
+void agree_block(hm_node *n, uint32_t from, hm_bytes body);
+void agree_peer_up(hm_node *n, uint32_t index);
+void agree_nudge(hm_node *n);
+void agree_run(hm_node *n, uint64_t now_us); // timers, then actions
+uint64_t agree_next_us(const hm_node *n);
+
+// node_duty.c
+HM_CHECK hm_err duty_open(hm_node *n);
+void duty_close(hm_node *n);
+void duty_committed(hm_node *n);
+
+// node_content.c
+HM_CHECK hm_err content_open(hm_node *n);
+void content_close(hm_node *n);
+void content_message(hm_node *n, uint32_t from, node_msg type, hm_bytes body);
+void content_peer_up(hm_node *n, uint32_t index);
+void content_peer_down(hm_node *n, uint32_t index);
+void content_flush(hm_node *n); // makes what was stored durable and answers for it
+void content_tick(hm_node *n, uint64_t now_us);
+void content_drained(hm_node *n, uint32_t index); // the bulk lane has room again
+
+#endif
