@@ -1,0 +1,578 @@
+// Peers over STOQ: who may connect, and messages on two streams.
+#include <arpa/inet.h>
+#include <openssl/x509.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "mesh/node_internal.h"
+#include "mesh/node_module.h"
+
+#define BACKLOG_MAX (48u << 20)
+#define RETRY_MIN_US 250000u
+#define RETRY_MAX_US 4000000u
+#define PING_EVERY_US 1500000u
+#define IDLE_MS 6000u
+
+enum { CLOSE_BYE = 0, CLOSE_REPLACED = 1, CLOSE_MESSAGE = 2, CLOSE_BACKLOG = 3, CLOSE_REVOKED = 4 };
+
+// ---- who may connect ----------------------------------------------------------------------------
+
+static hm_err member_of_cert(hm_node *n, hm_bytes leaf, uint32_t *index)
+{
+    tc_node_cert cert;
+    uint64_t number;
+    hm_bytes crl;
+    HM_TRY(tc_node_cert_verify(leaf, n->genesis->issuing_cert, n->genesis->root_cert, (hm_bytes){0},
+                               node_wall_ms(), &cert));
+    HM_TRY(hm_node_crl(hm_ledger_tip(n->ledger), &number, &crl));
+    bool revoked = false;
+    if (number > 0) {
+        hm_bytes serial = hm_bytes_of(cert.serial.b, TC_SERIAL_BYTES);
+        while (serial.len > 1 && serial.ptr[0] == 0)
+            serial = hm_bytes_of(serial.ptr + 1, serial.len - 1);
+        HM_TRY(tc_crl_contains(crl, serial, &revoked));
+    }
+    if (revoked)
+        return hm_fail(HM_E_CERT_REVOKED, "the certificate of %s is revoked", cert.name);
+    for (uint32_t i = 0; i < n->count; i++)
+        if (hm_hash_eq(&n->ids[i], &cert.node)) {
+            *index = i;
+            return HM_OK;
+        }
+    return hm_fail(HM_E_CERT_UNTRUSTED, "%s is not a member of this mesh", cert.name);
+}
+
+// In the middle of a handshake, both ways.
+static hm_err check_peer(void *ctx, hm_bytes leaf)
+{
+    hm_node *n = ctx;
+    uint32_t index;
+    hm_err err = leaf.len == 0 ? hm_fail(HM_E_CERT_MISSING, "the peer showed no certificate")
+                               : member_of_cert(n, leaf, &index);
+    if (err != HM_OK) {
+        char why[200];
+        snprintf(why, sizeof why, "%s", hm_err_detail());
+        node_refused(n, COUNT_REFUSED_PEER, NULL, "%s: %s", hm_err_text(err), why);
+    }
+    return err;
+}
+
+static hm_err member_of_conn(hm_node *n, stoq_conn *conn, uint32_t *index)
+{
+    unsigned char *der = NULL;
+    X509 *x = stoq_conn_peer_cert(conn);
+    int len = x == NULL ? -1 : i2d_X509(x, &der);
+    if (len <= 0)
+        return hm_fail(HM_E_CERT_MISSING, "the peer showed no certificate");
+    hm_err err = member_of_cert(n, hm_bytes_of(der, (size_t)len), index);
+    OPENSSL_free(der);
+    return err;
+}
+
+// ---- state --------------------------------------------------------------------------------------
+
+bool peer_is_up(const hm_node *n, uint32_t index)
+{
+    return n->peers[index].state == HM_PEER_UP;
+}
+
+static void set_state(node_peer *p, hm_peer_state state, const char *reason)
+{
+    hm_node *n = p->node;
+    bool was_up = p->state == HM_PEER_UP;
+    p->state = state;
+    p->since_ms = node_wall_ms();
+    snprintf(p->reason, sizeof p->reason, "%s", reason);
+    hm_node_event e = {.peer = p->id, .height = p->height};
+    const char *name = n->genesis->validators[p->index].name;
+    if (state == HM_PEER_UP) {
+        hm_log(HM_LOG_INFO, "mesh", "peer up", "peer=%s", name);
+        node_event(n, HM_EVENT_PEER_UP, &e, "%s is connected", name);
+    } else if (was_up) {
+        hm_log(HM_LOG_WARN, "mesh", "peer lost", "peer=%s reason=\"%s\"", name, reason);
+        node_event(n, HM_EVENT_PEER_DOWN, &e, "%s is lost: %s", name, reason);
+    }
+}
+
+static void forget_connection(node_peer *p)
+{
+    if (p->conn != NULL) {
+        stoq_conn_stats s;
+        stoq_conn_get_stats(p->conn, &s);
+        p->bytes_sent += s.bytes_sent;
+        p->bytes_received += s.bytes_received;
+        stoq_conn_set_user(p->conn, NULL);
+    }
+    p->conn = NULL;
+    for (int lane = 0; lane < LANES; lane++) {
+        if (p->lanes[lane] != NULL)
+            stoq_stream_set_user(p->lanes[lane], NULL);
+        p->lanes[lane] = NULL;
+        hm_buf_free(&p->in[lane]);
+        hm_buf_free(&p->out[lane].bytes);
+        p->in[lane] = (hm_buf){0};
+        p->out[lane] = (node_out){0};
+    }
+}
+
+static void peer_down(node_peer *p, hm_peer_state state, const char *reason)
+{
+    hm_node *n = p->node;
+    bool was_up = p->state == HM_PEER_UP;
+    forget_connection(p);
+    set_state(p, state, reason);
+    p->offering = p->offer_waits = false;
+    p->retry_wait_us = was_up || p->retry_wait_us == 0 ? RETRY_MIN_US : p->retry_wait_us * 2;
+    if (p->retry_wait_us > RETRY_MAX_US)
+        p->retry_wait_us = RETRY_MAX_US;
+    p->retry_at_us = node_now_us() + p->retry_wait_us;
+    if (was_up && !n->closing)
+        content_peer_down(n, p->index);
+}
+
+static void peer_drop(node_peer *p, uint64_t code, const char *reason)
+{
+    stoq_conn *conn = p->conn;
+    if (conn == NULL)
+        return;
+    peer_down(p, code == CLOSE_REVOKED ? HM_PEER_REFUSED : HM_PEER_DOWN, reason);
+    stoq_conn_close(conn, code, reason);
+    p->node->net_dirty = true;
+}
+
+// ---- sending ------------------------------------------------------------------------------------
+
+static void flush(node_peer *p, node_lane lane)
+{
+    node_out *o = &p->out[lane];
+    while (p->lanes[lane] != NULL && o->sent < o->bytes.len) {
+        size_t took = 0;
+        hm_err err = stoq_stream_send(
+            p->lanes[lane], hm_bytes_of(o->bytes.ptr + o->sent, o->bytes.len - o->sent), false,
+            &took);
+        if (err != HM_OK || took == 0)
+            break;
+        o->sent += took;
+        p->node->net_dirty = true;
+    }
+    if (o->sent == o->bytes.len) {
+        hm_buf_reset(&o->bytes);
+        o->sent = 0;
+        if (o->bytes.cap > (1u << 20)) {
+            hm_buf_free(&o->bytes);
+            o->bytes = (hm_buf){0};
+        }
+    } else if (o->sent > (4u << 20)) {
+        memmove(o->bytes.ptr, o->bytes.ptr + o->sent, o->bytes.len - o->sent);
+        o->bytes.len -= o->sent;
+        o->sent = 0;
+    }
+}
+
+size_t peer_backlog(const hm_node *n, uint32_t index, node_lane lane)
+{
+    const node_out *o = &n->peers[index].out[lane];
+    return o->bytes.len - o->sent;
+}
+
+bool peer_send(hm_node *n, uint32_t index, node_lane lane, node_msg type, hm_bytes body)
+{
+    node_peer *p = &n->peers[index];
+    if (p->state != HM_PEER_UP)
+        return false;
+    if (peer_backlog(n, index, lane) + body.len > BACKLOG_MAX) {
+        // It does not read what it is sent: better a fresh start than memory without end.
+        peer_drop(p, CLOSE_BACKLOG, "it does not take what is sent to it");
+        return false;
+    }
+    hm_buf *b = &p->out[lane].bytes;
+    hm_wr_u32(b, (uint32_t)body.len + 1);
+    hm_wr_u8(b, (uint8_t)type);
+    hm_buf_put(b, body);
+    if (hm_buf_status(b) != HM_OK) {
+        peer_drop(p, CLOSE_BACKLOG, "out of memory");
+        return false;
+    }
+    flush(p, lane);
+    return true;
+}
+
+void peers_send_all(hm_node *n, node_lane lane, node_msg type, hm_bytes body)
+{
+    for (uint32_t i = 0; i < n->count; i++)
+        if (i != n->self)
+            (void)peer_send(n, i, lane, type, body);
+}
+
+void peer_status(hm_node *n, uint32_t index)
+{
+    uint8_t mem[8 + HM_HASH_BYTES];
+    hm_buf b = hm_buf_fixed(mem, sizeof mem);
+    hm_hash root = {0};
+    if (hm_view_root(hm_ledger_tip(n->ledger), &root) != HM_OK)
+        return;
+    hm_wr_u64(&b, hm_ledger_height(n->ledger));
+    hm_wr_raw(&b, root.b, HM_HASH_BYTES);
+    if (index == UINT32_MAX)
+        peers_send_all(n, LANE_FAST, MSG_STATUS, hm_buf_bytes(&b));
+    else
+        (void)peer_send(n, index, LANE_FAST, MSG_STATUS, hm_buf_bytes(&b));
+}
+
+// ---- receiving ----------------------------------------------------------------------------------
+
+static hm_err on_status(node_peer *p, hm_bytes body)
+{
+    hm_rd r = hm_rd_of(body);
+    uint64_t height = hm_rd_u64(&r);
+    hm_hash root;
+    hm_rd_copy(&r, root.b, HM_HASH_BYTES);
+    HM_TRY(hm_rd_end(&r));
+    p->height = height;
+    p->state_root = root;
+    return HM_OK;
+}
+
+static hm_err dispatch(node_peer *p, uint8_t type, hm_bytes body)
+{
+    hm_node *n = p->node;
+    switch (type) {
+    case MSG_STATUS:
+        return on_status(p, body);
+    case MSG_CONSENSUS:
+        agree_message(n, p->index, body);
+        return HM_OK;
+    case MSG_OPS:
+        pool_message(n, p->index, body);
+        return HM_OK;
+    case MSG_BLOCKS_GET:
+        agree_blocks_get(n, p->index, body);
+        return HM_OK;
+    case MSG_BLOCK:
+        agree_block(n, p->index, body);
+        return HM_OK;
+    case MSG_CHUNK_PUT:
+    case MSG_CHUNK_STORED:
+    case MSG_CHUNK_GET:
+    case MSG_CHUNK:
+    case MSG_HAVE_GET:
+    case MSG_HAVE:
+        content_message(n, p->index, type, body);
+        return HM_OK;
+    default:
+        return hm_fail(HM_E_UNSUPPORTED, "a message of type %u", type);
+    }
+}
+
+// Handles the whole messages at the start of what came; false when the connection is gone.
+static bool take_messages(node_peer *p, node_lane lane)
+{
+    stoq_conn *conn = p->conn;
+    hm_buf *in = &p->in[lane];
+    size_t at = 0;
+    while (in->len - at >= 4) {
+        hm_rd r = hm_rd_of(hm_bytes_of(in->ptr + at, in->len - at));
+        uint32_t len = hm_rd_u32(&r);
+        hm_err err = HM_OK;
+        if (len == 0 || len > MSG_BYTES_MAX)
+            err = hm_fail(HM_E_LIMIT, "a message of %u bytes", len);
+        else if (r.left < len)
+            break;
+        else
+            err = dispatch(p, r.ptr[0], hm_bytes_of(r.ptr + 1, len - 1));
+        if (p->conn != conn)
+            return false;
+        if (err != HM_OK) {
+            node_refused(p->node, COUNT_REFUSED_MESSAGE, &p->id, "a message of %s: %s",
+                         p->node->genesis->validators[p->index].name, hm_err_detail());
+            peer_drop(p, CLOSE_MESSAGE, "malformed message");
+            return false;
+        }
+        at += 4 + (size_t)len;
+    }
+    if (at > 0) {
+        memmove(in->ptr, in->ptr + at, in->len - at);
+        in->len -= at;
+    }
+    if (in->len == 0 && in->cap > (1u << 20)) {
+        hm_buf_free(in);
+        *in = (hm_buf){0};
+    }
+    return true;
+}
+
+static int lane_of(const node_peer *p, const stoq_stream *s)
+{
+    for (int lane = 0; lane < LANES; lane++)
+        if (p->lanes[lane] == s)
+            return lane;
+    return -1;
+}
+
+static void on_stream_readable(void *user, stoq_stream *s)
+{
+    (void)user;
+    node_peer *p = stoq_stream_user(s);
+    int lane = p == NULL ? -1 : lane_of(p, s);
+    for (;;) {
+        hm_bytes view = {0};
+        bool fin = false;
+        if (stoq_stream_peek(s, &view, &fin) != HM_OK)
+            return;
+        if (view.len == 0 && !fin)
+            return;
+        size_t len = view.len;
+        if (lane >= 0)
+            hm_buf_put(&p->in[lane], view);
+        stoq_stream_consume(s, len);
+        if (lane < 0) {
+            if (fin)
+                return;
+            continue;
+        }
+        if (hm_buf_status(&p->in[lane]) != HM_OK || fin) {
+            peer_drop(p, CLOSE_MESSAGE, fin ? "it ended a stream" : "out of memory");
+            return;
+        }
+        if (!take_messages(p, (node_lane)lane))
+            return;
+    }
+}
+
+static void on_stream_writable(void *user, stoq_stream *s)
+{
+    (void)user;
+    node_peer *p = stoq_stream_user(s);
+    int lane = p == NULL ? -1 : lane_of(p, s);
+    if (lane < 0)
+        return;
+    flush(p, (node_lane)lane);
+    if (lane == LANE_BULK && p->state == HM_PEER_UP)
+        content_drained(p->node, p->index);
+}
+
+// ---- connections --------------------------------------------------------------------------------
+
+static void peer_ready(node_peer *p)
+{
+    hm_node *n = p->node;
+    p->retry_wait_us = 0;
+    set_state(p, HM_PEER_UP, "");
+    peer_status(n, p->index);
+    agree_peer_up(n, p->index);
+    pool_peer_up(n, p->index);
+    content_peer_up(n, p->index);
+}
+
+static hm_err open_lanes(node_peer *p)
+{
+    for (int lane = 0; lane < LANES; lane++) {
+        HM_TRY(stoq_stream_open(p->conn, false, &p->lanes[lane]));
+        stoq_stream_set_user(p->lanes[lane], p);
+    }
+    return HM_OK;
+}
+
+static void on_conn_open(void *user, stoq_conn *conn)
+{
+    hm_node *n = user;
+    uint32_t index = 0;
+    n->net_dirty = true;
+    hm_err err = member_of_conn(n, conn, &index);
+    node_peer *p = stoq_conn_is_server(conn) ? NULL : stoq_conn_user(conn);
+    if (err == HM_OK && p != NULL && p->index != index)
+        err = hm_fail(HM_E_CERT_UNTRUSTED, "another member answers at the address of %s",
+                      n->genesis->validators[p->index].name);
+    if (err == HM_OK && index == n->self)
+        err = hm_fail(HM_E_CERT_UNTRUSTED, "the peer shows this node's own certificate");
+    if (err != HM_OK) {
+        node_refused(n, COUNT_REFUSED_PEER, NULL, "%s", hm_err_detail());
+        if (p != NULL)
+            peer_drop(p, CLOSE_BYE, hm_err_detail());
+        else
+            stoq_conn_close(conn, CLOSE_BYE, "refused");
+        return;
+    }
+    if (p != NULL) {
+        if (open_lanes(p) != HM_OK)
+            peer_drop(p, CLOSE_MESSAGE, "no streams");
+        else
+            peer_ready(p);
+        return;
+    }
+    p = &n->peers[index];
+    if (p->conn != NULL) // it came back before its old connection was missed
+        peer_drop(p, CLOSE_REPLACED, "it connected anew");
+    p->conn = conn;
+    stoq_conn_set_user(conn, p);
+}
+
+// The side that connected opens the lanes: number 0 and 4 are its first two streams.
+static void on_stream_open(void *user, stoq_stream *s)
+{
+    (void)user;
+    node_peer *p = stoq_conn_user(stoq_stream_conn(s));
+    int lane = stoq_stream_id(s) == 0 ? LANE_FAST : stoq_stream_id(s) == 4 ? LANE_BULK : -1;
+    if (p == NULL || p->conn != stoq_stream_conn(s) || lane < 0 || p->lanes[lane] != NULL) {
+        stoq_stream_stop(s, CLOSE_MESSAGE);
+        return;
+    }
+    p->lanes[lane] = s;
+    stoq_stream_set_user(s, p);
+    if (p->lanes[LANE_FAST] != NULL && p->lanes[LANE_BULK] != NULL && p->state != HM_PEER_UP)
+        peer_ready(p);
+}
+
+static void on_stream_closed(void *user, stoq_stream *s)
+{
+    (void)user;
+    node_peer *p = stoq_stream_user(s);
+    int lane = p == NULL ? -1 : lane_of(p, s);
+    if (lane >= 0)
+        p->lanes[lane] = NULL;
+}
+
+static void on_conn_closed(void *user, stoq_conn *conn, uint64_t code, bool is_app, hm_bytes reason)
+{
+    (void)user;
+    node_peer *p = stoq_conn_user(conn);
+    if (p == NULL || p->conn != conn)
+        return;
+    char quoted[90], why[128];
+    if (!is_app && code == STOQ_CLOSED_IDLE)
+        snprintf(why, sizeof why, "it does not answer");
+    else if (!is_app && code == STOQ_CLOSED_RESET)
+        snprintf(why, sizeof why, "it has started anew");
+    else if (is_app && code == CLOSE_BYE)
+        snprintf(why, sizeof why, "it has shut down");
+    else
+        snprintf(why, sizeof why, "%s code 0x%llx %s", is_app ? "closed with" : "transport",
+                 (unsigned long long)code, hm_log_quote(quoted, sizeof quoted, reason));
+    bool refused = !is_app && code >= STOQ_CRYPTO_ERROR && code < STOQ_CRYPTO_ERROR + 256;
+    peer_down(p, refused ? HM_PEER_REFUSED : HM_PEER_DOWN, why);
+}
+
+static void connect_to(node_peer *p)
+{
+    hm_node *n = p->node;
+    hm_err err = stoq_connect(n->endpoint, &p->addr, NULL, NULL, p, &p->conn);
+    n->net_dirty = true;
+    if (err != HM_OK) {
+        p->conn = NULL;
+        peer_down(p, HM_PEER_DOWN, hm_err_text(err));
+        return;
+    }
+    if (p->state != HM_PEER_CONNECTING)
+        set_state(p, HM_PEER_CONNECTING, p->reason);
+}
+
+// Of two members, the one with the lower number connects.
+void peers_tick(hm_node *n, uint64_t now_us)
+{
+    static const uint64_t every = PING_EVERY_US;
+    for (uint32_t i = 0; i < n->count; i++) {
+        node_peer *p = &n->peers[i];
+        if (i == n->self)
+            continue;
+        if (p->conn == NULL && n->self < i && now_us >= p->retry_at_us)
+            connect_to(p);
+        else if (p->state == HM_PEER_UP && now_us >= p->retry_at_us) {
+            stoq_conn_ping(p->conn);
+            peer_status(n, i);
+            p->retry_at_us = now_us + every;
+            n->net_dirty = true;
+        }
+    }
+}
+
+void peers_recheck(hm_node *n)
+{
+    for (uint32_t i = 0; i < n->count; i++) {
+        uint32_t index;
+        node_peer *p = &n->peers[i];
+        if (p->state != HM_PEER_UP || member_of_conn(n, p->conn, &index) == HM_OK)
+            continue;
+        node_refused(n, COUNT_REFUSED_PEER, &p->id, "%s", hm_err_detail());
+        peer_drop(p, CLOSE_REVOKED, "its certificate is revoked");
+    }
+}
+
+// ---- life ---------------------------------------------------------------------------------------
+
+static hm_err make_tls(hm_node *n)
+{
+    char path[4100];
+    hm_buf chain = {0};
+    snprintf(path, sizeof path, "%s/node.crt", n->dir);
+    hm_err err = hm_file_read(path, 1u << 20, &chain);
+    if (err == HM_E_NOTFOUND)
+        return hm_fail(err, "%s is missing: the node is not enrolled", path);
+    for (int server = 0; server < 2 && err == HM_OK; server++)
+        err = tc_node_tls(server == 1, n->key, hm_buf_bytes(&chain), check_peer, n,
+                          &n->tls[server]);
+    hm_buf_free(&chain);
+    return err;
+}
+
+// Tokens and stateless resets are keyed by the node's own key, so that peers see a restart at once.
+static hm_err reset_secret(hm_node *n, uint8_t out[32])
+{
+    char path[4100];
+    hm_buf key = {0};
+    snprintf(path, sizeof path, "%s/node.key", n->dir);
+    HM_TRY(hm_file_read(path, 1u << 16, &key));
+    hm_hash h = hm_sha256_2(hm_bytes_str("hypermesh/stoq/secret/1"), hm_buf_bytes(&key));
+    memcpy(out, h.b, 32);
+    hm_buf_free_secret(&key);
+    return HM_OK;
+}
+
+hm_err peers_open(hm_node *n, const struct sockaddr_in6 *listen)
+{
+    n->peers = calloc(n->count, sizeof *n->peers);
+    if (n->peers == NULL)
+        return HM_E_NOMEM;
+    for (uint32_t i = 0; i < n->count; i++) {
+        const hm_genesis_validator *v = &n->genesis->validators[i];
+        node_peer *p = &n->peers[i];
+        *p = (node_peer){.node = n, .index = i, .id = n->ids[i], .since_ms = node_wall_ms()};
+        p->addr = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = htons(v->port)};
+        memcpy(&p->addr.sin6_addr, v->host, 16);
+    }
+    HM_TRY(make_tls(n));
+    stoq_config cfg = {
+        .bind = *listen,
+        .server_tls = n->tls[1],
+        .client_tls = n->tls[0],
+        .alpn = {STOQ_ALPN_MESH},
+        .callbacks = {.conn_open = on_conn_open,
+                      .conn_closed = on_conn_closed,
+                      .stream_open = on_stream_open,
+                      .stream_readable = on_stream_readable,
+                      .stream_writable = on_stream_writable,
+                      .stream_closed = on_stream_closed},
+        .user = n,
+        .limits = {.max_idle_ms = IDLE_MS, .max_streams_bidi = LANES},
+    };
+    HM_TRY(reset_secret(n, cfg.secret));
+    return stoq_endpoint_create(&cfg, &n->endpoint);
+}
+
+void peers_begin_close(hm_node *n)
+{
+    for (uint32_t i = 0; i < n->count; i++)
+        if (n->peers[i].conn != NULL)
+            peer_drop(&n->peers[i], CLOSE_BYE, "shutting down");
+    stoq_endpoint_process(n->endpoint, node_now_us(), false);
+}
+
+void peers_free(hm_node *n)
+{
+    if (n->peers != NULL)
+        for (uint32_t i = 0; i < n->count; i++)
+            forget_connection(&n->peers[i]);
+    stoq_endpoint_destroy(n->endpoint);
+    SSL_CTX_free(n->tls[0]);
+    SSL_CTX_free(n->tls[1]);
+    free(n->peers);
+}
