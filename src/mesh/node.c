@@ -284,6 +284,7 @@ hm_err hm_node_open(const hm_node_config *cfg, hm_node **out)
     n->started_ms = node_wall_ms();
     hm_list_init(&n->pending);
     hm_list_init(&n->submits);
+    hm_list_init(&n->submits_new);
     hm_list_init(&n->puts);
     hm_list_init(&n->gets);
     hm_list_init(&n->stored_acks);

@@ -155,6 +155,7 @@ struct hm_node {
     // operations
     hm_map pending_by_id;
     hm_list pending, submits;
+    hm_list submits_new; // to begin when the loop next turns
     size_t pending_count, pending_bytes, submit_count;
     uint64_t next_nonce;
     hm_buf gossip; // encodings of new operations of ours, as a list without its count

@@ -1,0 +1,414 @@
+// The consensus core at work: its actions carried out on the ledger, the log of votes and the peers.
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "mesh/node_internal.h"
+#include "mesh/node_module.h"
+
+#define DELTA_US 150000u
+#define DELTA_MIN_US 50000u
+#define DELTA_MAX_US 5000000u
+#define IDLE_US 1000000u
+#define CANDIDATES_MAX 4096u
+#define CLOCK_AHEAD_MS 3000u // a block's time may be so far ahead of this node's clock
+#define WAL_REWRITE_BYTES (32u << 20)
+#define BLOCKS_BYTES_MAX (8u << 20) // answers to one request for blocks
+#define STALL_US 10000000u
+
+// ---- views of blocks that are not final ---------------------------------------------------------
+
+static hm_view *view_find(hm_node *n, const hm_hash *id)
+{
+    hm_view *tip = hm_ledger_tip(n->ledger);
+    hm_hash tip_id = hm_view_block_id(tip);
+    if (hm_hash_eq(&tip_id, id))
+        return tip;
+    for (size_t i = 0; i < n->view_count; i++)
+        if (hm_hash_eq(&n->views[i].id, id))
+            return n->views[i].view;
+    return NULL;
+}
+
+static void view_forget(hm_node *n, size_t i)
+{
+    hm_view_release(n->views[i].view);
+    n->views[i] = n->views[--n->view_count];
+}
+
+// Takes over the reference.
+static void view_keep(hm_node *n, hm_view *v)
+{
+    hm_hash id = hm_view_block_id(v);
+    if (view_find(n, &id) != NULL) {
+        hm_view_release(v);
+        return;
+    }
+    if (n->view_count == NODE_VIEWS_MAX)
+        view_forget(n, 0); // it can be executed again
+    n->views[n->view_count++] = (node_view){id, v};
+}
+
+static void views_prune(hm_node *n)
+{
+    uint64_t height = hm_ledger_height(n->ledger);
+    for (size_t i = n->view_count; i-- > 0;)
+        if (hm_view_height(n->views[i].view) <= height)
+            view_forget(n, i);
+}
+
+// ---- calls of the core --------------------------------------------------------------------------
+
+static hm_err core_sign(void *ctx, hm_bytes message, hm_buf *sig)
+{
+    hm_node *n = ctx;
+    return hm_sign(n->key, HM_SIMPLEX_DOMAIN, message, sig);
+}
+
+static hm_err core_block_info(void *ctx, hm_bytes block, hm_simplex_block_info *out)
+{
+    (void)ctx;
+    hm_block_header h;
+    HM_TRY(hm_block_peek(block, &h));
+    *out = (hm_simplex_block_info){.id = hm_block_header_id(&h),
+                                   .parent = h.parent,
+                                   .height = h.height,
+                                   .view = h.view,
+                                   .proposer = h.proposer};
+    return HM_OK;
+}
+
+// ---- actions ------------------------------------------------------------------------------------
+
+static void do_build(hm_node *n, const hm_simplex_action *a)
+{
+    hm_hash parent_id = a->parent;
+    uint64_t view = a->view;
+    hm_view *parent = view_find(n, &parent_id), *v = NULL;
+    if (parent == NULL) {
+        hm_log(HM_LOG_WARN, "mesh", "no state to build on", "view=%llu", (unsigned long long)view);
+        return;
+    }
+    static hm_bytes ops[CANDIDATES_MAX];
+    static node_pending *entries[CANDIDATES_MAX];
+    static hm_err outcome[CANDIDATES_MAX];
+    size_t count = pool_candidates(n, ops, entries, CANDIDATES_MAX);
+    hm_buf block = {0};
+    hm_err err = hm_ledger_build(n->ledger, parent, view, &n->id, node_wall_ms(), ops, count,
+                                 outcome, &block, &v);
+    if (err == HM_OK) {
+        for (size_t i = 0; i < count; i++)
+            entries[i]->suspect |= outcome[i] != HM_OK && outcome[i] != HM_E_AGAIN;
+        view_keep(n, v);
+        n->counts[COUNT_BLOCKS_PROPOSED]++;
+        err = hm_simplex_proposal(n->simplex, node_now_us(), hm_buf_bytes(&block));
+    }
+    if (err != HM_OK)
+        hm_log(HM_LOG_WARN, "mesh", "proposal not made", "view=%llu reason=\"%s: %s\"",
+               (unsigned long long)view, hm_err_text(err), hm_err_detail());
+    hm_buf_free(&block);
+}
+
+// Executes a block unless it was, and keeps its view.
+static hm_err execute(hm_node *n, const hm_hash *id, const hm_hash *parent_id, hm_bytes bytes,
+                      hm_view **out)
+{
+    hm_view *v = view_find(n, id);
+    if (v == NULL) {
+        hm_view *parent = view_find(n, parent_id);
+        if (parent == NULL)
+            return hm_fail(HM_E_NOTFOUND, "the block's parent is not known");
+        HM_TRY(hm_ledger_execute(n->ledger, parent, bytes, &v));
+        view_keep(n, v);
+    }
+    *out = v;
+    return HM_OK;
+}
+
+static void do_validate(hm_node *n, const hm_simplex_action *a)
+{
+    hm_hash id = a->id, parent = a->parent;
+    hm_view *v = NULL;
+    hm_block_header h;
+    hm_err err = hm_block_peek(a->bytes, &h);
+    if (err == HM_OK && h.time_ms > node_wall_ms() + CLOCK_AHEAD_MS)
+        err = hm_fail(HM_E_BLOCK, "block %llu is %llu ms ahead of this node's clock",
+                      (unsigned long long)h.height,
+                      (unsigned long long)(h.time_ms - node_wall_ms()));
+    if (err == HM_OK)
+        err = execute(n, &id, &parent, a->bytes, &v);
+    if (err != HM_OK)
+        node_refused(n, COUNT_REFUSED_BLOCK, NULL, "%s", hm_err_detail());
+    hm_simplex_validated(n->simplex, node_now_us(), &id, err == HM_OK);
+}
+
+static void fatal(hm_node *n, const char *what, hm_err err)
+{
+    (void)n;
+    hm_log(HM_LOG_ERROR, "mesh", what, "reason=\"%s: %s\"", hm_err_text(err), hm_err_detail());
+    // Going on could break a promise that others rely on; what is on disk is whole.
+    _exit(70);
+}
+
+static void rewrite_wal(hm_node *n)
+{
+    hm_arena arena = {0};
+    hm_bytes *records = NULL;
+    size_t count = 0;
+    hm_err err = hm_simplex_wal_snapshot(n->simplex, &arena, &records, &count);
+    if (err == HM_OK)
+        err = hm_wal_rewrite(n->wal, records, count);
+    hm_arena_free(&arena);
+    if (err != HM_OK)
+        fatal(n, "the log of votes cannot be rewritten", err);
+}
+
+static void tell_final(hm_node *n, hm_view *v, uint32_t ops)
+{
+    uint64_t now = node_now_us();
+    const hm_block_header *h = hm_view_header(v);
+    uint64_t wall = node_wall_ms();
+    hm_node_event e = {.height = h->height, .count = ops, .hash = hm_view_block_id(v)};
+    e.finality_us = wall > h->time_ms ? (wall - h->time_ms) * 1000 : 0;
+    n->counts[COUNT_BLOCKS_FINAL]++;
+    n->counts[COUNT_OPS_FINAL] += ops;
+    n->final_wall_ms = wall;
+    n->final_mono_us = now;
+    n->stalled = false;
+    node_event(n, HM_EVENT_FINAL, &e, "block %llu is final", (unsigned long long)h->height);
+}
+
+static void do_final(hm_node *n, const hm_simplex_action *a)
+{
+    hm_hash id = a->id, parent = a->parent;
+    uint64_t crl_before, crl_after;
+    hm_bytes crl;
+    hm_block block;
+    hm_view *v = NULL;
+    hm_err err = hm_node_crl(hm_ledger_tip(n->ledger), &crl_before, &crl);
+    if (err == HM_OK)
+        err = hm_block_decode(a->bytes, &block);
+    if (err != HM_OK)
+        fatal(n, "a final block cannot be read", err);
+    err = execute(n, &id, &parent, a->bytes, &v);
+    if (err == HM_OK)
+        err = hm_ledger_commit(n->ledger, v, a->cert);
+    if (err != HM_OK)
+        fatal(n, "a final block cannot be written", err);
+    hm_view_ref(v);
+    views_prune(n);
+    tell_final(n, v, block.count);
+    hm_view_release(v);
+    pool_committed(n, &block);
+    hm_block_free(&block);
+    if (hm_node_crl(hm_ledger_tip(n->ledger), &crl_after, &crl) == HM_OK && crl_after != crl_before)
+        peers_recheck(n);
+    if (hm_wal_size_bytes(n->wal) > WAL_REWRITE_BYTES)
+        rewrite_wal(n);
+    duty_committed(n);
+    if (n->pending_count > 0)
+        agree_nudge(n);
+}
+
+static void do_fetch(hm_node *n, const hm_simplex_action *a)
+{
+    uint8_t mem[16];
+    hm_buf b = hm_buf_fixed(mem, sizeof mem);
+    hm_wr_u64(&b, a->height);
+    hm_wr_u64(&b, a->to_height);
+    (void)peer_send(n, a->peer, LANE_BULK, MSG_BLOCKS_GET, hm_buf_bytes(&b));
+}
+
+static void evidence_done(void *ctx, hm_err err, const char *detail, const hm_node_receipt *receipt)
+{
+    (void)ctx, (void)receipt;
+    if (err != HM_OK && err != HM_E_OP_DUPLICATE && err != HM_E_CLOSED)
+        hm_log(HM_LOG_WARN, "mesh", "evidence not recorded", "reason=\"%s\"", detail);
+}
+
+static void do_evidence(hm_node *n, const hm_simplex_action *a)
+{
+    hm_node_event e = {.peer = n->ids[a->peer]};
+    hm_buf payload = {0};
+    node_event(n, HM_EVENT_EVIDENCE, &e, "%s contradicted itself",
+               n->genesis->validators[a->peer].name);
+    hm_node_payload_encode(a->bytes, &payload);
+    if (hm_buf_status(&payload) != HM_OK ||
+        pool_submit(n, HM_MODULE_NODE, HM_NODE_EVIDENCE, hm_buf_bytes(&payload), evidence_done,
+                    NULL) != HM_OK)
+        hm_log(HM_LOG_WARN, "mesh", "evidence not submitted", "");
+    hm_buf_free(&payload);
+}
+
+static void do_action(hm_node *n, const hm_simplex_action *a)
+{
+    hm_err err;
+    switch (a->kind) {
+    case HM_SIMPLEX_PERSIST:
+        if ((err = hm_wal_append(n->wal, a->bytes)) != HM_OK)
+            fatal(n, "a vote cannot be written", err);
+        break;
+    case HM_SIMPLEX_SEND:
+        if (a->peer == HM_SIMPLEX_ALL)
+            peers_send_all(n, LANE_FAST, MSG_CONSENSUS, a->bytes);
+        else
+            (void)peer_send(n, a->peer, LANE_FAST, MSG_CONSENSUS, a->bytes);
+        break;
+    case HM_SIMPLEX_BUILD:
+        do_build(n, a);
+        break;
+    case HM_SIMPLEX_VALIDATE:
+        do_validate(n, a);
+        break;
+    case HM_SIMPLEX_FETCH:
+        do_fetch(n, a);
+        break;
+    case HM_SIMPLEX_FINAL:
+        do_final(n, a);
+        break;
+    case HM_SIMPLEX_EVIDENCE:
+        do_evidence(n, a);
+        break;
+    case HM_SIMPLEX_EVENT: {
+        char quoted[300];
+        hm_log(HM_LOG_DEBUG, "simplex", "event", "text=%s",
+               hm_log_quote(quoted, sizeof quoted, a->bytes));
+        break;
+    }
+    }
+}
+
+static void watch_progress(hm_node *n, uint64_t now)
+{
+    hm_simplex_status s;
+    hm_simplex_get_status(n->simplex, &s);
+    bool behind = s.known_height > s.final_height + 2;
+    if (behind != n->syncing) {
+        n->syncing = behind;
+        node_event(n, HM_EVENT_SYNC, NULL,
+                   behind ? "behind: others say that block %llu is final"
+                          : "caught up at block %llu",
+                   (unsigned long long)(behind ? s.known_height : s.final_height));
+    }
+    n->stalled = now > n->final_mono_us + STALL_US;
+}
+
+void agree_run(hm_node *n, uint64_t now_us)
+{
+    hm_simplex_action a;
+    uint64_t before = hm_ledger_height(n->ledger);
+    if (hm_simplex_next_timeout(n->simplex) <= now_us)
+        hm_simplex_timer(n->simplex, now_us);
+    while (hm_simplex_next_action(n->simplex, &a))
+        do_action(n, &a);
+    if (hm_ledger_height(n->ledger) != before)
+        peer_status(n, UINT32_MAX);
+    watch_progress(n, now_us);
+}
+
+uint64_t agree_next_us(const hm_node *n)
+{
+    return hm_simplex_next_timeout(n->simplex);
+}
+
+void agree_nudge(hm_node *n)
+{
+    hm_simplex_nudge(n->simplex, node_now_us());
+}
+
+void agree_peer_up(hm_node *n, uint32_t index)
+{
+    hm_simplex_peer_up(n->simplex, node_now_us(), index);
+}
+
+void agree_message(hm_node *n, uint32_t from, hm_bytes body)
+{
+    hm_err err = hm_simplex_message(n->simplex, node_now_us(), from, body);
+    if (err != HM_OK)
+        node_refused(n, COUNT_REFUSED_VOTE, &n->ids[from], "%s: %s", hm_err_text(err),
+                     hm_err_detail());
+}
+
+// ---- catching up --------------------------------------------------------------------------------
+
+void agree_blocks_get(hm_node *n, uint32_t from, hm_bytes body)
+{
+    hm_rd r = hm_rd_of(body);
+    uint64_t height = hm_rd_u64(&r), to = hm_rd_u64(&r);
+    if (hm_rd_end(&r) != HM_OK || height == 0 || to < height || to - height >= HM_SIMPLEX_FETCH_MAX) {
+        node_refused(n, COUNT_REFUSED_MESSAGE, &n->ids[from], "a malformed request for blocks");
+        return;
+    }
+    for (size_t given = 0; height <= to && given < BLOCKS_BYTES_MAX; height++) {
+        hm_bytes block, cert;
+        if (peer_backlog(n, from, LANE_BULK) > BLOCKS_BYTES_MAX ||
+            hm_ledger_block_at(n->ledger, height, &block, &cert) != HM_OK)
+            return;
+        hm_buf b = {0};
+        hm_wr_u64(&b, height);
+        hm_wr_bytes(&b, block);
+        hm_wr_bytes(&b, cert);
+        bool sent = hm_buf_status(&b) == HM_OK &&
+                    peer_send(n, from, LANE_BULK, MSG_BLOCK, hm_buf_bytes(&b));
+        given += b.len;
+        hm_buf_free(&b);
+        if (!sent)
+            return;
+    }
+}
+
+void agree_block(hm_node *n, uint32_t from, hm_bytes body)
+{
+    hm_rd r = hm_rd_of(body);
+    (void)hm_rd_u64(&r);
+    hm_bytes block = hm_rd_bytes(&r, HM_BLOCK_BYTES_MAX);
+    hm_bytes cert = hm_rd_bytes(&r, HM_SIMPLEX_CERT_MAX);
+    hm_err err = hm_rd_end(&r);
+    if (err == HM_OK)
+        err = hm_simplex_certified_block(n->simplex, node_now_us(), block, cert);
+    if (err != HM_OK && err != HM_E_AGAIN)
+        node_refused(n, COUNT_REFUSED_BLOCK, &n->ids[from], "a block for catching up: %s: %s",
+                     hm_err_text(err), hm_err_detail());
+}
+
+// ---- life ---------------------------------------------------------------------------------------
+
+static hm_err restore(void *ctx, hm_bytes record)
+{
+    hm_node *n = ctx;
+    return hm_simplex_restore(n->simplex, record);
+}
+
+hm_err agree_open(hm_node *n)
+{
+    hm_view *tip = hm_ledger_tip(n->ledger);
+    const hm_block_header *h = hm_view_header(tip);
+    hm_simplex_config cfg = {
+        .set = n->set,
+        .self = n->self,
+        .seed = n->genesis->chain_id,
+        .tip_height = hm_view_height(tip),
+        .tip_view = h == NULL ? 0 : h->view,
+        .tip_id = hm_view_block_id(tip),
+        .last_height = UINT64_MAX,
+        .delta_us = DELTA_US,
+        .delta_min_us = DELTA_MIN_US,
+        .delta_max_us = DELTA_MAX_US,
+        .idle_us = IDLE_US,
+        .calls = {n, core_sign, core_block_info},
+    };
+    char path[4100];
+    HM_TRY(hm_simplex_new(&cfg, &n->simplex));
+    snprintf(path, sizeof path, "%s/votes.wal", n->dir);
+    HM_TRY(hm_wal_open(path, restore, n, &n->wal));
+    n->final_mono_us = node_now_us();
+    hm_simplex_start(n->simplex, n->final_mono_us);
+    return HM_OK;
+}
+
+void agree_close(hm_node *n)
+{
+    while (n->view_count > 0)
+        view_forget(n, n->view_count - 1);
+    hm_simplex_free(n->simplex);
+    hm_wal_close(n->wal);
+}

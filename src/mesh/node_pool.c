@@ -1,0 +1,386 @@
+// Operations that wait for a block, and our own on their way to finality.
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "mesh/node_internal.h"
+
+#define PENDING_MAX 16384u
+#define PENDING_BYTES_MAX (64u << 20)
+#define SUBMIT_TRIES 4u
+#define NONCE_SKIP 128u // past what an earlier run may have in flight
+
+hm_err pool_open(hm_node *n)
+{
+    uint64_t highest;
+    hm_map_init(&n->pending_by_id, HM_HASH_BYTES, PENDING_MAX, &hm_random_system);
+    HM_TRY(hm_ledger_nonce(hm_ledger_tip(n->ledger), &n->id, &highest));
+    n->next_nonce = highest == 0 ? 1 : highest + NONCE_SKIP;
+    return HM_OK;
+}
+
+// ---- pending ------------------------------------------------------------------------------------
+
+static void pending_remove(hm_node *n, node_pending *p)
+{
+    (void)hm_map_remove(&n->pending_by_id, p->id.b);
+    hm_list_remove(&p->link);
+    n->pending_count--;
+    n->pending_bytes -= p->bytes.len;
+    hm_buf_free(&p->bytes);
+    free(p);
+}
+
+// Checks an operation against the newest final state and keeps it.
+static hm_err pending_add(hm_node *n, hm_bytes bytes, node_submit *submit)
+{
+    hm_hash id = hm_op_id(bytes);
+    if (hm_map_get(&n->pending_by_id, id.b) != NULL)
+        return HM_OK;
+    if (n->pending_count >= PENDING_MAX || n->pending_bytes + bytes.len > PENDING_BYTES_MAX)
+        return hm_fail(HM_E_BUSY, "%zu operations wait for a block already", n->pending_count);
+    HM_TRY(hm_ledger_check(n->ledger, hm_ledger_tip(n->ledger), bytes, node_wall_ms()));
+    node_pending *p = calloc(1, sizeof *p);
+    if (p == NULL)
+        return HM_E_NOMEM;
+    p->id = id;
+    p->submit = submit;
+    hm_buf_put(&p->bytes, bytes);
+    hm_err err = hm_buf_status(&p->bytes);
+    if (err == HM_OK)
+        err = hm_map_put(&n->pending_by_id, id.b, p);
+    if (err != HM_OK) {
+        hm_buf_free(&p->bytes);
+        free(p);
+        return err;
+    }
+    hm_list_append(&n->pending, &p->link);
+    n->pending_bytes += bytes.len;
+    if (n->pending_count++ == 0)
+        agree_nudge(n);
+    return HM_OK;
+}
+
+size_t pool_candidates(hm_node *n, hm_bytes *out, node_pending **entries, size_t max)
+{
+    size_t count = 0;
+    hm_list_each(it, &n->pending)
+    {
+        if (count == max)
+            break;
+        node_pending *p = hm_container_of(it, node_pending, link);
+        entries[count] = p;
+        out[count++] = hm_buf_bytes(&p->bytes);
+    }
+    return count;
+}
+
+// ---- between nodes ------------------------------------------------------------------------------
+// Who signs an operation sends it to all; nobody passes it on.
+
+static void submit_start(node_submit *s);
+
+// New submissions begin here and not in the call that made them, so that no callback comes out of
+// that call.
+static void start_new(hm_node *n)
+{
+    hm_list_each(it, &n->submits_new)
+    {
+        hm_list_remove(it);
+        hm_list_append(&n->submits, it);
+        submit_start(hm_container_of(it, node_submit, link));
+    }
+}
+
+static void gossip_send(hm_node *n)
+{
+    if (n->gossip_count == 0)
+        return;
+    hm_buf body = {0};
+    hm_wr_u32(&body, n->gossip_count);
+    hm_buf_put(&body, hm_buf_bytes(&n->gossip));
+    if (hm_buf_status(&body) == HM_OK)
+        peers_send_all(n, LANE_FAST, MSG_OPS, hm_buf_bytes(&body));
+    hm_buf_free(&body);
+    hm_buf_reset(&n->gossip);
+    n->gossip_count = 0;
+}
+
+void pool_flush(hm_node *n)
+{
+    start_new(n);
+    gossip_send(n);
+}
+
+static void gossip_add(hm_node *n, hm_bytes op)
+{
+    hm_wr_bytes(&n->gossip, op);
+    if (hm_buf_status(&n->gossip) == HM_OK)
+        n->gossip_count++;
+    if (n->gossip_count >= MSG_OPS_MAX || n->gossip.len > (1u << 20))
+        gossip_send(n);
+}
+
+void pool_peer_up(hm_node *n, uint32_t index)
+{
+    hm_buf body = {0};
+    uint32_t count = 0;
+    hm_wr_u32(&body, 0);
+    hm_list_each(it, &n->pending)
+    {
+        node_pending *p = hm_container_of(it, node_pending, link);
+        if (p->submit == NULL)
+            continue;
+        hm_wr_bytes(&body, hm_buf_bytes(&p->bytes));
+        if (++count < MSG_OPS_MAX && body.len < (1u << 20))
+            continue;
+        hm_buf head = hm_buf_fixed(body.ptr, 4);
+        hm_wr_u32(&head, count);
+        if (hm_buf_status(&body) == HM_OK)
+            (void)peer_send(n, index, LANE_FAST, MSG_OPS, hm_buf_bytes(&body));
+        body.len = 4;
+        count = 0;
+    }
+    if (count > 0 && hm_buf_status(&body) == HM_OK) {
+        hm_buf head = hm_buf_fixed(body.ptr, 4);
+        hm_wr_u32(&head, count);
+        (void)peer_send(n, index, LANE_FAST, MSG_OPS, hm_buf_bytes(&body));
+    }
+    hm_buf_free(&body);
+}
+
+void pool_message(hm_node *n, uint32_t from, hm_bytes body)
+{
+    hm_rd r = hm_rd_of(body);
+    uint32_t count = hm_rd_count(&r, MSG_OPS_MAX, 4);
+    for (uint32_t i = 0; i < count; i++) {
+        hm_bytes op = hm_rd_bytes(&r, HM_OP_BYTES_MAX);
+        if (!hm_rd_ok(&r))
+            break;
+        hm_hash id = hm_op_id(op);
+        hm_op_location at;
+        if (hm_ledger_op_find(n->ledger, &id, &at) == HM_OK)
+            continue; // final already: it took a slower way here than its block
+        hm_err err = pending_add(n, op, NULL);
+        if (err != HM_OK && err != HM_E_BUSY)
+            node_refused(n, COUNT_REFUSED_OP, &n->ids[from], "%s: %s", hm_err_name(err),
+                         hm_err_detail());
+    }
+    if (hm_rd_end(&r) != HM_OK)
+        node_refused(n, COUNT_REFUSED_MESSAGE, &n->ids[from], "a malformed list of operations");
+}
+
+// ---- our own ------------------------------------------------------------------------------------
+
+static void submit_free(node_submit *s)
+{
+    hm_buf_free(&s->payload);
+    hm_buf_free(&s->encoding);
+    free(s);
+}
+
+static void submit_end(node_submit *s, hm_err err, const char *detail,
+                       const hm_node_receipt *receipt)
+{
+    hm_node *n = s->node;
+    hm_list_remove(&s->link);
+    n->submit_count--;
+    if (s->done != NULL)
+        s->done(s->ctx, err, detail, receipt);
+    submit_free(s);
+}
+
+// Proofs and nonces go stale while an operation waits; then it is made anew, not given up.
+static bool worth_another_try(const node_submit *s, hm_err err)
+{
+    return s->tries < SUBMIT_TRIES && !s->node->closing &&
+           (err == HM_E_OP_NONCE || err == HM_E_PROOF_WORK || err == HM_E_PROOF_TIME ||
+            err == HM_E_PROOF_SPACE);
+}
+
+static void submit_failed(node_submit *s, hm_err err, const char *detail)
+{
+    if (worth_another_try(s, err)) {
+        submit_start(s);
+        return;
+    }
+    char why[400];
+    snprintf(why, sizeof why, "%s", detail);
+    submit_end(s, err, why, NULL);
+}
+
+// On a worker thread: signature and puzzle.
+static void submit_work(uv_work_t *w)
+{
+    node_submit *s = w->data;
+    hm_op op = {.chain_id = s->node->genesis->chain_id,
+                .module = s->module,
+                .kind = s->kind,
+                .owner = s->node->id,
+                .asset = s->asset,
+                .nonce = s->nonce,
+                .payload = hm_buf_bytes(&s->payload)};
+    hm_err_clear();
+    hm_buf_reset(&s->encoding);
+    s->err = hm_op_finish(&op, &s->in, &s->encoding, &s->id);
+    snprintf(s->detail, sizeof s->detail, "%s", hm_err_detail());
+}
+
+static void submit_signed(uv_work_t *w, int status)
+{
+    node_submit *s = w->data;
+    hm_node *n = s->node;
+    n->works--;
+    s->working = false;
+    if (n->closing) {
+        submit_end(s, HM_E_CLOSED, "the node is shutting down", NULL);
+        return;
+    }
+    hm_err err = status != 0 ? HM_E_CLOSED : s->err;
+    if (err == HM_OK) {
+        hm_ledger_note_verified(n->ledger, &s->id); // our own signature
+        err = pending_add(n, hm_buf_bytes(&s->encoding), s);
+        snprintf(s->detail, sizeof s->detail, "%.150s", hm_err_detail());
+    }
+    if (err != HM_OK) {
+        char why[160];
+        snprintf(why, sizeof why, "%s", s->detail);
+        submit_failed(s, err, why);
+        return;
+    }
+    gossip_add(n, hm_buf_bytes(&s->encoding));
+    hm_buf_free(&s->encoding);
+    s->encoding = (hm_buf){0};
+}
+
+static void submit_start(node_submit *s)
+{
+    hm_node *n = s->node;
+    s->tries++;
+    s->nonce = n->next_nonce++;
+    if (s->module == HM_MODULE_ASSET && s->kind == HM_ASSET_REGISTER)
+        s->asset = hm_asset_id(&n->genesis->chain_id, &n->id, s->nonce);
+    s->err = hm_ledger_op_inputs(n->ledger, hm_ledger_tip(n->ledger), &n->id, s->module, s->kind,
+                                 &s->in);
+    s->in.key = n->key;
+    s->work.data = s;
+    if (s->err == HM_OK && uv_queue_work(n->loop, &s->work, submit_work, submit_signed) != 0)
+        s->err = hm_fail(HM_E_INTERNAL, "no worker thread");
+    if (s->err != HM_OK) {
+        char why[160];
+        snprintf(why, sizeof why, "%s", hm_err_detail());
+        submit_end(s, s->err, why, NULL);
+        return;
+    }
+    s->working = true;
+    n->works++;
+}
+
+hm_err pool_submit(hm_node *n, uint8_t module, uint8_t kind, hm_bytes payload,
+                   hm_node_submit_cb done, void *ctx)
+{
+    if (n->closing)
+        return hm_fail(HM_E_CLOSED, "the node is shutting down");
+    if (hm_ledger_kind_name(n->ledger, module, kind) == NULL)
+        return hm_fail(HM_E_OP_MODULE, "no operation has module %u and kind %u", module, kind);
+    if (payload.len > HM_OP_PAYLOAD_MAX)
+        return hm_fail(HM_E_LIMIT, "a payload of %zu bytes", payload.len);
+    node_submit *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return HM_E_NOMEM;
+    *s = (node_submit){.node = n, .module = module, .kind = kind, .done = done, .ctx = ctx};
+    s->began_us = node_now_us();
+    hm_buf_put(&s->payload, payload);
+    hm_err err = hm_buf_status(&s->payload);
+    if (err != HM_OK) {
+        submit_free(s);
+        return err;
+    }
+    hm_list_append(&n->submits_new, &s->link);
+    n->submit_count++;
+    return HM_OK;
+}
+
+hm_err hm_node_submit(hm_node *n, const hm_node_request *req, hm_node_submit_cb done, void *ctx)
+{
+    if (n->submit_count >= HM_NODE_INFLIGHT_MAX)
+        return hm_fail(HM_E_BUSY, "%zu operations of this node are under way already",
+                       n->submit_count);
+    HM_TRY(pool_submit(n, req->module, req->kind, req->payload, done, ctx));
+    hm_container_of(n->submits_new.prev, node_submit, link)->asset = req->asset;
+    return HM_OK;
+}
+
+// ---- after a block ------------------------------------------------------------------------------
+
+static void answer_final(hm_node *n, node_submit *s, const hm_node_receipt *base)
+{
+    hm_node_receipt receipt = *base;
+    receipt.asset = s->asset;
+    receipt.finality_us = node_now_us() - s->began_us;
+    n->latencies[n->latency_count++ % NODE_LATENCIES] = receipt.finality_us;
+    submit_end(s, HM_OK, "", &receipt);
+}
+
+static void recheck_suspects(hm_node *n)
+{
+    hm_list_each(it, &n->pending)
+    {
+        node_pending *p = hm_container_of(it, node_pending, link);
+        if (!p->suspect)
+            continue;
+        p->suspect = false;
+        hm_err err = hm_ledger_check(n->ledger, hm_ledger_tip(n->ledger), hm_buf_bytes(&p->bytes),
+                                     node_wall_ms());
+        if (err == HM_OK)
+            continue;
+        node_submit *s = p->submit;
+        char why[400];
+        snprintf(why, sizeof why, "%s", hm_err_detail());
+        pending_remove(n, p);
+        if (s != NULL)
+            submit_failed(s, err, why);
+    }
+}
+
+void pool_committed(hm_node *n, const hm_block *block)
+{
+    for (uint32_t i = 0; i < block->count; i++) {
+        hm_hash id = hm_op_id(block->ops[i]);
+        node_pending *p = hm_map_get(&n->pending_by_id, id.b);
+        if (p == NULL)
+            continue;
+        node_submit *s = p->submit;
+        pending_remove(n, p);
+        if (s != NULL)
+            answer_final(n, s,
+                         &(hm_node_receipt){
+                             .op_id = id, .height = block->header.height, .index = i});
+    }
+    recheck_suspects(n);
+}
+
+void pool_close(hm_node *n, hm_err why)
+{
+    hm_list *const lists[] = {&n->submits, &n->submits_new};
+    for (int i = 0; i < 2; i++)
+        hm_list_each(it, lists[i])
+        {
+            node_submit *s = hm_container_of(it, node_submit, link);
+            if (!s->working)
+                submit_end(s, why, "the node is shutting down", NULL);
+        }
+    hm_list_each(it, &n->pending)
+    {
+        pending_remove(n, hm_container_of(it, node_pending, link));
+    }
+}
+
+void pool_free(hm_node *n)
+{
+    hm_list_each(it, &n->pending)
+    {
+        pending_remove(n, hm_container_of(it, node_pending, link));
+    }
+    hm_map_free(&n->pending_by_id);
+    hm_buf_free(&n->gossip);
+}
