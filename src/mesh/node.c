@@ -329,6 +329,7 @@ void hm_node_close(hm_node *n, void (*closed)(void *ctx), void *ctx)
     n->closed = closed;
     n->closed_ctx = ctx;
     pool_close(n, HM_E_CLOSED);
+    duty_cancel(n);
     uv_prepare_stop(&n->prepare);
     uv_poll_stop(&n->poll);
     uv_timer_stop(&n->net_timer);

@@ -175,11 +175,13 @@ struct hm_node {
     // duties
     hm_space_sector *sector;
     bool answering, proving;
-    uint64_t answer_epoch, beacon_index;
+    uint64_t answer_epoch, beacon_index; // last begun
+    hm_time_progress *proving_job;
 
     // content
     hm_content *content;
     hm_list puts, gets, stored_acks;
+    hm_list unsynced; // asks whose copy here is not durable yet
     uint64_t next_request;
     hm_map requests; // u64 -> node_request
 
@@ -259,6 +261,7 @@ uint64_t agree_next_us(const hm_node *n);
 HM_CHECK hm_err duty_open(hm_node *n);
 void duty_close(hm_node *n);
 void duty_committed(hm_node *n);
+void duty_cancel(hm_node *n); // ends what runs on worker threads soon
 
 // node_content.c
 HM_CHECK hm_err content_open(hm_node *n);

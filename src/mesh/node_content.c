@@ -1,0 +1,833 @@
+// Contents over the mesh: putting with copies, reading with checks, and repair.
+//
+// A put streams into chunks. Each chunk is stored here and sent to members in the order of its
+// placement until enough copies are known to be on disk; so is the manifest at the end. A get reads
+// each chunk here, or asks members in the order of placement. When a peer comes back, it is offered
+// what it should hold, and is sent what it lacks.
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "mesh/node_internal.h"
+
+#define PUT_WINDOW 32u        // chunks of one put under way at a time
+#define ASK_TIMEOUT_US 8000000u
+#define REPAIR_BACKLOG (4u << 20)
+
+// One address that must come to be on enough nodes, or that is being fetched.
+typedef struct ask {
+    hm_list link; // in node.unsynced while its copy here is not durable
+    struct hm_node *node;
+    bool manifest, fetching;
+    hm_hash hash;
+    hm_buf bytes;         // what is to be stored elsewhere
+    uint32_t order[100];  // members by placement, without this one
+    uint32_t count, next; // how many, and who is asked next
+    uint32_t have, want, asked;
+    bool here; // stored and synced on this node
+    struct hm_node_put *put;
+    struct hm_node_get *get;
+} ask;
+
+// One question to one member.
+typedef struct node_request {
+    ask *ask;
+    uint32_t peer;
+    uint64_t since_us;
+    uint64_t id;
+} node_request;
+
+struct hm_node_put {
+    hm_list link; // in node.puts
+    hm_node *node;
+    hm_buf chunk, manifest;
+    uint64_t size;
+    uint32_t under_way;
+    bool finished, manifest_out, ended;
+    hm_err err;
+    char detail[200];
+    hm_commitment commitment;
+    void (*drained)(void *);
+    void *drained_ctx;
+    hm_node_put_cb done;
+    void *ctx;
+};
+
+struct hm_node_get {
+    hm_list link; // in node.gets
+    hm_node *node;
+    hm_commitment commitment;
+    hm_buf manifest;
+    bool has_manifest, waiting, local;
+    uint32_t index;
+    ask *ask;
+    hm_node_get_cb done;
+    void *ctx;
+};
+
+typedef struct stored_ack {
+    hm_list link; // in node.stored_acks: sent once what it speaks of is synced
+    uint32_t peer;
+    uint64_t request;
+} stored_ack;
+
+static void put_advance(hm_node_put *p);
+static void get_result(hm_node_get *g, hm_err err, hm_bytes bytes);
+
+// ---- asks ---------------------------------------------------------------------------------------
+
+static uint32_t copies_wanted(const hm_node *n)
+{
+    uint32_t r = n->genesis->params.replicas;
+    return r < n->count ? r : n->count;
+}
+
+static ask *ask_make(hm_node *n, bool manifest, const hm_hash *hash)
+{
+    ask *a = calloc(1, sizeof *a);
+    if (a == NULL)
+        return NULL;
+    uint32_t order[100];
+    hm_list_init(&a->link);
+    a->node = n;
+    a->manifest = manifest;
+    a->hash = *hash;
+    a->want = copies_wanted(n);
+    hm_placement(hash, n->ids, n->count, order);
+    for (uint32_t i = 0; i < n->count; i++)
+        if (order[i] != n->self)
+            a->order[a->count++] = order[i];
+    return a;
+}
+
+static void requests_forget(hm_node *n, const ask *a)
+{
+    for (;;) {
+        size_t pos = 0;
+        const uint8_t *key;
+        void *value;
+        node_request *found = NULL;
+        while (found == NULL && hm_map_next(&n->requests, &pos, &key, &value))
+            if (((node_request *)value)->ask == a)
+                found = value;
+        if (found == NULL)
+            return;
+        (void)hm_map_remove(&n->requests, &found->id);
+        free(found);
+    }
+}
+
+static void ask_free(ask *a)
+{
+    requests_forget(a->node, a);
+    hm_list_remove(&a->link);
+    hm_buf_free(&a->bytes);
+    free(a);
+}
+
+static bool send_question(ask *a, uint32_t peer)
+{
+    hm_node *n = a->node;
+    node_request *q = calloc(1, sizeof *q);
+    if (q == NULL)
+        return false;
+    *q = (node_request){a, peer, node_now_us(), ++n->next_request};
+    hm_buf b = {0};
+    hm_wr_u64(&b, q->id);
+    hm_wr_bool(&b, a->manifest);
+    hm_wr_raw(&b, a->hash.b, HM_HASH_BYTES);
+    if (!a->fetching)
+        hm_wr_bytes(&b, hm_buf_bytes(&a->bytes));
+    bool ok = hm_buf_status(&b) == HM_OK && hm_map_put(&n->requests, &q->id, q) == HM_OK;
+    if (ok && !peer_send(n, peer, LANE_BULK, a->fetching ? MSG_CHUNK_GET : MSG_CHUNK_PUT,
+                         hm_buf_bytes(&b))) {
+        (void)hm_map_remove(&n->requests, &q->id);
+        ok = false;
+    }
+    hm_buf_free(&b);
+    if (!ok)
+        free(q);
+    else if (!a->fetching)
+        n->counts[COUNT_CHUNKS_SENT]++;
+    return ok;
+}
+
+// Asks as many members as are still needed; false when nobody is left to ask.
+static bool ask_more(ask *a)
+{
+    hm_node *n = a->node;
+    uint32_t have = a->have + (a->fetching ? 0 : 1); // this node's own copy
+    uint32_t want = a->fetching ? 1 : a->want;
+    while (have + a->asked < want && a->next < a->count) {
+        uint32_t peer = a->order[a->next++];
+        if (peer_is_up(n, peer) && send_question(a, peer))
+            a->asked++;
+    }
+    return a->asked > 0 || have >= want;
+}
+
+static void ask_settle(ask *a, hm_err err, hm_bytes bytes)
+{
+    hm_node_put *p = a->put;
+    hm_node_get *g = a->get;
+    if (p != NULL) {
+        p->under_way--;
+        if (err != HM_OK && p->err == HM_OK) {
+            p->err = err;
+            snprintf(p->detail, sizeof p->detail, "%.190s", hm_err_detail());
+        }
+    }
+    if (g != NULL) {
+        g->ask = NULL;
+        hm_buf copy = a->bytes; // bytes may point into it
+        a->bytes = (hm_buf){0};
+        ask_free(a);
+        get_result(g, err, bytes);
+        hm_buf_free(&copy);
+        return;
+    }
+    ask_free(a);
+    if (p != NULL)
+        put_advance(p);
+}
+
+// After an answer, a loss or a timeout: done, ask somebody else, or give up.
+static void ask_step(ask *a)
+{
+    if (a->fetching) {
+        if (!ask_more(a)) {
+            (void)hm_fail(HM_E_NOTFOUND, "no member that is up holds this content");
+            ask_settle(a, HM_E_NOTFOUND, (hm_bytes){0});
+        }
+        return;
+    }
+    if (a->have + 1 >= a->want) {
+        if (a->here)
+            ask_settle(a, HM_OK, (hm_bytes){0});
+        return;
+    }
+    if (!ask_more(a) && a->here) {
+        (void)hm_fail(HM_E_CHUNK_REPLICAS, "only %u of %u members could store the content",
+                      a->have + 1, a->want);
+        ask_settle(a, HM_E_CHUNK_REPLICAS, (hm_bytes){0});
+    }
+}
+
+static ask *request_end(hm_node *n, uint64_t id, uint32_t peer)
+{
+    node_request *q = hm_map_get(&n->requests, &id);
+    if (q == NULL || q->peer != peer)
+        return NULL;
+    ask *a = q->ask;
+    (void)hm_map_remove(&n->requests, &id);
+    free(q);
+    a->asked--;
+    return a;
+}
+
+// ---- putting ------------------------------------------------------------------------------------
+
+// Stores here and sends out.
+static hm_err put_store(hm_node_put *p, bool manifest, const hm_hash *hash, hm_buf *bytes)
+{
+    hm_node *n = p->node;
+    HM_TRY(manifest ? hm_content_put_manifest(n->content, hash, hm_buf_bytes(bytes))
+                    : hm_content_put(n->content, hash, hm_buf_bytes(bytes)));
+    ask *a = ask_make(n, manifest, hash);
+    if (a == NULL)
+        return HM_E_NOMEM;
+    a->put = p;
+    a->bytes = *bytes;
+    *bytes = (hm_buf){0};
+    hm_list_append(&n->unsynced, &a->link);
+    p->under_way++;
+    (void)ask_more(a);
+    return HM_OK;
+}
+
+static hm_err put_chunk(hm_node_put *p)
+{
+    hm_hash hash = hm_sha256(hm_buf_bytes(&p->chunk));
+    if (p->manifest.len + HM_HASH_BYTES > HM_CONTENT_MANIFEST_MAX)
+        return hm_fail(HM_E_LIMIT, "a content of more than %u chunks",
+                       HM_CONTENT_MANIFEST_MAX / HM_HASH_BYTES);
+    hm_wr_raw(&p->manifest, hash.b, HM_HASH_BYTES);
+    HM_TRY(hm_buf_status(&p->manifest));
+    return put_store(p, false, &hash, &p->chunk);
+}
+
+hm_err hm_node_put_begin(hm_node *n, hm_node_put **out)
+{
+    if (n->closing)
+        return hm_fail(HM_E_CLOSED, "the node is shutting down");
+    hm_node_put *p = calloc(1, sizeof *p);
+    if (p == NULL)
+        return HM_E_NOMEM;
+    p->node = n;
+    hm_list_append(&n->puts, &p->link);
+    *out = p;
+    return HM_OK;
+}
+
+hm_err hm_node_put_write(hm_node_put *p, hm_bytes data, void (*drained)(void *ctx), void *ctx)
+{
+    uint32_t chunk_bytes = p->node->genesis->params.chunk_bytes;
+    HM_TRY(p->err);
+    while (data.len > 0) {
+        size_t take = chunk_bytes - p->chunk.len;
+        if (take > data.len)
+            take = data.len;
+        hm_buf_append(&p->chunk, data.ptr, take);
+        hm_err err = hm_buf_status(&p->chunk);
+        data = hm_bytes_of(data.ptr + take, data.len - take);
+        p->size += take;
+        if (err == HM_OK && p->chunk.len == chunk_bytes)
+            err = put_chunk(p);
+        if (err != HM_OK) {
+            p->err = err;
+            snprintf(p->detail, sizeof p->detail, "%.190s", hm_err_detail());
+            return err;
+        }
+    }
+    if (p->under_way < PUT_WINDOW)
+        return HM_OK;
+    p->drained = drained;
+    p->drained_ctx = ctx;
+    return HM_E_AGAIN;
+}
+
+static void put_free(hm_node_put *p)
+{
+    hm_list_remove(&p->link);
+    hm_buf_free(&p->chunk);
+    hm_buf_free(&p->manifest);
+    free(p);
+}
+
+static hm_err put_manifest(hm_node_put *p)
+{
+    hm_buf copy = {0};
+    p->manifest_out = true;
+    HM_TRY(hm_manifest_commit(hm_buf_bytes(&p->manifest), p->size,
+                              p->node->genesis->params.chunk_bytes, &p->commitment));
+    hm_buf_put(&copy, hm_buf_bytes(&p->manifest));
+    hm_err err = hm_buf_status(&copy);
+    if (err == HM_OK)
+        err = put_store(p, true, &p->commitment.root, &copy);
+    hm_buf_free(&copy);
+    return err;
+}
+
+static void put_advance(hm_node_put *p)
+{
+    if (p->drained != NULL && p->under_way < PUT_WINDOW / 2) {
+        void (*drained)(void *) = p->drained;
+        p->drained = NULL;
+        drained(p->drained_ctx);
+        return; // it may have ended the put
+    }
+    if (!p->finished || p->under_way > 0)
+        return;
+    if (p->err == HM_OK && !p->manifest_out) {
+        p->err = put_manifest(p);
+        if (p->err == HM_OK)
+            return;
+        snprintf(p->detail, sizeof p->detail, "%.190s", hm_err_detail());
+    }
+    if (p->done != NULL)
+        p->done(p->ctx, p->err, p->detail, p->err == HM_OK ? &p->commitment : NULL);
+    put_free(p);
+}
+
+void hm_node_put_finish(hm_node_put *p, hm_node_put_cb done, void *ctx)
+{
+    p->done = done;
+    p->ctx = ctx;
+    p->finished = true;
+    p->drained = NULL;
+    if (p->err == HM_OK && p->chunk.len > 0)
+        p->err = put_chunk(p);
+    if (p->err != HM_OK && p->detail[0] == 0)
+        snprintf(p->detail, sizeof p->detail, "%.190s", hm_err_detail());
+    p->ended = true; // looked at when the loop next turns
+}
+
+void hm_node_put_abort(hm_node_put *p)
+{
+    p->done = NULL;
+    p->drained = NULL;
+    p->finished = true;
+    p->ended = true;
+    if (p->err == HM_OK)
+        p->err = HM_E_CLOSED;
+}
+
+// ---- reading ------------------------------------------------------------------------------------
+
+hm_err hm_node_get_begin(hm_node *n, const hm_commitment *commitment, hm_node_get **out)
+{
+    if (n->closing)
+        return hm_fail(HM_E_CLOSED, "the node is shutting down");
+    hm_node_get *g = calloc(1, sizeof *g);
+    if (g == NULL)
+        return HM_E_NOMEM;
+    g->node = n;
+    g->commitment = *commitment;
+    hm_list_append(&n->gets, &g->link);
+    *out = g;
+    return HM_OK;
+}
+
+void hm_node_get_next(hm_node_get *g, hm_node_get_cb done, void *ctx)
+{
+    g->done = done;
+    g->ctx = ctx;
+    g->waiting = true;
+    g->local = true; // looked at when the loop next turns
+}
+
+void hm_node_get_close(hm_node_get *g)
+{
+    if (g->ask != NULL) {
+        g->ask->get = NULL;
+        ask_free(g->ask);
+    }
+    hm_list_remove(&g->link);
+    hm_buf_free(&g->manifest);
+    free(g);
+}
+
+static void get_give(hm_node_get *g, hm_err err, hm_bytes chunk, bool last)
+{
+    hm_node_get_cb done = g->done;
+    char why[200];
+    snprintf(why, sizeof why, "%.190s", err == HM_OK ? "" : hm_err_detail());
+    g->waiting = false;
+    done(g->ctx, err, why, chunk, last); // it may close g
+}
+
+static hm_hash get_hash(const hm_node_get *g)
+{
+    hm_hash h = g->commitment.root;
+    if (g->has_manifest)
+        memcpy(h.b, g->manifest.ptr + (size_t)g->index * HM_HASH_BYTES, HM_HASH_BYTES);
+    return h;
+}
+
+// From this node's store, else from others.
+static void get_step(hm_node_get *g)
+{
+    hm_node *n = g->node;
+    hm_buf bytes = {0};
+    g->local = false;
+    if (g->has_manifest && g->index >= g->commitment.chunk_count) {
+        get_give(g, HM_OK, (hm_bytes){0}, true);
+        return;
+    }
+    hm_hash hash = get_hash(g);
+    hm_err err = g->has_manifest ? hm_content_get(n->content, &hash, &bytes)
+                                 : hm_content_get_manifest(n->content, &hash, &bytes);
+    if (err == HM_OK) {
+        get_result(g, HM_OK, hm_buf_bytes(&bytes));
+    } else {
+        ask *a = ask_make(n, !g->has_manifest, &hash);
+        if (a == NULL) {
+            get_give(g, HM_E_NOMEM, (hm_bytes){0}, true);
+        } else {
+            a->fetching = true;
+            a->get = g;
+            g->ask = a;
+            ask_step(a);
+        }
+    }
+    hm_buf_free(&bytes);
+}
+
+static void get_result(hm_node_get *g, hm_err err, hm_bytes bytes)
+{
+    if (err == HM_OK && !g->has_manifest) {
+        err = hm_manifest_check(&g->commitment, bytes);
+        if (err == HM_OK) {
+            hm_buf_put(&g->manifest, bytes);
+            g->has_manifest = true;
+            g->local = true;
+            return;
+        }
+    }
+    if (err == HM_OK && bytes.len != hm_commitment_chunk_len(&g->commitment, g->index))
+        err = hm_fail(HM_E_CHUNK_HASH, "a chunk's length is not that of the content");
+    if (err == HM_OK)
+        g->index++;
+    get_give(g, err, bytes, err != HM_OK || g->index == g->commitment.chunk_count);
+}
+
+// ---- messages -----------------------------------------------------------------------------------
+
+static hm_err on_chunk_put(hm_node *n, uint32_t from, hm_rd *r)
+{
+    uint64_t request = hm_rd_u64(r);
+    bool manifest = hm_rd_bool(r);
+    hm_hash hash;
+    hm_rd_copy(r, hash.b, HM_HASH_BYTES);
+    hm_bytes bytes = hm_rd_bytes(r, HM_CONTENT_CHUNK_MAX);
+    HM_TRY(hm_rd_end(r));
+    HM_TRY(manifest ? hm_content_put_manifest(n->content, &hash, bytes)
+                    : hm_content_put(n->content, &hash, bytes));
+    n->counts[COUNT_CHUNKS_RECEIVED]++;
+    stored_ack *ack = calloc(1, sizeof *ack);
+    if (ack == NULL)
+        return HM_E_NOMEM;
+    ack->peer = from;
+    ack->request = request;
+    hm_list_append(&n->stored_acks, &ack->link);
+    return HM_OK;
+}
+
+static hm_err on_chunk_stored(hm_node *n, uint32_t from, hm_rd *r)
+{
+    uint64_t request = hm_rd_u64(r);
+    bool ok = hm_rd_bool(r);
+    HM_TRY(hm_rd_end(r));
+    ask *a = request_end(n, request, from);
+    if (a == NULL)
+        return HM_OK; // a repair, or it came too late
+    a->have += ok;
+    ask_step(a);
+    return HM_OK;
+}
+
+static hm_err on_chunk_get(hm_node *n, uint32_t from, hm_rd *r)
+{
+    uint64_t request = hm_rd_u64(r);
+    bool manifest = hm_rd_bool(r);
+    hm_hash hash;
+    hm_rd_copy(r, hash.b, HM_HASH_BYTES);
+    HM_TRY(hm_rd_end(r));
+    hm_buf bytes = {0}, b = {0};
+    bool found = (manifest ? hm_content_get_manifest(n->content, &hash, &bytes)
+                           : hm_content_get(n->content, &hash, &bytes)) == HM_OK;
+    hm_wr_u64(&b, request);
+    hm_wr_bool(&b, found);
+    hm_wr_bytes(&b, hm_buf_bytes(&bytes));
+    if (hm_buf_status(&b) == HM_OK)
+        (void)peer_send(n, from, LANE_BULK, MSG_CHUNK, hm_buf_bytes(&b));
+    hm_buf_free(&bytes);
+    hm_buf_free(&b);
+    return HM_OK;
+}
+
+static hm_err on_chunk(hm_node *n, uint32_t from, hm_rd *r)
+{
+    uint64_t request = hm_rd_u64(r);
+    bool found = hm_rd_bool(r);
+    hm_bytes bytes = hm_rd_bytes(r, HM_CONTENT_CHUNK_MAX);
+    HM_TRY(hm_rd_end(r));
+    ask *a = request_end(n, request, from);
+    if (a == NULL)
+        return HM_OK;
+    if (!found) {
+        ask_step(a);
+        return HM_OK;
+    }
+    hm_hash got = a->manifest ? a->hash : hm_sha256(bytes); // a manifest is checked by its reader
+    if (!hm_hash_eq(&got, &a->hash)) {
+        ask_step(a);
+        return hm_fail(HM_E_CHUNK_HASH, "a chunk that is not what was asked for");
+    }
+    hm_buf_put(&a->bytes, bytes);
+    ask_settle(a, hm_buf_status(&a->bytes), hm_buf_bytes(&a->bytes));
+    return HM_OK;
+}
+
+// ---- repair -------------------------------------------------------------------------------------
+
+static bool should_hold(const hm_node *n, uint32_t index, const hm_hash *hash)
+{
+    uint32_t order[100];
+    hm_placement(hash, n->ids, n->count, order);
+    for (uint32_t i = 0; i < copies_wanted(n); i++)
+        if (order[i] == index)
+            return true;
+    return false;
+}
+
+// Offers the next lot of addresses that the peer should hold; manifests come after the chunks.
+static void offer_more(hm_node *n, uint32_t index)
+{
+    static hm_hash list[MSG_HASHES_MAX];
+    node_peer *p = &n->peers[index];
+    while (p->offering && !p->offer_waits && peer_is_up(n, index) &&
+           peer_backlog(n, index, LANE_BULK) < REPAIR_BACKLOG) {
+        size_t got = hm_content_list(n->content, p->offer_manifests,
+                                     hm_hash_is_zero(&p->offered) ? NULL : &p->offered, list,
+                                     MSG_HASHES_MAX);
+        if (got == 0) {
+            p->offered = (hm_hash){0};
+            p->offering = !p->offer_manifests;
+            p->offer_manifests = !p->offer_manifests;
+            continue;
+        }
+        p->offered = list[got - 1];
+        uint32_t count = 0;
+        for (size_t i = 0; i < got; i++)
+            if (should_hold(n, index, &list[i]))
+                list[count++] = list[i];
+        if (count == 0)
+            continue;
+        hm_buf b = {0};
+        hm_wr_bool(&b, p->offer_manifests);
+        hm_wr_u32(&b, count);
+        for (uint32_t i = 0; i < count; i++)
+            hm_wr_raw(&b, list[i].b, HM_HASH_BYTES);
+        p->offer_waits = hm_buf_status(&b) == HM_OK &&
+                         peer_send(n, index, LANE_BULK, MSG_HAVE_GET, hm_buf_bytes(&b));
+        hm_buf_free(&b);
+        if (!p->offer_waits)
+            return;
+    }
+}
+
+static hm_err on_have_get(hm_node *n, uint32_t from, hm_rd *r)
+{
+    bool manifests = hm_rd_bool(r);
+    uint32_t count = hm_rd_count(r, MSG_HASHES_MAX, HM_HASH_BYTES), missing = 0;
+    hm_buf list = {0}, b = {0};
+    for (uint32_t i = 0; i < count; i++) {
+        hm_hash h;
+        hm_rd_copy(r, h.b, HM_HASH_BYTES);
+        if (manifests ? hm_content_has_manifest(n->content, &h) : hm_content_has(n->content, &h))
+            continue;
+        hm_wr_raw(&list, h.b, HM_HASH_BYTES);
+        missing++;
+    }
+    hm_err err = hm_rd_end(r);
+    hm_wr_bool(&b, manifests);
+    hm_wr_u32(&b, missing);
+    hm_buf_put(&b, hm_buf_bytes(&list));
+    if (err == HM_OK && hm_buf_status(&b) == HM_OK)
+        (void)peer_send(n, from, LANE_BULK, MSG_HAVE, hm_buf_bytes(&b));
+    hm_buf_free(&list);
+    hm_buf_free(&b);
+    return err;
+}
+
+static void send_repair(hm_node *n, uint32_t to, bool manifest, const hm_hash *hash)
+{
+    hm_buf bytes = {0}, b = {0};
+    hm_err err = manifest ? hm_content_get_manifest(n->content, hash, &bytes)
+                          : hm_content_get(n->content, hash, &bytes);
+    hm_wr_u64(&b, 0); // nobody waits for the answer
+    hm_wr_bool(&b, manifest);
+    hm_wr_raw(&b, hash->b, HM_HASH_BYTES);
+    hm_wr_bytes(&b, hm_buf_bytes(&bytes));
+    if (err == HM_OK && hm_buf_status(&b) == HM_OK &&
+        peer_send(n, to, LANE_BULK, MSG_CHUNK_PUT, hm_buf_bytes(&b)))
+        n->counts[COUNT_CHUNKS_REPAIRED]++;
+    hm_buf_free(&bytes);
+    hm_buf_free(&b);
+}
+
+static hm_err on_have(hm_node *n, uint32_t from, hm_rd *r)
+{
+    node_peer *p = &n->peers[from];
+    bool manifests = hm_rd_bool(r);
+    uint32_t count = hm_rd_count(r, MSG_HASHES_MAX, HM_HASH_BYTES), sent = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        hm_hash h;
+        hm_rd_copy(r, h.b, HM_HASH_BYTES);
+        // Only what fits; the rest is offered again from where the peer stands.
+        if (!hm_rd_ok(r) || peer_backlog(n, from, LANE_BULK) > 8 * REPAIR_BACKLOG)
+            break;
+        send_repair(n, from, manifests, &h);
+        sent++;
+    }
+    if (!hm_rd_ok(r))
+        return hm_rd_end(r);
+    if (sent > 0) {
+        hm_node_event e = {.peer = n->ids[from], .count = sent};
+        node_event(n, HM_EVENT_REPAIR, &e, "%u %s copied to %s", sent,
+                   manifests ? "manifests" : "chunks", n->genesis->validators[from].name);
+    }
+    if (sent < count)
+        p->offered = (hm_hash){0}; // begin again: what arrived is not offered twice
+    p->offer_waits = false;
+    offer_more(n, from);
+    return HM_OK;
+}
+
+void content_message(hm_node *n, uint32_t from, node_msg type, hm_bytes body)
+{
+    hm_rd r = hm_rd_of(body);
+    hm_err err = type == MSG_CHUNK_PUT      ? on_chunk_put(n, from, &r)
+                 : type == MSG_CHUNK_STORED ? on_chunk_stored(n, from, &r)
+                 : type == MSG_CHUNK_GET    ? on_chunk_get(n, from, &r)
+                 : type == MSG_CHUNK        ? on_chunk(n, from, &r)
+                 : type == MSG_HAVE_GET     ? on_have_get(n, from, &r)
+                                            : on_have(n, from, &r);
+    if (err != HM_OK)
+        node_refused(n, COUNT_REFUSED_MESSAGE, &n->ids[from], "content of %s: %s",
+                     n->genesis->validators[from].name,
+                     hm_err_detail()[0] != 0 ? hm_err_detail() : hm_err_text(err));
+}
+
+// ---- events -------------------------------------------------------------------------------------
+
+void content_peer_up(hm_node *n, uint32_t index)
+{
+    node_peer *p = &n->peers[index];
+    p->offering = true;
+    p->offer_waits = p->offer_manifests = false;
+    p->offered = (hm_hash){0};
+    offer_more(n, index);
+}
+
+void content_drained(hm_node *n, uint32_t index)
+{
+    offer_more(n, index);
+}
+
+// Ends the questions that match and goes on with their asks.
+static void requests_fail(hm_node *n, uint32_t peer, uint64_t older_than_us)
+{
+    for (;;) {
+        size_t pos = 0;
+        const uint8_t *key;
+        void *value;
+        node_request *found = NULL;
+        while (found == NULL && hm_map_next(&n->requests, &pos, &key, &value)) {
+            node_request *q = value;
+            if (q->peer == peer || q->since_us < older_than_us)
+                found = q;
+        }
+        if (found == NULL)
+            return;
+        ask *a = request_end(n, found->id, found->peer);
+        ask_step(a);
+    }
+}
+
+void content_peer_down(hm_node *n, uint32_t index)
+{
+    requests_fail(n, index, 0);
+}
+
+void content_tick(hm_node *n, uint64_t now_us)
+{
+    requests_fail(n, UINT32_MAX, now_us > ASK_TIMEOUT_US ? now_us - ASK_TIMEOUT_US : 0);
+}
+
+static void send_stored(hm_node *n, bool ok)
+{
+    hm_list_each(it, &n->stored_acks)
+    {
+        stored_ack *ack = hm_container_of(it, stored_ack, link);
+        uint8_t mem[9];
+        hm_buf b = hm_buf_fixed(mem, sizeof mem);
+        hm_wr_u64(&b, ack->request);
+        hm_wr_bool(&b, ok);
+        if (ack->request != 0)
+            (void)peer_send(n, ack->peer, LANE_BULK, MSG_CHUNK_STORED, hm_buf_bytes(&b));
+        hm_list_remove(&ack->link);
+        free(ack);
+    }
+}
+
+static void asks_synced(hm_node *n, hm_err err)
+{
+    hm_list now;
+    hm_list_init(&now);
+    hm_list_each(it, &n->unsynced)
+    {
+        hm_list_remove(it);
+        hm_list_append(&now, it);
+    }
+    hm_list_each(it, &now)
+    {
+        ask *a = hm_container_of(it, ask, link);
+        hm_list_remove(it);
+        a->here = true;
+        if (err != HM_OK)
+            ask_settle(a, err, (hm_bytes){0});
+        else
+            ask_step(a);
+    }
+}
+
+static void work_on_puts_and_gets(hm_node *n)
+{
+    hm_list_each(it, &n->puts)
+    {
+        hm_node_put *p = hm_container_of(it, hm_node_put, link);
+        if (p->ended) {
+            p->ended = false;
+            put_advance(p);
+        }
+    }
+    for (bool again = true; again;) {
+        again = false;
+        hm_list_each(it, &n->gets)
+        {
+            hm_node_get *g = hm_container_of(it, hm_node_get, link);
+            if (!g->waiting || !g->local)
+                continue;
+            get_step(g); // may change the list
+            again = true;
+            break;
+        }
+    }
+}
+
+void content_flush(hm_node *n)
+{
+    work_on_puts_and_gets(n);
+    if (hm_content_dirty(n->content) || !hm_list_empty(&n->unsynced) ||
+        !hm_list_empty(&n->stored_acks)) {
+        hm_err err = hm_content_sync(n->content);
+        if (err != HM_OK)
+            hm_log(HM_LOG_ERROR, "mesh", "content cannot be stored", "reason=\"%s\"",
+                   hm_err_detail());
+        send_stored(n, err == HM_OK);
+        asks_synced(n, err);
+        work_on_puts_and_gets(n);
+    }
+}
+
+// ---- life ---------------------------------------------------------------------------------------
+
+hm_err content_open(hm_node *n)
+{
+    char dir[4100];
+    snprintf(dir, sizeof dir, "%s/content", n->dir);
+    hm_map_init(&n->requests, sizeof(uint64_t), 1u << 20, &hm_random_system);
+    hm_list_init(&n->unsynced);
+    return hm_content_open(dir, false, &n->content);
+}
+
+void content_close(hm_node *n)
+{
+    send_stored(n, false);
+    hm_list_each(it, &n->unsynced)
+    {
+        ask_free(hm_container_of(it, ask, link));
+    }
+    // Questions and their asks: an ask may have several.
+    size_t pos = 0;
+    const uint8_t *key;
+    void *value;
+    while (pos = 0, hm_map_next(&n->requests, &pos, &key, &value)) {
+        ask *a = ((node_request *)value)->ask;
+        if (a->get != NULL)
+            a->get->ask = NULL;
+        ask_free(a);
+    }
+    hm_list_each(it, &n->puts)
+    {
+        put_free(hm_container_of(it, hm_node_put, link));
+    }
+    hm_list_each(it, &n->gets)
+    {
+        hm_node_get_close(hm_container_of(it, hm_node_get, link));
+    }
+    hm_map_free(&n->requests);
+    hm_content_close(n->content);
+    n->content = NULL;
+}
