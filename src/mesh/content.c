@@ -66,7 +66,8 @@ hm_err hm_content_open(const char *dir, bool no_sync, hm_content **out)
     if (rc == 0)
         rc = mdb_env_set_mapsize(c->env, MAP_BYTES);
     if (rc == 0)
-        rc = mdb_env_open(c->env, dir, MDB_NOTLS | MDB_NORDAHEAD | (no_sync ? MDB_NOSYNC : 0), 0600);
+        rc =
+            mdb_env_open(c->env, dir, MDB_NOTLS | MDB_NORDAHEAD | (no_sync ? MDB_NOSYNC : 0), 0600);
     if (rc == 0)
         (void)mdb_reader_check(c->env, &dead);
     hm_err err = rc == 0 ? open_tables(c) : fail(rc, dir);

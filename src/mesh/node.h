@@ -29,6 +29,7 @@ typedef struct hm_node_init_args {
     const char *mesh_host; // IPv6 address that peers reach, as text without brackets
     uint16_t mesh_port;    // UDP
     const char *api_host;  // name or IPv6 address in the edge certificate
+    uint16_t api_port;     // TCP, told to others in the genesis
     const char *name;      // a label for people, at most 63 bytes, [a-z0-9-]
     uint32_t sector_log2;  // sector size: 2^n labels of 32 bytes; 0 = default
     void (*progress)(void *ctx, const char *what, uint64_t done, uint64_t total); // may be NULL

@@ -1,4 +1,5 @@
-// The consensus core at work: its actions carried out on the ledger, the log of votes and the peers.
+// The consensus core at work: its actions carried out on the ledger, the log of votes and the
+// peers.
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -131,9 +132,9 @@ static void do_validate(hm_node *n, const hm_simplex_action *a)
     hm_block_header h;
     hm_err err = hm_block_peek(a->bytes, &h);
     if (err == HM_OK && h.time_ms > node_wall_ms() + CLOCK_AHEAD_MS)
-        err = hm_fail(HM_E_BLOCK, "block %llu is %llu ms ahead of this node's clock",
-                      (unsigned long long)h.height,
-                      (unsigned long long)(h.time_ms - node_wall_ms()));
+        err =
+            hm_fail(HM_E_BLOCK, "block %llu is %llu ms ahead of this node's clock",
+                    (unsigned long long)h.height, (unsigned long long)(h.time_ms - node_wall_ms()));
     if (err == HM_OK)
         err = execute(n, &id, &parent, a->bytes, &v);
     if (err != HM_OK)
@@ -235,7 +236,7 @@ static void do_evidence(hm_node *n, const hm_simplex_action *a)
     if (hm_buf_status(&payload) != HM_OK ||
         pool_submit(n, HM_MODULE_NODE, HM_NODE_EVIDENCE, hm_buf_bytes(&payload), evidence_done,
                     NULL) != HM_OK)
-        hm_log(HM_LOG_WARN, "mesh", "evidence not submitted", "");
+        hm_log(HM_LOG_WARN, "mesh", "evidence not submitted", "reason=\"%s\"", hm_err_detail());
     hm_buf_free(&payload);
 }
 
@@ -334,7 +335,8 @@ void agree_blocks_get(hm_node *n, uint32_t from, hm_bytes body)
 {
     hm_rd r = hm_rd_of(body);
     uint64_t height = hm_rd_u64(&r), to = hm_rd_u64(&r);
-    if (hm_rd_end(&r) != HM_OK || height == 0 || to < height || to - height >= HM_SIMPLEX_FETCH_MAX) {
+    if (hm_rd_end(&r) != HM_OK || height == 0 || to < height ||
+        to - height >= HM_SIMPLEX_FETCH_MAX) {
         node_refused(n, COUNT_REFUSED_MESSAGE, &n->ids[from], "a malformed request for blocks");
         return;
     }

@@ -9,7 +9,7 @@
 
 #include "mesh/node_internal.h"
 
-#define PUT_WINDOW 32u        // chunks of one put under way at a time
+#define PUT_WINDOW 32u // chunks of one put under way at a time
 #define ASK_TIMEOUT_US 8000000u
 #define REPAIR_BACKLOG (4u << 20)
 

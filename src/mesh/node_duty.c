@@ -86,7 +86,8 @@ static void job_submit(duty_job *j)
     hm_err err = hm_buf_status(&payload);
     if (err == HM_OK)
         err = pool_submit(n, HM_MODULE_PROOF, j->beacon ? HM_PROOF_BEACON : HM_PROOF_SPACE_ANSWER,
-                          hm_buf_bytes(&payload), on_recorded, j->beacon ? "beacon" : "answer");
+                          hm_buf_bytes(&payload), on_recorded,
+                          (void *)(j->beacon ? "beacon" : "answer"));
     if (err != HM_OK)
         hm_log(HM_LOG_WARN, "mesh", "a duty was not submitted", "reason=\"%s\"", hm_err_detail());
     hm_buf_free(&payload);

@@ -147,9 +147,9 @@ static void flush(node_peer *p, node_lane lane)
     node_out *o = &p->out[lane];
     while (p->lanes[lane] != NULL && o->sent < o->bytes.len) {
         size_t took = 0;
-        hm_err err = stoq_stream_send(
-            p->lanes[lane], hm_bytes_of(o->bytes.ptr + o->sent, o->bytes.len - o->sent), false,
-            &took);
+        hm_err err = stoq_stream_send(p->lanes[lane],
+                                      hm_bytes_of(o->bytes.ptr + o->sent, o->bytes.len - o->sent),
+                                      false, &took);
         if (err != HM_OK || took == 0)
             break;
         o->sent += took;
@@ -508,8 +508,8 @@ static hm_err make_tls(hm_node *n)
     if (err == HM_E_NOTFOUND)
         return hm_fail(err, "%s is missing: the node is not enrolled", path);
     for (int server = 0; server < 2 && err == HM_OK; server++)
-        err = tc_node_tls(server == 1, n->key, hm_buf_bytes(&chain), check_peer, n,
-                          &n->tls[server]);
+        err =
+            tc_node_tls(server == 1, n->key, hm_buf_bytes(&chain), check_peer, n, &n->tls[server]);
     hm_buf_free(&chain);
     return err;
 }

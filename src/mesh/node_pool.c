@@ -352,9 +352,8 @@ void pool_committed(hm_node *n, const hm_block *block)
         node_submit *s = p->submit;
         pending_remove(n, p);
         if (s != NULL)
-            answer_final(n, s,
-                         &(hm_node_receipt){
-                             .op_id = id, .height = block->header.height, .index = i});
+            answer_final(
+                n, s, &(hm_node_receipt){.op_id = id, .height = block->header.height, .index = i});
     }
     recheck_suspects(n);
 }

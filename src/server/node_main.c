@@ -1,4 +1,5 @@
 // hypermesh-server: one node of the mesh.
+#include <arpa/inet.h>
 #include <openssl/pem.h>
 #include <signal.h>
 #include <stdio.h>
@@ -39,7 +40,10 @@ static hm_err cmd_init(const hm_config *c)
     HM_TRY(hm_config_u64(c, "sector-log2", 0, HM_SPACE_NODES_LOG2_MAX, &log2));
     args.mesh_host = hm_config_get(c, "mesh-host");
     args.mesh_port = (uint16_t)port;
+    struct sockaddr_in6 api;
+    HM_TRY(hm_config_addr(c, "api-listen", &api));
     args.api_host = hm_config_get(c, "api-host");
+    args.api_port = ntohs(api.sin6_port);
     args.name = hm_config_get(c, "name");
     args.sector_log2 = (uint32_t)log2;
     return hm_node_init(&args);
