@@ -92,6 +92,7 @@ o verify -CAfile data/mesh-root.crt answer
 get /openapi.yaml; expect 200 "the definition"
 grep -q '/v1/certificates/{serial}/revoke' answer || fail "the definition's content"
 if "$server" run --dir data --listen '[::1]:0' >again.log 2>&1; then fail "two servers, one data"; fi
+grep -qi busy again.log || fail "two servers, one data: without a reason"
 
 say "issue to a node, by curl"
 o genpkey -algorithm falcon1024 -out node.key
@@ -221,6 +222,16 @@ rc=0
 grep -q revoked verify.log || fail "verify refuses for another reason"
 get '/v1/crl?family=edge'; expect 200 "the edge's list"
 openssl crl -inform DER -in answer -noout -text | grep -q 'No Revoked' || fail "the edge's list"
+"$hypermesh" cert verify web2.crt --root data/edge-root.crt --crl answer >/dev/null
+rc=0
+"$hypermesh" cert verify web2.crt --root data/edge-root.crt --crl mesh.crl 2>verify.log || rc=$?
+[ $rc = 1 ] || fail "another family's list is believed: exit code $rc"
+web2_serial=$(openssl x509 -in web2.crt -noout -serial | cut -d= -f2 | tr A-F a-f)
+"$hypermesh" cert revoke "$web2_serial" >/dev/null
+get '/v1/crl?family=edge'; expect 200 "the edge's list, newer"
+rc=0
+"$hypermesh" cert verify web2.crt --root data/edge-root.crt --crl answer 2>verify.log || rc=$?
+[ $rc = 1 ] && grep -q revoked verify.log || fail "verify of a revoked server certificate: $rc"
 
 say "kill -9 and start again: nothing is lost"
 get '/v1/certificates?limit=500'; cp answer before.json
