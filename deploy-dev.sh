@@ -92,7 +92,8 @@ stop_all() {
 }
 
 mesh_port() { echo $((9293 + $1 - 1)); }
-api_url() { echo "https://[::1]:$((8444 + $1 - 1))"; }
+api_port() { echo $((8444 + $1 - 1)); }
+api_url() { echo "https://[::1]:$(api_port "$1")"; }
 ask() { # NODE-NUMBER COMMAND...
     local i=$1
     shift
@@ -235,15 +236,17 @@ init_authority() {
     fi
 }
 
+fresh() { [ -e "$1" ] && openssl x509 -in "$1" -noout -checkend 259200 >/dev/null; }
+
 # Each part that is done is not done again, so that a start that was cut off goes on.
 init_node() {
     local i=$1 n=$dir/node-$1
-    if [ ! -e "$n/.initialised" ]; then
+    if [ ! -e "$n/node.ini" ]; then # written last
         "$node_bin" init --dir "$n" --name "node-$i" --mesh-host ::1 \
-            --mesh-port "$(mesh_port "$i")" --api-host ::1 || [ -e "$n/node.ini" ]
-        touch "$n/.initialised"
+            --mesh-port "$(mesh_port "$i")" --api-host ::1 --api-listen "[::1]:$(api_port "$i")"
     fi
-    if [ ! -e "$n/node.crt" ]; then
+    # Certificates live 30 days: a mesh that rested longer gets new ones.
+    if ! fresh "$n/node.crt" || ! fresh "$n/edge.crt"; then
         "$node_bin" enroll --dir "$n" --authority "$authority_url" \
             --root "$dir/trustchain/edge-root.crt" --token-file "$dir/trustchain/api.token"
     fi
@@ -305,7 +308,7 @@ start_all() {
         local page=()
         [ "$i" != 1 ] || page=(--page-dir "$PWD/dashboard/dist" --page-listen '[::1]:5173')
         start "node-$i" "$node_bin" run --dir "$dir/node-$i" --genesis "$dir/genesis.bin" \
-            --mesh-listen "[::1]:$(mesh_port "$i")" --api-listen "[::1]:$((8444 + i - 1))" \
+            --mesh-listen "[::1]:$(mesh_port "$i")" --api-listen "[::1]:$(api_port "$i")" \
             "${page[@]}"
     done
     start stoq "$stoq_bin" run --dir "$dir/stoq" --listen '[::1]:9292'

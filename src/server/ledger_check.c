@@ -3,28 +3,24 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "mesh/node_module.h"
 #include "mesh/simplex.h"
 
 #define PATH_BYTES 4096
 #define GENESIS_MAX (64u << 20)
 
-static hm_err set_of(const hm_view *v, uint64_t epoch, hm_arena *arena, hm_simplex_set *out)
+// The validators of the genesis agree on the whole chain, as one epoch of the consensus:
+// mesh/node.c does the same.
+static hm_err set_of(const hm_genesis *g, hm_arena *arena, hm_simplex_set *out)
 {
-    uint32_t count = 0;
-    HM_TRY(hm_member_count(v, &count));
-    hm_simplex_validator *list = hm_arena_array(arena, count, sizeof(*list));
+    hm_simplex_validator *list = hm_arena_array(arena, g->count, sizeof(*list));
     if (!list)
         return HM_E_NOMEM;
-    for (uint32_t i = 0; i < count; i++) {
-        hm_member m;
-        HM_TRY(hm_member_at(v, i, &m));
-        list[i] = (hm_simplex_validator){.id = m.id, .public_key = m.public_key, .power = m.power};
+    for (uint32_t i = 0; i < g->count; i++) {
+        const hm_genesis_validator *v = &g->validators[i];
+        list[i] = (hm_simplex_validator){.public_key = v->public_key, .power = v->stake};
+        HM_TRY(hm_genesis_node_id(v, &list[i].id));
     }
-    *out = (hm_simplex_set){.chain_id = hm_view_genesis(v)->chain_id,
-                            .epoch = epoch,
-                            .count = count,
-                            .validators = list};
+    *out = (hm_simplex_set){.chain_id = g->chain_id, .count = g->count, .validators = list};
     return HM_OK;
 }
 
@@ -36,7 +32,7 @@ hm_err ledger_check_certificate(void *ctx, hm_view *parent, const hm_block_heade
     hm_simplex_kind kind = 0;
     hm_err err;
     (void)ctx;
-    HM_TRY_OUT(set_of(parent, header->epoch, &arena, &set));
+    HM_TRY_OUT(set_of(hm_view_genesis(parent), &arena, &set));
     HM_TRY_OUT(hm_simplex_cert_verify(&set, block_id, header->view, certificate, &kind));
     if (tip && kind != HM_SIMPLEX_FINALIZE)
         err = hm_fail(HM_E_QUORUM, "the newest block's certificate is no finalization");
@@ -49,14 +45,8 @@ hm_err ledger_check_evidence(const hm_exec *x, hm_bytes evidence, uint32_t *offe
 {
     hm_arena arena = {0};
     hm_simplex_set set;
-    uint64_t epoch = 0;
     hm_err err;
-    HM_TRY_OUT(hm_simplex_evidence_epoch(evidence, &epoch));
-    if (epoch > x->epoch) {
-        err = hm_fail(HM_E_VOTE, "the evidence is of a later epoch");
-        goto out;
-    }
-    HM_TRY_OUT(set_of(x->view, epoch, &arena, &set));
+    HM_TRY_OUT(set_of(x->genesis, &arena, &set));
     err = hm_simplex_evidence_verify(&set, evidence, offender);
 out:
     hm_arena_free(&arena);

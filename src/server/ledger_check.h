@@ -5,7 +5,7 @@
 
 #include "mesh/ledger.h"
 
-// For hm_ledger_verify_hooks: a quorum of the validators of the block's epoch signed it, and the
+// For hm_ledger_verify_hooks: a quorum of the validators signed it, and the
 // newest block's certificate is a finalization. ctx is not used. Any thread.
 HM_CHECK hm_err ledger_check_certificate(void *ctx, hm_view *parent, const hm_block_header *header,
                                          const hm_hash *block_id, hm_bytes certificate, bool tip);
