@@ -1,0 +1,275 @@
+// Private: one connection as a state machine. conn.c has its life and timers, conn_send.c builds
+// packets, conn_recv.c takes them apart, conn_loss.c is RFC 9002, stream.c the streams.
+#ifndef HM_STOQ_CONN_H
+#define HM_STOQ_CONN_H
+
+#include "base/heap.h"
+#include "base/list.h"
+#include "base/map.h"
+#include "hypermesh/stoq.h"
+#include "stoq/cc.h"
+#include "stoq/frame.h"
+#include "stoq/ranges.h"
+#include "stoq/recvbuf.h"
+#include "stoq/sendbuf.h"
+#include "stoq/tls.h"
+#include "stoq/transport_params.h"
+
+#define STOQ_SENT_FRAMES 6
+#define STOQ_SENT_MAX 65536u         // packets of a space that are neither acknowledged nor lost
+#define STOQ_CIDS_MAX 8              // of each side
+#define STOQ_CRYPTO_WINDOW (1u << 16) // a handshake with FALCON certificates fits
+#define STOQ_REASON_MAX 256
+#define STOQ_PENDING_PATH_MAX 4      // PATH_RESPONSE frames that wait
+
+// What was in a sent packet and must be sent again when it is lost.
+typedef struct stoq_sent_frame {
+    uint8_t type;
+    bool fin;
+    uint32_t len;
+    uint64_t id; // stream, or sequence number
+    uint64_t offset;
+} stoq_sent_frame;
+
+typedef struct stoq_sent {
+    uint64_t time_us;
+    uint16_t bytes;
+    bool outstanding, eliciting, in_flight, app_limited;
+    uint8_t frame_count;
+    stoq_sent_frame frames[STOQ_SENT_FRAMES];
+} stoq_sent;
+
+// A packet number space.
+typedef struct stoq_space {
+    stoq_keys rx, tx;
+    bool discarded;
+    uint64_t next_pn;
+    // Sent packets: [sent_base, next_pn) in a ring.
+    stoq_sent *sent; // owned
+    uint32_t sent_cap;
+    uint64_t sent_base;
+    uint64_t largest_acked; // UINT64_MAX: none
+    uint64_t loss_time_us;  // 0: none
+    uint64_t last_eliciting_us;
+    uint32_t eliciting_out; // outstanding and ack-eliciting
+    uint8_t probes;         // to be sent whatever the window says
+    // Received packets
+    stoq_ranges received;
+    uint64_t largest_received; // UINT64_MAX: none
+    uint64_t largest_time_us;
+    uint32_t unacked;         // ack-eliciting packets since the last ACK
+    uint64_t ack_deadline_us; // 0: none
+    bool ack_now;
+    uint64_t ecn[3];
+    // CRYPTO bytes
+    stoq_sendbuf crypto_out;
+    stoq_recvbuf crypto_in;
+} stoq_space;
+
+typedef struct stoq_local_cid {
+    uint64_t seq;
+    stoq_cid cid;
+    bool active, to_send;
+} stoq_local_cid;
+
+typedef struct stoq_peer_cid {
+    uint64_t seq;
+    stoq_cid cid;
+    uint8_t token[STOQ_RESET_TOKEN];
+    bool has_token, active;
+} stoq_peer_cid;
+
+typedef enum stoq_conn_state {
+    STOQ_CONN_HANDSHAKE,
+    STOQ_CONN_OPEN,
+    STOQ_CONN_CLOSING,  // we said CONNECTION_CLOSE
+    STOQ_CONN_DRAINING, // the peer did, or it is gone
+    STOQ_CONN_DEAD,     // to be freed
+} stoq_conn_state;
+
+struct stoq_conn {
+    stoq_endpoint *ep;
+    hm_list link;  // in ep->conns
+    hm_list ready; // in ep->ready: has something to send or to tell
+    hm_heap_node timer;
+    void *user;
+    bool is_server, counted_half_open;
+    stoq_conn_state state;
+    struct sockaddr_in6 peer;
+    uint64_t created_us;
+
+    // identity
+    stoq_cid original_dcid, initial_dcid; // the client's first; what Initial keys come from
+    stoq_cid peer_initial_scid, retry_scid;
+    bool has_peer_scid, has_retry;
+    stoq_local_cid local[STOQ_CIDS_MAX];
+    uint64_t next_local_seq;
+    stoq_peer_cid remote[STOQ_CIDS_MAX];
+    unsigned remote_at; // in use
+    uint64_t retire_prior_to;
+    uint64_t retire[2 * STOQ_CIDS_MAX]; // RETIRE_CONNECTION_ID to send
+    unsigned retire_count;
+    hm_buf token; // for our Initial packets
+
+    // handshake
+    stoq_tls tls;
+    X509 *peer_cert;
+    char alpn[256];
+    const char *group, *cipher;
+    uint8_t client_alpn[257]; // if one was named in stoq_connect()
+    size_t client_alpn_len;
+    bool handshake_complete, confirmed, done_pending, told_open;
+    stoq_transport_params theirs;
+    bool has_params;
+    bool address_validated, peer_may_be_blocked;
+    uint64_t amp_received, amp_sent; // while the address is not validated
+
+    stoq_space spaces[STOQ_LEVELS];
+
+    // key update
+    bool phase_rx, phase_tx;
+    stoq_aead rx_next, rx_old;
+    bool has_rx_next;
+    uint64_t rx_phase_first_pn; // first number of the current receive phase
+    uint64_t rx_old_until_us;
+    uint64_t tx_phase_first_pn; // an update needs one of ours acknowledged
+    bool update_unconfirmed;
+    uint32_t key_updates;
+
+    // recovery
+    uint64_t rtt_latest_us, rtt_smooth_us, rtt_var_us, rtt_min_us, first_rtt_us;
+    uint32_t pto_count;
+    uint64_t in_flight;
+    stoq_cc cc;
+    uint64_t pace_budget, pace_at_us;
+    uint64_t pace_wait_us; // 0: not waiting
+
+    // flow control
+    uint64_t tx_max, tx_used;           // connection, what the peer allows, what was sent
+    uint64_t rx_max, rx_seen, rx_taken; // connection, what we allowed, saw, handed over
+    bool max_data_pending;
+    uint64_t streams_opened[2], streams_allowed[2];         // ours; [1] = unidirectional
+    uint64_t peer_streams_opened[2], peer_streams_limit[2]; // theirs
+    uint32_t peer_streams_open[2];
+    bool max_streams_pending[2];
+
+    // streams
+    hm_map streams;  // id -> stream
+    hm_list sending; // streams with something to send, in turn
+    hm_list telling; // streams with something to tell
+    hm_list ended;   // streams to be closed and freed
+
+    // paths
+    uint8_t challenge[8];
+    bool challenge_pending, challenge_out;
+    uint64_t challenge_until_us;
+    uint8_t challenge_tries;
+    uint8_t responses[STOQ_PENDING_PATH_MAX][8];
+    unsigned response_count;
+    bool ping_pending;
+
+    // end
+    uint64_t idle_at_us, close_until_us;
+    uint64_t close_code, close_frame;
+    bool close_app, close_pending, told_closed;
+    unsigned close_packets; // received since we said it
+    char close_reason[STOQ_REASON_MAX];
+    size_t close_reason_len;
+
+    stoq_conn_stats stats;
+};
+
+struct stoq_stream {
+    stoq_conn *conn;
+    uint64_t id;
+    void *user;
+    hm_list sending, telling, ended;
+    bool has_tx, has_rx; // directions that exist
+    // sending
+    stoq_sendbuf out;
+    uint64_t tx_max; // what the peer allows
+    bool fin, fin_sent, fin_acked, fin_lost;
+    bool reset, reset_pending, reset_acked;
+    uint64_t reset_code;
+    bool app_blocked; // a send was not accepted whole: tell when there is room
+    bool stop_received;
+    // receiving
+    stoq_recvbuf in;
+    uint64_t rx_max, rx_highest;
+    uint64_t final_size; // UINT64_MAX: not known
+    bool max_pending;
+    bool rx_done; // the end or a reset was given to the application
+    bool reset_received;
+    bool stopped, stop_pending;
+    uint64_t stop_code, peer_code;
+    bool tell_readable, tell_writable, tell_open;
+};
+
+// ---- conn.c -------------------------------------------------------------------------------------
+
+// A server connection for a client's first Initial packet, or a client's. The ids are registered.
+HM_CHECK hm_err conn_make(stoq_endpoint *ep, bool is_server, const struct sockaddr_in6 *peer,
+                          stoq_conn **out);
+HM_CHECK hm_err conn_start_server(stoq_conn *c, const stoq_packet *first, const stoq_cid *odcid,
+                                  const stoq_cid *retry_scid);
+HM_CHECK hm_err conn_start_client(stoq_conn *c, const char *server_name, const char *alpn);
+void conn_free(stoq_conn *c);
+// Something is to be sent or told.
+void conn_wake(stoq_conn *c);
+void conn_set_timer(stoq_conn *c);
+void conn_on_timer(stoq_conn *c, uint64_t now);
+// Ends the connection with an error of ours.
+void conn_fail(stoq_conn *c, uint64_t code, uint64_t frame, const char *reason);
+void conn_drain(stoq_conn *c, uint64_t code, bool app, hm_bytes reason);
+void conn_tls_advance(stoq_conn *c);
+void conn_discard_space(stoq_conn *c, stoq_level level);
+void conn_confirmed(stoq_conn *c);
+void conn_touch_idle(stoq_conn *c, uint64_t now);
+// Callbacks that wait. May close and open streams and connections.
+void conn_tell(stoq_conn *c);
+HM_CHECK hm_err conn_new_local_cid(stoq_conn *c);
+void conn_retire_remote(stoq_conn *c, uint64_t seq);
+bool conn_next_remote(stoq_conn *c);
+HM_CHECK hm_err conn_prepare_rx_next(stoq_conn *c);
+uint64_t conn_pto_us(const stoq_conn *c, stoq_level level);
+size_t conn_mss(const stoq_conn *c);
+static inline const stoq_cid *conn_dcid(const stoq_conn *c)
+{
+    return &c->remote[c->remote_at].cid;
+}
+
+// ---- conn_recv.c --------------------------------------------------------------------------------
+
+void conn_receive(stoq_conn *c, const struct sockaddr_in6 *from, uint8_t *bytes, size_t len,
+                  uint8_t ecn, uint64_t now);
+
+// ---- conn_send.c --------------------------------------------------------------------------------
+
+// Builds datagrams into out: equal in length but for the last. Returns the bytes, 0 for nothing;
+// *segment is the length of each.
+size_t conn_send(stoq_conn *c, uint8_t *out, size_t cap, uint64_t now, size_t *segment);
+
+// ---- conn_loss.c --------------------------------------------------------------------------------
+
+stoq_sent *loss_record(stoq_conn *c, stoq_level level); // of next_pn; NULL: too much is out
+HM_CHECK hm_err loss_on_ack(stoq_conn *c, stoq_level level, const stoq_frame *ack, uint64_t now,
+                            uint64_t *code);
+uint64_t loss_timer_us(const stoq_conn *c, stoq_level *level, bool *is_pto);
+void loss_on_timer(stoq_conn *c, uint64_t now);
+void loss_discard(stoq_conn *c, stoq_level level);
+
+// ---- stream.c -----------------------------------------------------------------------------------
+
+stoq_stream *stream_find(const stoq_conn *c, uint64_t id);
+HM_CHECK hm_err stream_on_frame(stoq_conn *c, const stoq_frame *f, uint64_t *code);
+// Writes as much of what streams have as fits; returns the end.
+uint8_t *streams_write(stoq_conn *c, uint8_t *p, uint8_t *end, stoq_sent *sent, bool *any);
+bool streams_pending(const stoq_conn *c);
+void stream_on_acked(stoq_conn *c, const stoq_sent_frame *f);
+void stream_on_lost(stoq_conn *c, const stoq_sent_frame *f);
+void streams_on_params(stoq_conn *c);
+void streams_tell(stoq_conn *c);
+void streams_close_all(stoq_conn *c);
+void streams_unblock(stoq_conn *c); // the connection's window has grown
+
+#endif

@@ -1,0 +1,48 @@
+// Private: an endpoint's tables, and what connections ask of it.
+#ifndef HM_STOQ_ENDPOINT_H
+#define HM_STOQ_ENDPOINT_H
+
+#include "stoq/conn.h"
+#include "stoq/io.h"
+
+#define STOQ_BATCH 65000u // bytes of one GSO send
+
+struct stoq_endpoint {
+    stoq_limits limits;
+    stoq_callbacks callbacks;
+    void *user;
+    hm_random random;
+    bool always_retry;
+    uint8_t secret[32];
+    SSL_CTX *server_tls, *client_tls;
+    uint8_t alpn_wire[256 * STOQ_MAX_ALPN];
+    size_t alpn_len;
+    bool has_net;
+    stoq_net net;
+    stoq_io io;
+    struct sockaddr_in6 bound;
+    uint64_t now_us;
+    hm_map by_cid;     // our 8-byte ids -> conn
+    hm_map by_initial; // a client's first destination id (stoq_cid) -> server conn
+    hm_list conns, ready;
+    hm_heap timers;
+    bool more_to_read;
+    stoq_endpoint_stats stats;
+    uint8_t batch[STOQ_BATCH];
+};
+
+void endpoint_send(stoq_endpoint *ep, const struct sockaddr_in6 *to, const uint8_t *bytes,
+                   size_t len, size_t segment);
+void endpoint_reset_token(const stoq_endpoint *ep, const stoq_cid *cid,
+                          uint8_t out[STOQ_RESET_TOKEN]);
+
+// token.c: address validation by Retry (RFC 9000, section 8.1.2). A token is bound to the address,
+// the time and the ids; it is authenticated, not secret.
+#define STOQ_TOKEN_MAX 64u
+#define STOQ_TOKEN_LIFE_US 10000000u
+size_t token_make(const uint8_t secret[32], const struct sockaddr_in6 *from, const stoq_cid *odcid,
+                  const stoq_cid *retry_scid, uint64_t now_us, uint8_t out[STOQ_TOKEN_MAX]);
+bool token_check(const uint8_t secret[32], const struct sockaddr_in6 *from, hm_bytes token,
+                 const stoq_cid *dcid, uint64_t now_us, stoq_cid *odcid);
+
+#endif

@@ -1,0 +1,29 @@
+// Private: a UDP socket over IPv6 with segmentation offload (UDP_SEGMENT, UDP_GRO) and ECN.
+#ifndef HM_STOQ_IO_H
+#define HM_STOQ_IO_H
+
+#include <netinet/in.h>
+
+#include "base/bytes.h"
+
+#define STOQ_IO_DATAGRAM_MAX 65536u
+
+typedef struct stoq_io {
+    int fd; // -1: none
+    bool no_gso;
+    uint8_t *buffer; // STOQ_IO_DATAGRAM_MAX bytes, owned
+} stoq_io;
+
+// Binds; AF_INET6 with IPV6_V6ONLY. *bound is the address with the kernel's port.
+HM_CHECK hm_err stoq_io_open(stoq_io *io, const struct sockaddr_in6 *bind_to,
+                             struct sockaddr_in6 *bound);
+void stoq_io_close(stoq_io *io);
+// Datagrams of `segment` bytes each, the last one maybe shorter. Loss by a full socket is as good
+// as loss on the way.
+void stoq_io_send(stoq_io *io, const struct sockaddr_in6 *to, const uint8_t *bytes, size_t len,
+                  size_t segment);
+// One receive: bytes (in io->buffer) that are datagrams of *segment each. False when there is none.
+bool stoq_io_receive(stoq_io *io, struct sockaddr_in6 *from, size_t *len, size_t *segment,
+                     uint8_t *ecn);
+
+#endif
