@@ -1,0 +1,319 @@
+// Loss detection (RFC 9002): acknowledgements, the loss timer and probes.
+#include <stdlib.h>
+
+#include "stoq/conn.h"
+
+#define PACKET_THRESHOLD 3
+#define GRANULARITY_US 1000u
+#define INITIAL_RTT_US 333000u
+
+static stoq_sent *slot(const stoq_space *s, uint64_t pn)
+{
+    return &s->sent[pn & (s->sent_cap - 1)];
+}
+
+stoq_sent *loss_record(stoq_conn *c, stoq_level level)
+{
+    stoq_space *s = &c->spaces[level];
+    uint64_t used = s->next_pn - s->sent_base;
+    if (used == s->sent_cap) {
+        uint32_t cap = s->sent_cap == 0 ? 32 : s->sent_cap * 2;
+        if (cap > STOQ_SENT_MAX)
+            return NULL;
+        stoq_sent *bigger = calloc(cap, sizeof *bigger);
+        if (bigger == NULL)
+            return NULL;
+        for (uint64_t pn = s->sent_base; pn < s->next_pn; pn++)
+            bigger[pn & (cap - 1)] = *slot(s, pn);
+        free(s->sent);
+        s->sent = bigger;
+        s->sent_cap = cap;
+    }
+    stoq_sent *p = slot(s, s->next_pn);
+    p->outstanding = p->eliciting = p->in_flight = p->app_limited = false;
+    p->frame_count = 0;
+    p->bytes = 0;
+    return p;
+}
+
+// Takes a record out of the count of what is under way.
+static void settle(stoq_conn *c, stoq_space *s, stoq_sent *p)
+{
+    p->outstanding = false;
+    if (p->eliciting)
+        s->eliciting_out--;
+    if (p->in_flight)
+        c->in_flight -= p->bytes;
+}
+
+static void advance_base(stoq_space *s)
+{
+    while (s->sent_base < s->next_pn && !slot(s, s->sent_base)->outstanding)
+        s->sent_base++;
+}
+
+static void frames_acked(stoq_conn *c, stoq_level level, const stoq_sent *p)
+{
+    for (unsigned i = 0; i < p->frame_count; i++) {
+        const stoq_sent_frame *f = &p->frames[i];
+        if (f->type == STOQ_FRAME_CRYPTO)
+            stoq_sendbuf_on_acked(&c->spaces[level].crypto_out, f->offset, f->len);
+        else
+            stream_on_acked(c, f);
+    }
+}
+
+static void frames_lost(stoq_conn *c, stoq_level level, const stoq_sent *p)
+{
+    for (unsigned i = 0; i < p->frame_count; i++) {
+        const stoq_sent_frame *f = &p->frames[i];
+        switch (f->type) {
+        case STOQ_FRAME_CRYPTO:
+            stoq_sendbuf_on_lost(&c->spaces[level].crypto_out, f->offset, f->len);
+            break;
+        case STOQ_FRAME_MAX_DATA:
+            c->max_data_pending = true;
+            break;
+        case STOQ_FRAME_MAX_STREAMS_BIDI:
+        case STOQ_FRAME_MAX_STREAMS_UNI:
+            c->max_streams_pending[f->type == STOQ_FRAME_MAX_STREAMS_UNI] = true;
+            break;
+        case STOQ_FRAME_HANDSHAKE_DONE:
+            c->done_pending = true;
+            break;
+        case STOQ_FRAME_NEW_CONNECTION_ID:
+            for (unsigned k = 0; k < STOQ_CIDS_MAX; k++)
+                if (c->local[k].active && c->local[k].seq == f->id)
+                    c->local[k].to_send = true;
+            break;
+        case STOQ_FRAME_RETIRE_CONNECTION_ID:
+            conn_retire_remote(c, f->id);
+            break;
+        default:
+            stream_on_lost(c, f);
+        }
+    }
+}
+
+// ---- round trips --------------------------------------------------------------------------------
+
+static void rtt_sample(stoq_conn *c, uint64_t sample, uint64_t ack_delay, uint64_t now)
+{
+    c->rtt_latest_us = sample;
+    if (c->first_rtt_us == 0) {
+        c->first_rtt_us = now;
+        c->rtt_min_us = c->rtt_smooth_us = sample;
+        c->rtt_var_us = sample / 2;
+        return;
+    }
+    if (sample < c->rtt_min_us)
+        c->rtt_min_us = sample;
+    if (c->confirmed && ack_delay > c->theirs.max_ack_delay_ms * 1000)
+        ack_delay = c->theirs.max_ack_delay_ms * 1000;
+    if (sample >= c->rtt_min_us + ack_delay)
+        sample -= ack_delay;
+    uint64_t diff = c->rtt_smooth_us > sample ? c->rtt_smooth_us - sample : sample - c->rtt_smooth_us;
+    c->rtt_var_us = (3 * c->rtt_var_us + diff) / 4;
+    c->rtt_smooth_us = (7 * c->rtt_smooth_us + sample) / 8;
+}
+
+uint64_t conn_pto_us(const stoq_conn *c, stoq_level level)
+{
+    uint64_t rtt = c->first_rtt_us == 0 ? INITIAL_RTT_US : c->rtt_smooth_us;
+    uint64_t var = c->first_rtt_us == 0 ? INITIAL_RTT_US / 2 : c->rtt_var_us;
+    uint64_t pto = rtt + (4 * var > GRANULARITY_US ? 4 * var : GRANULARITY_US);
+    if (level == STOQ_LEVEL_APP && c->confirmed)
+        pto += c->theirs.max_ack_delay_ms * 1000;
+    return pto;
+}
+
+// ---- loss ---------------------------------------------------------------------------------------
+
+typedef struct losses {
+    uint64_t newest_sent_us; // of the lost packets, 0: none
+    uint64_t first_us, last_us; // eliciting ones after the first round-trip sample
+} losses;
+
+static void detect(stoq_conn *c, stoq_level level, uint64_t now)
+{
+    stoq_space *s = &c->spaces[level];
+    losses lost = {0};
+    s->loss_time_us = 0;
+    if (s->largest_acked == UINT64_MAX)
+        return;
+    uint64_t rtt = c->rtt_latest_us > c->rtt_smooth_us ? c->rtt_latest_us : c->rtt_smooth_us;
+    uint64_t delay = rtt * 9 / 8 > GRANULARITY_US ? rtt * 9 / 8 : GRANULARITY_US;
+    for (uint64_t pn = s->sent_base; pn <= s->largest_acked && pn < s->next_pn; pn++) {
+        stoq_sent *p = slot(s, pn);
+        if (!p->outstanding)
+            continue;
+        if (p->time_us + delay > now && s->largest_acked < pn + PACKET_THRESHOLD) {
+            if (s->loss_time_us == 0 || p->time_us + delay < s->loss_time_us)
+                s->loss_time_us = p->time_us + delay;
+            continue;
+        }
+        settle(c, s, p);
+        c->stats.packets_lost++;
+        frames_lost(c, level, p);
+        if (!p->in_flight)
+            continue;
+        if (p->time_us > lost.newest_sent_us)
+            lost.newest_sent_us = p->time_us;
+        if (p->eliciting && p->time_us > c->first_rtt_us) {
+            if (lost.first_us == 0)
+                lost.first_us = p->time_us;
+            lost.last_us = p->time_us;
+        }
+    }
+    advance_base(s);
+    if (lost.newest_sent_us == 0)
+        return;
+    stoq_cc_on_congestion(&c->cc, lost.newest_sent_us, now);
+    // Persistent congestion (section 7.6): all lost over three probe timeouts.
+    uint64_t period = 3 * (c->rtt_smooth_us + 4 * c->rtt_var_us + c->theirs.max_ack_delay_ms * 1000);
+    if (c->first_rtt_us != 0 && lost.last_us - lost.first_us > period)
+        stoq_cc_on_persistent(&c->cc);
+    conn_wake(c);
+}
+
+static void acked_one(stoq_conn *c, stoq_level level, stoq_sent *p, uint64_t now)
+{
+    stoq_space *s = &c->spaces[level];
+    settle(c, s, p);
+    frames_acked(c, level, p);
+    if (p->in_flight)
+        stoq_cc_on_acked(&c->cc, p->bytes, p->time_us, p->app_limited, c->rtt_smooth_us, now);
+}
+
+hm_err loss_on_ack(stoq_conn *c, stoq_level level, const stoq_frame *ack, uint64_t now,
+                   uint64_t *code)
+{
+    stoq_space *s = &c->spaces[level];
+    if (ack->ack_largest >= s->next_pn) {
+        *code = STOQ_PROTOCOL_VIOLATION;
+        return hm_fail(HM_E_STOQ_TRANSPORT, "acknowledges a packet that was not sent");
+    }
+    bool eliciting = false, any = false, largest_new = false;
+    uint64_t sent_us = 0, lo, hi;
+    stoq_ack_walk w = stoq_ack_walk_of(ack);
+    while (stoq_ack_next(&w, &lo, &hi)) {
+        if (hi < s->sent_base)
+            break; // the ranges go down
+        for (uint64_t pn = lo > s->sent_base ? lo : s->sent_base; pn <= hi; pn++) {
+            stoq_sent *p = slot(s, pn);
+            if (!p->outstanding)
+                continue;
+            any = true;
+            eliciting |= p->eliciting;
+            if (pn == ack->ack_largest) {
+                largest_new = true;
+                sent_us = p->time_us;
+            }
+            acked_one(c, level, p, now);
+        }
+    }
+    if (s->largest_acked == UINT64_MAX || ack->ack_largest > s->largest_acked)
+        s->largest_acked = ack->ack_largest;
+    if (!any)
+        return HM_OK;
+    if (largest_new && eliciting) {
+        uint64_t delay = level == STOQ_LEVEL_APP && ack->ack_delay < (UINT64_C(1) << 30)
+                             ? ack->ack_delay << c->theirs.ack_delay_exponent
+                             : 0;
+        rtt_sample(c, now > sent_us ? now - sent_us : 1, delay, now);
+    }
+    advance_base(s);
+    detect(c, level, now);
+    // A client whose address may not be validated yet keeps backing off (section 6.2.1).
+    if (!c->peer_may_be_blocked)
+        c->pto_count = 0;
+    if (level == STOQ_LEVEL_APP && c->update_unconfirmed &&
+        ack->ack_largest >= c->tx_phase_first_pn)
+        c->update_unconfirmed = false;
+    conn_wake(c);
+    return HM_OK;
+}
+
+// ---- timer --------------------------------------------------------------------------------------
+
+uint64_t loss_timer_us(const stoq_conn *c, stoq_level *level, bool *is_pto)
+{
+    uint64_t best = UINT64_MAX;
+    *is_pto = false;
+    for (int l = 0; l < STOQ_LEVELS; l++)
+        if (c->spaces[l].loss_time_us != 0 && c->spaces[l].loss_time_us < best) {
+            best = c->spaces[l].loss_time_us;
+            *level = l;
+        }
+    if (best != UINT64_MAX)
+        return best;
+    *is_pto = true;
+    unsigned shift = c->pto_count < 16 ? c->pto_count : 16;
+    bool any = false;
+    for (int l = 0; l < STOQ_LEVELS; l++) {
+        const stoq_space *s = &c->spaces[l];
+        if (s->eliciting_out == 0 || (l == STOQ_LEVEL_APP && !c->handshake_complete))
+            continue;
+        any = true;
+        uint64_t at = s->last_eliciting_us + (conn_pto_us(c, l) << shift);
+        if (at < best) {
+            best = at;
+            *level = l;
+        }
+    }
+    // Nothing is out, yet the server may wait for us to send more (section 6.2.2.1).
+    if (!any && c->peer_may_be_blocked && stoq_keys_ready(&c->spaces[STOQ_LEVEL_INITIAL].tx)) {
+        *level = stoq_keys_ready(&c->spaces[STOQ_LEVEL_HANDSHAKE].tx) ? STOQ_LEVEL_HANDSHAKE
+                                                                      : STOQ_LEVEL_INITIAL;
+        uint64_t since = c->spaces[*level].last_eliciting_us;
+        best = (since != 0 ? since : c->created_us) + (conn_pto_us(c, *level) << shift);
+    } else if (!any && c->peer_may_be_blocked &&
+               stoq_keys_ready(&c->spaces[STOQ_LEVEL_HANDSHAKE].tx)) {
+        *level = STOQ_LEVEL_HANDSHAKE;
+        uint64_t since = c->spaces[*level].last_eliciting_us;
+        best = (since != 0 ? since : c->created_us) + (conn_pto_us(c, *level) << shift);
+    }
+    return best;
+}
+
+void loss_on_timer(stoq_conn *c, uint64_t now)
+{
+    stoq_level level = STOQ_LEVEL_INITIAL;
+    bool is_pto;
+    if (loss_timer_us(c, &level, &is_pto) > now)
+        return;
+    if (!is_pto) {
+        detect(c, level, now);
+        conn_wake(c);
+        return;
+    }
+    stoq_space *s = &c->spaces[level];
+    // The probes carry the oldest data again; the packets themselves stay under way.
+    unsigned again = 0;
+    for (uint64_t pn = s->sent_base; pn < s->next_pn && again < 2; pn++) {
+        const stoq_sent *p = slot(s, pn);
+        if (!p->outstanding || !p->eliciting)
+            continue;
+        frames_lost(c, level, p);
+        again++;
+    }
+    c->pto_count++;
+    s->probes = 2;
+    s->last_eliciting_us = now; // so that the timer moves on even if nothing can be sent
+    conn_wake(c);
+}
+
+void loss_discard(stoq_conn *c, stoq_level level)
+{
+    stoq_space *s = &c->spaces[level];
+    for (uint64_t pn = s->sent_base; pn < s->next_pn; pn++)
+        if (slot(s, pn)->outstanding)
+            settle(c, s, slot(s, pn));
+    free(s->sent);
+    s->sent = NULL;
+    s->sent_cap = 0;
+    s->sent_base = s->next_pn;
+    s->loss_time_us = 0;
+    s->probes = 0;
+    c->pto_count = 0;
+}
