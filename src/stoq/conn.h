@@ -188,7 +188,9 @@ struct stoq_stream {
     // sending
     stoq_sendbuf out;
     uint64_t tx_max; // what the peer allows
-    bool fin, fin_sent, fin_acked, fin_lost;
+    bool fin, fin_sent, fin_lost;
+    bool fin_seen;  // the frame with the end was acknowledged
+    bool fin_acked; // and all before it
     bool reset, reset_pending, reset_acked;
     uint64_t reset_code;
     bool app_blocked; // a send was not accepted whole: tell when there is room
@@ -233,6 +235,9 @@ bool conn_next_remote(stoq_conn *c);
 HM_CHECK hm_err conn_prepare_rx_next(stoq_conn *c);
 uint64_t conn_pto_us(const stoq_conn *c, stoq_level level);
 size_t conn_mss(const stoq_conn *c);
+const stoq_limits *conn_limits(const stoq_conn *c);
+const stoq_callbacks *conn_callbacks(const stoq_conn *c);
+void *conn_endpoint_user(const stoq_conn *c);
 static inline const stoq_cid *conn_dcid(const stoq_conn *c)
 {
     return &c->remote[c->remote_at].cid;

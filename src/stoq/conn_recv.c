@@ -1,0 +1,454 @@
+// Taking packets apart: keys, duplicates, frames.
+#include "stoq/endpoint.h"
+
+#define ACK_EVERY 2
+#define MAX_ACK_DELAY_US 25000u
+#define CLOSE_EVERY 8u // packets of the peer that make us say CONNECTION_CLOSE again
+
+static stoq_level level_of(stoq_packet_type t)
+{
+    return t == STOQ_PACKET_INITIAL ? STOQ_LEVEL_INITIAL
+           : t == STOQ_PACKET_HANDSHAKE ? STOQ_LEVEL_HANDSHAKE
+                                        : STOQ_LEVEL_APP;
+}
+
+// ---- frames -------------------------------------------------------------------------------------
+
+static hm_err violation(uint64_t *code, uint64_t what, const char *why)
+{
+    *code = what;
+    return hm_fail(HM_E_STOQ_TRANSPORT, "%s", why);
+}
+
+static hm_err on_crypto(stoq_conn *c, stoq_level level, const stoq_frame *f, uint64_t *code)
+{
+    stoq_recvbuf *b = &c->spaces[level].crypto_in;
+    hm_err err = stoq_recvbuf_write(b, f->offset, f->data);
+    if (err == HM_E_LIMIT)
+        return violation(code, STOQ_CRYPTO_BUFFER_EXCEEDED, "too many handshake bytes");
+    HM_TRY(err);
+    conn_tls_advance(c);
+    return HM_OK;
+}
+
+static hm_err on_new_cid(stoq_conn *c, const stoq_frame *f, uint64_t *code)
+{
+    if (f->cid.len == 0 || f->offset > f->stream_id)
+        return violation(code, STOQ_FRAME_ENCODING_ERROR, "bad NEW_CONNECTION_ID");
+    stoq_peer_cid *slot = NULL;
+    bool known = false;
+    if (f->offset > c->retire_prior_to)
+        c->retire_prior_to = f->offset;
+    for (unsigned i = 0; i < STOQ_CIDS_MAX; i++) {
+        stoq_peer_cid *r = &c->remote[i];
+        if (r->active && r->seq == f->stream_id) {
+            if (!stoq_cid_eq(&r->cid, &f->cid))
+                return violation(code, STOQ_PROTOCOL_VIOLATION, "one number for two ids");
+            known = true;
+        }
+    }
+    if (!known && f->stream_id < c->retire_prior_to) {
+        conn_retire_remote(c, f->stream_id);
+        known = true;
+    }
+    for (unsigned i = 0; i < STOQ_CIDS_MAX; i++) {
+        stoq_peer_cid *r = &c->remote[i];
+        if (r->active && r->seq < c->retire_prior_to && i != c->remote_at) {
+            conn_retire_remote(c, r->seq);
+            r->active = false;
+        }
+        if (!r->active && slot == NULL)
+            slot = r;
+    }
+    if (!known) {
+        if (slot == NULL)
+            return violation(code, STOQ_CONNECTION_ID_LIMIT_ERROR, "more ids than agreed");
+        *slot = (stoq_peer_cid){
+            .seq = f->stream_id, .cid = f->cid, .has_token = true, .active = true};
+        memcpy(slot->token, f->data.ptr, STOQ_RESET_TOKEN);
+    }
+    if (c->remote[c->remote_at].seq < c->retire_prior_to && !conn_next_remote(c))
+        return violation(code, STOQ_PROTOCOL_VIOLATION, "retires all ids");
+    return HM_OK;
+}
+
+static hm_err on_retire_cid(stoq_conn *c, const stoq_frame *f, const stoq_cid *dcid, uint64_t *code)
+{
+    if (f->stream_id >= c->next_local_seq)
+        return violation(code, STOQ_PROTOCOL_VIOLATION, "retires an id that was not given");
+    for (unsigned i = 0; i < STOQ_CIDS_MAX; i++) {
+        stoq_local_cid *l = &c->local[i];
+        if (!l->active || l->seq != f->stream_id)
+            continue;
+        if (stoq_cid_eq(&l->cid, dcid))
+            return violation(code, STOQ_PROTOCOL_VIOLATION, "retires the id that it uses");
+        (void)hm_map_remove(&c->ep->by_cid, l->cid.id);
+        l->active = false;
+        return conn_new_local_cid(c);
+    }
+    return HM_OK;
+}
+
+static void on_path_challenge(stoq_conn *c, const stoq_frame *f)
+{
+    if (c->response_count < STOQ_PENDING_PATH_MAX) // a flood is answered in part
+        memcpy(c->responses[c->response_count++], f->data.ptr, 8);
+    conn_wake(c);
+}
+
+static void on_path_response(stoq_conn *c, const stoq_frame *f)
+{
+    if (!c->challenge_out || !hm_equal_ct(c->challenge, f->data.ptr, 8))
+        return;
+    c->challenge_out = c->challenge_pending = false;
+    c->challenge_until_us = 0;
+    c->address_validated = true;
+    conn_wake(c);
+}
+
+static hm_err on_frame(stoq_conn *c, stoq_level level, const stoq_frame *f, const stoq_cid *dcid,
+                       uint64_t now, uint64_t *code)
+{
+    switch (f->type) {
+    case STOQ_FRAME_PADDING:
+    case STOQ_FRAME_PING:
+    case STOQ_FRAME_DATA_BLOCKED:
+    case STOQ_FRAME_STREAMS_BLOCKED_BIDI:
+    case STOQ_FRAME_STREAMS_BLOCKED_UNI:
+        return HM_OK;
+    case STOQ_FRAME_NEW_TOKEN:
+        return c->is_server ? violation(code, STOQ_PROTOCOL_VIOLATION, "NEW_TOKEN of a client")
+                            : HM_OK; // not kept: every connection proves its address anew
+    case STOQ_FRAME_ACK:
+    case STOQ_FRAME_ACK_ECN:
+        return loss_on_ack(c, level, f, now, code);
+    case STOQ_FRAME_CRYPTO:
+        return on_crypto(c, level, f, code);
+    case STOQ_FRAME_MAX_DATA:
+        if (f->value > c->tx_max) {
+            c->tx_max = f->value;
+            streams_unblock(c);
+        }
+        return HM_OK;
+    case STOQ_FRAME_MAX_STREAMS_BIDI:
+    case STOQ_FRAME_MAX_STREAMS_UNI: {
+        uint64_t *allowed = &c->streams_allowed[f->type == STOQ_FRAME_MAX_STREAMS_UNI];
+        if (f->value > *allowed)
+            *allowed = f->value;
+        return HM_OK;
+    }
+    case STOQ_FRAME_NEW_CONNECTION_ID:
+        return on_new_cid(c, f, code);
+    case STOQ_FRAME_RETIRE_CONNECTION_ID:
+        return on_retire_cid(c, f, dcid, code);
+    case STOQ_FRAME_PATH_CHALLENGE:
+        on_path_challenge(c, f);
+        return HM_OK;
+    case STOQ_FRAME_PATH_RESPONSE:
+        on_path_response(c, f);
+        return HM_OK;
+    case STOQ_FRAME_CLOSE:
+    case STOQ_FRAME_CLOSE_APP:
+        conn_drain(c, f->code, f->type == STOQ_FRAME_CLOSE_APP, f->data);
+        return HM_OK;
+    case STOQ_FRAME_HANDSHAKE_DONE:
+        if (c->is_server)
+            return violation(code, STOQ_PROTOCOL_VIOLATION, "HANDSHAKE_DONE of a client");
+        conn_confirmed(c);
+        return HM_OK;
+    default:
+        return stream_on_frame(c, f, code);
+    }
+}
+
+// All frames of an opened packet. eliciting and probing tell what kind it was.
+static bool on_payload(stoq_conn *c, const stoq_packet *pkt, stoq_level level, hm_bytes payload,
+                       uint64_t now, bool *eliciting, bool *probing)
+{
+    const uint8_t *p = payload.ptr, *end = p + payload.len;
+    uint64_t code = STOQ_INTERNAL_ERROR;
+    *eliciting = false;
+    *probing = true;
+    if (payload.len == 0) {
+        conn_fail(c, STOQ_PROTOCOL_VIOLATION, 0, "a packet without frames");
+        return false;
+    }
+    while (p < end && c->state <= STOQ_CONN_OPEN) {
+        stoq_frame f;
+        hm_err err = stoq_frame_parse(&p, end, &f, &code);
+        if (err == HM_OK && !stoq_frame_allowed(f.type, pkt->type))
+            err = violation(&code, STOQ_PROTOCOL_VIOLATION, "a frame in the wrong kind of packet");
+        if (err == HM_OK) {
+            *eliciting |= stoq_frame_elicits_ack(f.type);
+            *probing &= stoq_frame_is_probing(f.type);
+            err = on_frame(c, level, &f, &pkt->dcid, now, &code);
+        }
+        if (err == HM_E_STOQ_DROPPED)
+            return false; // not acknowledged: as if it had been lost
+        if (err != HM_OK) {
+            conn_fail(c, err == HM_E_STOQ_TRANSPORT ? code : STOQ_INTERNAL_ERROR, f.type,
+                      hm_err_detail());
+            return false;
+        }
+    }
+    return true;
+}
+
+// ---- packets ------------------------------------------------------------------------------------
+
+// Opens a 1-RTT packet in this key phase, the one before, or the next (RFC 9001, section 6).
+static bool open_app(stoq_conn *c, stoq_open *o, bool phase, uint64_t now)
+{
+    stoq_space *s = &c->spaces[STOQ_LEVEL_APP];
+    if (phase == c->phase_rx) {
+        stoq_open_batch(&s->rx.aead, o, 1);
+        return o->ok;
+    }
+    if (c->rx_old.ctx != NULL && o->pn < c->rx_phase_first_pn) {
+        if (now > c->rx_old_until_us)
+            return false;
+        stoq_open_batch(&c->rx_old, o, 1);
+        return o->ok;
+    }
+    if (!c->confirmed || !c->has_rx_next)
+        return false;
+    stoq_open_batch(&c->rx_next, o, 1);
+    if (!o->ok)
+        return false;
+    // The peer has updated: follow in both directions.
+    stoq_aead_free(&c->rx_old);
+    stoq_aead_free(&c->rx_next);
+    c->has_rx_next = false;
+    bool follow = c->phase_tx == c->phase_rx;
+    if (stoq_keys_update(&s->rx, false, &c->rx_old) != HM_OK ||
+        (follow && stoq_keys_update(&s->tx, true, NULL) != HM_OK) ||
+        conn_prepare_rx_next(c) != HM_OK) {
+        conn_fail(c, STOQ_INTERNAL_ERROR, 0, "key update failed");
+        return false;
+    }
+    c->phase_rx = !c->phase_rx;
+    if (follow) {
+        c->phase_tx = c->phase_rx;
+        c->tx_phase_first_pn = s->next_pn;
+        c->update_unconfirmed = true;
+    }
+    c->key_updates++;
+    c->rx_phase_first_pn = o->pn;
+    c->rx_old_until_us = now + 3 * conn_pto_us(c, STOQ_LEVEL_APP);
+    return true;
+}
+
+static void note_received(stoq_conn *c, stoq_level level, uint64_t pn, bool eliciting, uint8_t ecn,
+                          uint64_t now)
+{
+    stoq_space *s = &c->spaces[level];
+    bool in_order = s->largest_received == UINT64_MAX || pn == s->largest_received + 1;
+    stoq_ranges_add(&s->received, pn);
+    if (s->largest_received == UINT64_MAX || pn > s->largest_received) {
+        s->largest_received = pn;
+        s->largest_time_us = now;
+    }
+    if (ecn != 0)
+        s->ecn[ecn == 2 ? 0 : ecn == 1 ? 1 : 2]++;
+    if (!eliciting)
+        return;
+    s->unacked++;
+    if (level != STOQ_LEVEL_APP || !in_order || ecn == 3 || s->unacked >= ACK_EVERY) {
+        s->ack_now = true;
+        conn_wake(c);
+    } else if (s->ack_deadline_us == 0) {
+        s->ack_deadline_us = now + MAX_ACK_DELAY_US;
+    }
+}
+
+// The peer speaks from another address (section 9.3): answer there, but little until it is proven.
+static void on_new_path(stoq_conn *c, const struct sockaddr_in6 *from, uint64_t now)
+{
+    c->peer = *from;
+    c->address_validated = false;
+    c->amp_received = c->amp_sent = 0;
+    hm_random_fill(&c->ep->random, c->challenge, sizeof c->challenge);
+    c->challenge_pending = c->challenge_out = true;
+    c->challenge_tries = 0;
+    c->challenge_until_us = now + 3 * conn_pto_us(c, STOQ_LEVEL_APP);
+    stoq_cc_init(&c->cc, conn_mss(c));
+    c->first_rtt_us = 0;
+    (void)conn_next_remote(c); // another id for another path, where the peer gave one
+    conn_wake(c);
+}
+
+static bool same_address(const struct sockaddr_in6 *a, const struct sockaddr_in6 *b)
+{
+    return a->sin6_port == b->sin6_port && memcmp(&a->sin6_addr, &b->sin6_addr, 16) == 0;
+}
+
+// The first packet of the server tells its id; a Retry or version negotiation starts over.
+static bool on_client_first(stoq_conn *c, const stoq_packet *pkt)
+{
+    if (pkt->type != STOQ_PACKET_INITIAL && pkt->type != STOQ_PACKET_HANDSHAKE)
+        return c->has_peer_scid;
+    if (c->has_peer_scid)
+        return stoq_cid_eq(&pkt->scid, &c->peer_initial_scid);
+    return true;
+}
+
+static void learn_scid(stoq_conn *c, const stoq_packet *pkt)
+{
+    if (c->has_peer_scid || pkt->type == STOQ_PACKET_1RTT)
+        return;
+    c->has_peer_scid = true;
+    c->peer_initial_scid = pkt->scid;
+    c->remote[0] = (stoq_peer_cid){.cid = pkt->scid, .active = true};
+}
+
+static void on_retry(stoq_conn *c, const stoq_packet *pkt, const uint8_t *bytes)
+{
+    uint8_t tag[STOQ_RETRY_TAG];
+    stoq_space *s = &c->spaces[STOQ_LEVEL_INITIAL];
+    if (c->is_server || c->has_retry || c->has_peer_scid || pkt->token.len == 0 ||
+        stoq_cid_eq(&pkt->scid, &c->initial_dcid))
+        return;
+    if (stoq_retry_tag(&c->initial_dcid, hm_bytes_of(bytes, pkt->len - STOQ_RETRY_TAG), tag) !=
+            HM_OK ||
+        !hm_equal_ct(tag, bytes + pkt->len - STOQ_RETRY_TAG, STOQ_RETRY_TAG))
+        return;
+    hm_buf_reset(&c->token);
+    hm_buf_put(&c->token, pkt->token);
+    c->has_retry = true;
+    c->retry_scid = c->initial_dcid = pkt->scid;
+    c->remote[0].cid = pkt->scid;
+    stoq_keys_free(&s->rx);
+    stoq_keys_free(&s->tx);
+    if (stoq_keys_init_initial(&s->tx, &s->rx, &c->initial_dcid, false) != HM_OK) {
+        conn_fail(c, STOQ_INTERNAL_ERROR, 0, "keys after Retry");
+        return;
+    }
+    // What was sent is sent again under the new keys; packet numbers go on.
+    loss_discard(c, STOQ_LEVEL_INITIAL);
+    stoq_sendbuf_on_lost(&s->crypto_out, 0, (size_t)s->crypto_out.next);
+    conn_wake(c);
+}
+
+static void on_version_packet(stoq_conn *c, const stoq_packet *pkt)
+{
+    if (c->is_server || c->has_peer_scid || c->has_retry)
+        return;
+    for (size_t i = 0; i + 4 <= pkt->token.len; i += 4) {
+        const uint8_t *v = pkt->token.ptr + i;
+        if (v[0] == 0 && v[1] == 0 && v[2] == 0 && v[3] == 1)
+            return; // it speaks ours: a forgery or a mistake
+    }
+    conn_drain(c, STOQ_CLOSED_VERSION, false, hm_bytes_str("no common version"));
+}
+
+static bool is_stateless_reset(const stoq_conn *c, const uint8_t *bytes, size_t len)
+{
+    if (len < 21)
+        return false;
+    bool found = false;
+    for (unsigned i = 0; i < STOQ_CIDS_MAX; i++)
+        if (c->remote[i].active && c->remote[i].has_token)
+            found |= hm_equal_ct(c->remote[i].token, bytes + len - STOQ_RESET_TOKEN,
+                                 STOQ_RESET_TOKEN);
+    return found;
+}
+
+// One packet; false when it could not be opened.
+static bool on_packet(stoq_conn *c, const stoq_packet *pkt, uint8_t *bytes,
+                      const struct sockaddr_in6 *from, uint8_t ecn, uint64_t now)
+{
+    stoq_level level = level_of(pkt->type);
+    stoq_space *s = &c->spaces[level];
+    if (s->discarded || !stoq_keys_ready(&s->rx) ||
+        (level == STOQ_LEVEL_APP && !c->handshake_complete) ||
+        (!c->is_server && !on_client_first(c, pkt)))
+        return false;
+    uint32_t truncated;
+    size_t pn_len;
+    if (stoq_unmask_header(&s->rx.hp, bytes, pkt->pn_offset, &truncated, &pn_len) != HM_OK)
+        return false;
+    uint64_t expected = s->largest_received == UINT64_MAX ? 0 : s->largest_received + 1;
+    stoq_open o = {.packet = bytes,
+                   .header_len = (uint32_t)(pkt->pn_offset + pn_len),
+                   .payload_len = (uint32_t)(pkt->len - pkt->pn_offset - pn_len),
+                   .pn = stoq_pn_decode(expected, truncated, pn_len)};
+    if (level == STOQ_LEVEL_APP) {
+        if (!open_app(c, &o, bytes[0] & 0x04, now))
+            return false;
+    } else {
+        stoq_open_batch(&s->rx.aead, &o, 1);
+        if (!o.ok)
+            return false;
+    }
+    if (bytes[0] & (level == STOQ_LEVEL_APP ? 0x18 : 0x0c)) { // reserved bits
+        conn_fail(c, STOQ_PROTOCOL_VIOLATION, 0, "reserved bits are set");
+        return true;
+    }
+    if (stoq_ranges_has(&s->received, o.pn)) {
+        c->stats.packets_dropped++;
+        return true;
+    }
+    c->stats.packets_received++;
+    if (!c->is_server)
+        learn_scid(c, pkt);
+    if (c->is_server && level == STOQ_LEVEL_HANDSHAKE) {
+        c->address_validated = true; // RFC 9000, section 8.1
+        conn_discard_space(c, STOQ_LEVEL_INITIAL);
+    }
+    bool eliciting, probing;
+    hm_bytes payload = hm_bytes_of(bytes + o.header_len, o.payload_len - STOQ_AEAD_TAG);
+    bool newest = s->largest_received == UINT64_MAX || o.pn > s->largest_received;
+    conn_touch_idle(c, now);
+    if (!on_payload(c, pkt, level, payload, now, &eliciting, &probing))
+        return true;
+    if (!s->discarded)
+        note_received(c, level, o.pn, eliciting, ecn, now);
+    if (level == STOQ_LEVEL_APP && c->is_server && newest && !probing &&
+        !same_address(from, &c->peer) && c->state == STOQ_CONN_OPEN)
+        on_new_path(c, from, now);
+    return true;
+}
+
+void conn_receive(stoq_conn *c, const struct sockaddr_in6 *from, uint8_t *bytes, size_t len,
+                  uint8_t ecn, uint64_t now)
+{
+    if (!c->is_server && !same_address(from, &c->peer))
+        return; // servers do not move in this version
+    if (c->state == STOQ_CONN_CLOSING) {
+        if (++c->close_packets % CLOSE_EVERY == 1) {
+            c->close_pending = true;
+            conn_wake(c);
+        }
+        return;
+    }
+    if (c->state >= STOQ_CONN_DRAINING)
+        return;
+    c->stats.bytes_received += len;
+    if (!c->address_validated) {
+        c->amp_received += len;
+        conn_wake(c); // what was held back may go now
+    }
+    bool opened = false;
+    for (size_t at = 0; at < len && c->state <= STOQ_CONN_OPEN;) {
+        stoq_packet pkt;
+        hm_err err = stoq_packet_parse(bytes + at, len - at, &pkt);
+        if (err != HM_OK)
+            break;
+        if (pkt.type == STOQ_PACKET_RETRY || pkt.type == STOQ_PACKET_VERSION) {
+            if (pkt.type == STOQ_PACKET_RETRY)
+                on_retry(c, &pkt, bytes + at);
+            else
+                on_version_packet(c, &pkt);
+            opened = true;
+            break;
+        }
+        if (pkt.type != STOQ_PACKET_0RTT && on_packet(c, &pkt, bytes + at, from, ecn, now))
+            opened = true;
+        else
+            c->stats.packets_dropped++;
+        at += pkt.len;
+    }
+    if (!opened && is_stateless_reset(c, bytes, len))
+        conn_drain(c, STOQ_CLOSED_RESET, false, hm_bytes_str("stateless reset"));
+    conn_set_timer(c);
+}
