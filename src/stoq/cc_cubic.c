@@ -4,7 +4,7 @@
 
 #define CUBIC_C 0.4
 #define CUBIC_BETA 0.7
-#define MIN_WINDOW 2  // segments
+#define MIN_WINDOW 2 // segments
 #define INITIAL_WINDOW 10
 
 void stoq_cc_init(stoq_cc *c, uint64_t mss)

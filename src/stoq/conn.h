@@ -16,11 +16,11 @@
 #include "stoq/transport_params.h"
 
 #define STOQ_SENT_FRAMES 6
-#define STOQ_SENT_MAX 65536u         // packets of a space that are neither acknowledged nor lost
-#define STOQ_CIDS_MAX 8              // of each side
+#define STOQ_SENT_MAX 65536u          // packets of a space that are neither acknowledged nor lost
+#define STOQ_CIDS_MAX 8               // of each side
 #define STOQ_CRYPTO_WINDOW (1u << 16) // a handshake with FALCON certificates fits
 #define STOQ_REASON_MAX 256
-#define STOQ_PENDING_PATH_MAX 4      // PATH_RESPONSE frames that wait
+#define STOQ_PENDING_PATH_MAX 4 // PATH_RESPONSE frames that wait
 
 // What was in a sent packet and must be sent again when it is lost.
 typedef struct stoq_sent_frame {

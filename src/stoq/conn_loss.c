@@ -112,7 +112,8 @@ static void rtt_sample(stoq_conn *c, uint64_t sample, uint64_t ack_delay, uint64
         ack_delay = c->theirs.max_ack_delay_ms * 1000;
     if (sample >= c->rtt_min_us + ack_delay)
         sample -= ack_delay;
-    uint64_t diff = c->rtt_smooth_us > sample ? c->rtt_smooth_us - sample : sample - c->rtt_smooth_us;
+    uint64_t diff =
+        c->rtt_smooth_us > sample ? c->rtt_smooth_us - sample : sample - c->rtt_smooth_us;
     c->rtt_var_us = (3 * c->rtt_var_us + diff) / 4;
     c->rtt_smooth_us = (7 * c->rtt_smooth_us + sample) / 8;
 }
@@ -130,7 +131,7 @@ uint64_t conn_pto_us(const stoq_conn *c, stoq_level level)
 // ---- loss ---------------------------------------------------------------------------------------
 
 typedef struct losses {
-    uint64_t newest_sent_us; // of the lost packets, 0: none
+    uint64_t newest_sent_us;    // of the lost packets, 0: none
     uint64_t first_us, last_us; // eliciting ones after the first round-trip sample
 } losses;
 
@@ -170,7 +171,8 @@ static void detect(stoq_conn *c, stoq_level level, uint64_t now)
         return;
     stoq_cc_on_congestion(&c->cc, lost.newest_sent_us, now);
     // Persistent congestion (section 7.6): all lost over three probe timeouts.
-    uint64_t period = 3 * (c->rtt_smooth_us + 4 * c->rtt_var_us + c->theirs.max_ack_delay_ms * 1000);
+    uint64_t period =
+        3 * (c->rtt_smooth_us + 4 * c->rtt_var_us + c->theirs.max_ack_delay_ms * 1000);
     if (c->first_rtt_us != 0 && lost.last_us - lost.first_us > period)
         stoq_cc_on_persistent(&c->cc);
     conn_wake(c);

@@ -7,7 +7,7 @@
 
 static stoq_level level_of(stoq_packet_type t)
 {
-    return t == STOQ_PACKET_INITIAL ? STOQ_LEVEL_INITIAL
+    return t == STOQ_PACKET_INITIAL     ? STOQ_LEVEL_INITIAL
            : t == STOQ_PACKET_HANDSHAKE ? STOQ_LEVEL_HANDSHAKE
                                         : STOQ_LEVEL_APP;
 }
@@ -63,8 +63,8 @@ static hm_err on_new_cid(stoq_conn *c, const stoq_frame *f, uint64_t *code)
     if (!known) {
         if (slot == NULL)
             return violation(code, STOQ_CONNECTION_ID_LIMIT_ERROR, "more ids than agreed");
-        *slot = (stoq_peer_cid){
-            .seq = f->stream_id, .cid = f->cid, .has_token = true, .active = true};
+        *slot =
+            (stoq_peer_cid){.seq = f->stream_id, .cid = f->cid, .has_token = true, .active = true};
         memcpy(slot->token, f->data.ptr, STOQ_RESET_TOKEN);
     }
     if (c->remote[c->remote_at].seq < c->retire_prior_to && !conn_next_remote(c))
@@ -348,8 +348,8 @@ static bool is_stateless_reset(const stoq_conn *c, const uint8_t *bytes, size_t 
     bool found = false;
     for (unsigned i = 0; i < STOQ_CIDS_MAX; i++)
         if (c->remote[i].active && c->remote[i].has_token)
-            found |= hm_equal_ct(c->remote[i].token, bytes + len - STOQ_RESET_TOKEN,
-                                 STOQ_RESET_TOKEN);
+            found |=
+                hm_equal_ct(c->remote[i].token, bytes + len - STOQ_RESET_TOKEN, STOQ_RESET_TOKEN);
     return found;
 }
 

@@ -283,8 +283,8 @@ static void finish(maker *m, uint8_t *pad_to, uint64_t now, stoq_seal *seal)
     }
     size_t len = (size_t)(m->p - m->start) + STOQ_AEAD_TAG;
     if (m->length_at != NULL)
-        stoq_long_header_set_length(m->length_at, (size_t)(m->p - m->payload) + m->pn_len +
-                                                      STOQ_AEAD_TAG);
+        stoq_long_header_set_length(m->length_at,
+                                    (size_t)(m->p - m->payload) + m->pn_len + STOQ_AEAD_TAG);
     *seal = (stoq_seal){.packet = m->start,
                         .header_len = (uint32_t)(m->payload - m->start),
                         .payload_len = (uint32_t)(m->p - m->payload),
@@ -417,8 +417,9 @@ static uint64_t pace(stoq_conn *c, uint64_t now)
     if (per_2ms > burst)
         burst = per_2ms;
     if (now > c->pace_at_us) {
-        uint64_t gained = (now - c->pace_at_us) > 1000000 ? burst
-                                                          : c->cc.cwnd * 5 / 4 * (now - c->pace_at_us) / rtt;
+        uint64_t gained = (now - c->pace_at_us) > 1000000
+                              ? burst
+                              : c->cc.cwnd * 5 / 4 * (now - c->pace_at_us) / rtt;
         c->pace_budget = c->pace_budget + gained < burst ? c->pace_budget + gained : burst;
         c->pace_at_us = now;
     }
@@ -446,8 +447,8 @@ size_t conn_send(stoq_conn *c, uint8_t *out, size_t cap, uint64_t now, size_t *s
     bool paced = false;
     uint64_t allowed = allowed_bytes(c, now, &paced);
     bool handshake = !c->spaces[STOQ_LEVEL_INITIAL].discarded ||
-                     !c->spaces[STOQ_LEVEL_HANDSHAKE].discarded ||
-                     c->state == STOQ_CONN_CLOSING || !c->address_validated;
+                     !c->spaces[STOQ_LEVEL_HANDSHAKE].discarded || c->state == STOQ_CONN_CLOSING ||
+                     !c->address_validated;
     c->pace_wait_us = 0;
     if (handshake) {
         size_t room = mss;

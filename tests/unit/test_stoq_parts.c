@@ -1,0 +1,119 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/random.h"
+#include "stoq/endpoint.h"
+
+// Against a plain table of numbers, in random order, until the oldest ranges are forgotten.
+static void test_ranges(void **state)
+{
+    (void)state;
+    hm_prng p;
+    hm_prng_seed(&p, 7);
+    for (int round = 0; round < 50; round++) {
+        stoq_ranges r = {0};
+        bool seen[400] = {0};
+        for (int i = 0; i < 300; i++) {
+            uint64_t pn = hm_prng_below(&p, 400);
+            bool has = stoq_ranges_has(&r, pn);
+            assert_int_equal(has, seen[pn] || pn < r.floor);
+            if (has)
+                continue;
+            stoq_ranges_add(&r, pn);
+            seen[pn] = true;
+            assert_true(stoq_ranges_has(&r, pn));
+            for (uint32_t k = 0; k < r.count; k++) {
+                assert_true(r.at[k].lo <= r.at[k].hi);
+                assert_true(k == 0 || r.at[k - 1].lo > r.at[k].hi + 1);
+            }
+        }
+    }
+}
+
+static void test_cubic(void **state)
+{
+    (void)state;
+    stoq_cc c;
+    stoq_cc_init(&c, 1200);
+    assert_int_equal(c.cwnd, 12000);
+    for (int i = 0; i < 10; i++) // slow start doubles in a round trip
+        stoq_cc_on_acked(&c, 1200, 1, false, 50000, 50000);
+    assert_int_equal(c.cwnd, 24000);
+    stoq_cc_on_acked(&c, 1200, 2, true, 50000, 50000); // not used: does not grow
+    assert_int_equal(c.cwnd, 24000);
+    stoq_cc_on_congestion(&c, 60000, 100000);
+    assert_int_equal(c.cwnd, 16800);
+    stoq_cc_on_congestion(&c, 90000, 110000); // of the same round trip
+    assert_int_equal(c.cwnd, 16800);
+    uint64_t now = 200000, before = c.cwnd;
+    for (int i = 0; i < 2000; i++, now += 5000)
+        stoq_cc_on_acked(&c, 1200, now, false, 50000, now);
+    assert_true(c.cwnd > 24000 && before < c.cwnd);
+    stoq_cc_on_persistent(&c);
+    assert_int_equal(c.cwnd, 2400);
+}
+
+static void test_token(void **state)
+{
+    (void)state;
+    uint8_t secret[32] = {1}, other[32] = {2}, token[STOQ_TOKEN_MAX];
+    struct sockaddr_in6 a = {.sin6_family = AF_INET6, .sin6_port = 5}, b = a;
+    b.sin6_port = 6;
+    stoq_cid odcid = stoq_cid_of((const uint8_t *)"abcdefghijklmnop", 16), got;
+    stoq_cid scid = stoq_cid_of((const uint8_t *)"12345678", 8);
+    stoq_cid wrong = stoq_cid_of((const uint8_t *)"12345679", 8);
+    size_t len = token_make(secret, &a, &odcid, &scid, 1000, token);
+    hm_bytes t = hm_bytes_of(token, len);
+    assert_true(token_check(secret, &a, t, &scid, 2000, &got));
+    assert_true(stoq_cid_eq(&got, &odcid));
+    assert_false(token_check(other, &a, t, &scid, 2000, &got));
+    assert_false(token_check(secret, &b, t, &scid, 2000, &got));
+    assert_false(token_check(secret, &a, t, &wrong, 2000, &got));
+    assert_false(token_check(secret, &a, t, &scid, 1000 + STOQ_TOKEN_LIFE_US + 1, &got));
+    assert_false(token_check(secret, &a, hm_bytes_of(token, len - 1), &scid, 2000, &got));
+    for (size_t i = 0; i < len; i++) {
+        token[i] ^= 1;
+        assert_false(token_check(secret, &a, t, &scid, 2000, &got));
+        token[i] ^= 1;
+    }
+}
+
+// Several datagrams by one call, over ::1.
+static void test_socket(void **state)
+{
+    (void)state;
+    stoq_io a, b;
+    struct sockaddr_in6 any = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    struct sockaddr_in6 at_a, at_b, from;
+    uint8_t data[3000], got[3000];
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = (uint8_t)(i * 31);
+    assert_int_equal(stoq_io_open(&a, &any, &at_a), HM_OK);
+    assert_int_equal(stoq_io_open(&b, &any, &at_b), HM_OK);
+    stoq_io_send(&a, &at_b, data, sizeof data, 1200);
+    size_t total = 0, len, segment;
+    uint8_t ecn;
+    while (stoq_io_receive(&b, &from, &len, &segment, &ecn)) {
+        assert_true(segment <= 1200 && total + len <= sizeof got);
+        assert_int_equal(from.sin6_port, at_a.sin6_port);
+        memcpy(got + total, b.buffer, len);
+        total += len;
+    }
+    assert_int_equal(total, sizeof data);
+    assert_memory_equal(got, data, sizeof data);
+    stoq_io taken;
+    assert_int_equal(stoq_io_open(&taken, &at_a, &from), HM_E_CONFIG);
+    stoq_io_close(&a);
+    stoq_io_close(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_ranges), cmocka_unit_test(test_cubic),
+                                       cmocka_unit_test(test_token), cmocka_unit_test(test_socket)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
