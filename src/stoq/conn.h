@@ -96,6 +96,7 @@ struct stoq_conn {
     bool is_server, counted_half_open;
     stoq_conn_state state;
     struct sockaddr_in6 peer;
+    struct sockaddr_in6 proven_peer; // where it was before the path that is being validated
     uint64_t created_us;
 
     // identity
@@ -227,6 +228,8 @@ void conn_tls_advance(stoq_conn *c);
 void conn_discard_space(stoq_conn *c, stoq_level level);
 void conn_confirmed(stoq_conn *c);
 void conn_touch_idle(stoq_conn *c, uint64_t now);
+// Sets what counts from the first process call after a connection was made or closed.
+void conn_begin(stoq_conn *c, uint64_t now);
 // Callbacks that wait. May close and open streams and connections.
 void conn_tell(stoq_conn *c);
 HM_CHECK hm_err conn_new_local_cid(stoq_conn *c);

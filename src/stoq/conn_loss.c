@@ -226,6 +226,8 @@ hm_err loss_on_ack(stoq_conn *c, stoq_level level, const stoq_frame *ack, uint64
     }
     advance_base(s);
     detect(c, level, now);
+    if (level == STOQ_LEVEL_HANDSHAKE)
+        c->peer_may_be_blocked = false; // it has opened our Handshake packets
     // A client whose address may not be validated yet keeps backing off (section 6.2.1).
     if (!c->peer_may_be_blocked)
         c->pto_count = 0;

@@ -23,6 +23,8 @@ static hm_err violation(uint64_t *code, uint64_t what, const char *why)
 static hm_err on_crypto(stoq_conn *c, stoq_level level, const stoq_frame *f, uint64_t *code)
 {
     stoq_recvbuf *b = &c->spaces[level].crypto_in;
+    if (c->spaces[level].discarded)
+        return HM_OK; // by a frame before this one
     hm_err err = stoq_recvbuf_write(b, f->offset, f->data);
     if (err == HM_E_LIMIT)
         return violation(code, STOQ_CRYPTO_BUFFER_EXCEEDED, "too many handshake bytes");
@@ -264,6 +266,8 @@ static void note_received(stoq_conn *c, stoq_level level, uint64_t pn, bool elic
 // The peer speaks from another address (section 9.3): answer there, but little until it is proven.
 static void on_new_path(stoq_conn *c, const struct sockaddr_in6 *from, uint64_t now)
 {
+    if (c->address_validated)
+        c->proven_peer = c->peer;
     c->peer = *from;
     c->address_validated = false;
     c->amp_received = c->amp_sent = 0;

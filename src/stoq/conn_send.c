@@ -300,6 +300,8 @@ static void finish(maker *m, uint8_t *pad_to, uint64_t now, stoq_seal *seal)
     if (!rec->outstanding && s->sent_base == s->next_pn - 1)
         s->sent_base = s->next_pn;
     if (rec->eliciting) {
+        if (s->eliciting_out == 0 && c->handshake_complete)
+            conn_touch_idle(c, now); // RFC 9000, section 10.1
         s->eliciting_out++;
         s->last_eliciting_us = now;
     }

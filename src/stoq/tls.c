@@ -139,6 +139,9 @@ hm_err stoq_tls_init(stoq_tls *t, SSL_CTX *ctx, bool is_server, const char *serv
         goto fail;
     if (is_server) {
         SSL_set_accept_state(t->ssl);
+        // Every connection proves both identities anew: there is nothing to resume.
+        if (SSL_set_num_tickets(t->ssl, 0) != 1)
+            goto fail;
         return HM_OK;
     }
     SSL_set_connect_state(t->ssl);

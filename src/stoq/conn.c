@@ -1,0 +1,658 @@
+// The life of a connection: identities, the handshake, timers, the end.
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "stoq/endpoint.h"
+
+#define NOT_STARTED UINT64_MAX
+#define CIDS_GIVEN 3 // connection ids that the peer holds of ours, if it takes so many
+#define CHALLENGE_TRIES 3
+#define ALERT_MISSING_EXTENSION 109
+#define ALERT_NO_APPLICATION_PROTOCOL 120
+
+const stoq_limits *conn_limits(const stoq_conn *c)
+{
+    return &c->ep->limits;
+}
+const stoq_callbacks *conn_callbacks(const stoq_conn *c)
+{
+    return &c->ep->callbacks;
+}
+void *conn_endpoint_user(const stoq_conn *c)
+{
+    return c->ep->user;
+}
+
+size_t conn_mss(const stoq_conn *c)
+{
+    if (!c->has_params)
+        return STOQ_MIN_INITIAL;
+    uint64_t ours = c->ep->limits.max_udp_payload_bytes, theirs = c->theirs.max_udp_payload_bytes;
+    return (size_t)(theirs < ours ? theirs : ours);
+}
+
+void conn_wake(stoq_conn *c)
+{
+    if (hm_list_empty(&c->ready))
+        hm_list_append(&c->ep->ready, &c->ready);
+}
+
+// ---- connection ids -----------------------------------------------------------------------------
+
+hm_err conn_new_local_cid(stoq_conn *c)
+{
+    for (unsigned i = 0; i < STOQ_CIDS_MAX; i++) {
+        stoq_local_cid *l = &c->local[i];
+        if (l->active)
+            continue;
+        uint8_t id[STOQ_LOCAL_CID];
+        do
+            hm_random_fill(&c->ep->random, id, sizeof id);
+        while (hm_map_get(&c->ep->by_cid, id) != NULL);
+        HM_TRY(hm_map_put(&c->ep->by_cid, id, c));
+        // The first one is told by the handshake.
+        *l = (stoq_local_cid){.seq = c->next_local_seq,
+                              .cid = stoq_cid_of(id, sizeof id),
+                              .active = true,
+                              .to_send = c->next_local_seq > 0};
+        c->next_local_seq++;
+        conn_wake(c);
+        return HM_OK;
+    }
+    return HM_OK;
+}
+
+void conn_retire_remote(stoq_conn *c, uint64_t seq)
+{
+    for (unsigned i = 0; i < c->retire_count; i++)
+        if (c->retire[i] == seq)
+            return;
+    if (c->retire_count == 2 * STOQ_CIDS_MAX) {
+        conn_fail(c, STOQ_CONNECTION_ID_LIMIT_ERROR, 0, "too many ids to retire");
+        return;
+    }
+    c->retire[c->retire_count++] = seq;
+    conn_wake(c);
+}
+
+bool conn_next_remote(stoq_conn *c)
+{
+    for (unsigned i = 0; i < STOQ_CIDS_MAX; i++) {
+        if (i == c->remote_at || !c->remote[i].active || c->remote[i].seq < c->retire_prior_to)
+            continue;
+        conn_retire_remote(c, c->remote[c->remote_at].seq);
+        c->remote[c->remote_at].active = false;
+        c->remote_at = i;
+        return true;
+    }
+    return false;
+}
+
+// ---- TLS ----------------------------------------------------------------------------------------
+
+static hm_err host_send(void *ctx, stoq_level level, hm_bytes data)
+{
+    stoq_conn *c = ctx;
+    stoq_sendbuf *b = &c->spaces[level].crypto_out;
+    if (c->spaces[level].discarded)
+        return HM_OK;
+    if (data.len > stoq_sendbuf_room(b))
+        return hm_fail(HM_E_LIMIT, "the handshake is longer than %u bytes", STOQ_CRYPTO_WINDOW);
+    conn_wake(c);
+    return stoq_sendbuf_append(b, data);
+}
+
+static hm_bytes host_peek(void *ctx, stoq_level level)
+{
+    const stoq_conn *c = ctx;
+    return stoq_recvbuf_peek(&c->spaces[level].crypto_in);
+}
+
+static void host_consume(void *ctx, stoq_level level, size_t n)
+{
+    stoq_conn *c = ctx;
+    stoq_recvbuf_consume(&c->spaces[level].crypto_in, n);
+}
+
+static hm_err host_secret(void *ctx, stoq_level level, bool seal, stoq_cipher cipher,
+                          hm_bytes secret)
+{
+    stoq_conn *c = ctx;
+    stoq_space *s = &c->spaces[level];
+    return stoq_keys_init(seal ? &s->tx : &s->rx, cipher, secret.ptr, secret.len, seal);
+}
+
+static hm_err bad_params(stoq_conn *c, const char *why)
+{
+    conn_fail(c, STOQ_TRANSPORT_PARAMETER_ERROR, 0, why);
+    return hm_fail(HM_E_STOQ_TRANSPORT, "transport parameters: %s", why);
+}
+
+// Binds the ids of the handshake's packets to the handshake (RFC 9000, section 7.3).
+static const char *wrong_ids(const stoq_conn *c, const stoq_transport_params *p)
+{
+    if (!p->has_initial_scid || !stoq_cid_eq(&p->initial_scid, &c->peer_initial_scid))
+        return "initial_source_connection_id does not match";
+    if (c->is_server)
+        return NULL;
+    if (!p->has_original_dcid || !stoq_cid_eq(&p->original_dcid, &c->original_dcid))
+        return "original_destination_connection_id does not match";
+    if (p->has_retry_scid != c->has_retry ||
+        (c->has_retry && !stoq_cid_eq(&p->retry_scid, &c->retry_scid)))
+        return "retry_source_connection_id does not match";
+    return NULL;
+}
+
+static hm_err host_params(void *ctx, hm_bytes encoded)
+{
+    stoq_conn *c = ctx;
+    stoq_transport_params p;
+    if (stoq_transport_params_decode(encoded, c->is_server, &p) != HM_OK)
+        return bad_params(c, hm_err_detail());
+    const char *wrong = wrong_ids(c, &p);
+    if (wrong != NULL)
+        return bad_params(c, wrong);
+    c->theirs = p;
+    c->has_params = true;
+    c->tx_max = p.max_data;
+    c->streams_allowed[0] = p.max_streams_bidi;
+    c->streams_allowed[1] = p.max_streams_uni;
+    if (p.has_reset_token) {
+        memcpy(c->remote[0].token, p.reset_token, STOQ_RESET_TOKEN);
+        c->remote[0].has_token = true;
+    }
+    stoq_cc_init(&c->cc, conn_mss(c));
+    streams_on_params(c);
+    return HM_OK;
+}
+
+static const stoq_tls_host tls_host = {host_send, host_peek, host_consume, host_secret,
+                                       host_params};
+
+static hm_err start_tls(stoq_conn *c, SSL_CTX *ctx, const char *server_name, hm_bytes alpn)
+{
+    const stoq_limits *l = conn_limits(c);
+    stoq_transport_params p;
+    stoq_transport_params_default(&p);
+    p.has_initial_scid = true;
+    p.initial_scid = c->local[0].cid;
+    if (c->is_server) {
+        p.has_original_dcid = p.has_reset_token = true;
+        p.original_dcid = c->original_dcid;
+        p.has_retry_scid = c->has_retry;
+        p.retry_scid = c->retry_scid;
+        endpoint_reset_token(c->ep, &c->local[0].cid, p.reset_token);
+    }
+    p.max_idle_timeout_ms = l->max_idle_ms;
+    p.max_data = c->rx_max;
+    p.max_stream_data_bidi_local = p.max_stream_data_bidi_remote = p.max_stream_data_uni =
+        l->stream_window_bytes;
+    p.max_streams_bidi = l->max_streams_bidi;
+    p.max_streams_uni = l->max_streams_uni;
+    p.active_cid_limit = STOQ_CIDS_MAX - 1; // one slot more for a change of all
+    uint8_t mem[STOQ_TRANSPORT_PARAMS_MAX];
+    hm_buf b = hm_buf_fixed(mem, sizeof mem);
+    stoq_transport_params_encode(&p, &b);
+    HM_TRY(hm_buf_status(&b));
+    return stoq_tls_init(&c->tls, ctx, c->is_server, server_name, alpn, hm_buf_bytes(&b), &tls_host,
+                         c);
+}
+
+static void end_half_open(stoq_conn *c)
+{
+    if (c->counted_half_open)
+        c->ep->stats.half_open--;
+    c->counted_half_open = false;
+}
+
+static void on_handshake_complete(stoq_conn *c)
+{
+    SSL *ssl = c->tls.ssl;
+    const unsigned char *name;
+    unsigned len;
+    if (!c->has_params) {
+        conn_fail(c, STOQ_CRYPTO_ERROR + ALERT_MISSING_EXTENSION, STOQ_FRAME_CRYPTO,
+                  "no transport parameters");
+        return;
+    }
+    SSL_get0_alpn_selected(ssl, &name, &len);
+    if (len == 0 || len >= sizeof c->alpn) {
+        conn_fail(c, STOQ_CRYPTO_ERROR + ALERT_NO_APPLICATION_PROTOCOL, STOQ_FRAME_CRYPTO,
+                  "no application protocol in common");
+        return;
+    }
+    memcpy(c->alpn, name, len);
+    c->alpn[len] = '\0';
+    c->peer_cert = SSL_get1_peer_certificate(ssl);
+    c->group = SSL_group_to_name(ssl, SSL_get_negotiated_group(ssl));
+    c->cipher = SSL_get_cipher_name(ssl);
+    c->handshake_complete = true;
+    c->state = STOQ_CONN_OPEN;
+    end_half_open(c);
+    for (uint64_t i = c->next_local_seq; i < CIDS_GIVEN && i < c->theirs.active_cid_limit; i++)
+        if (conn_new_local_cid(c) != HM_OK)
+            break; // fewer will do
+    if (c->is_server) {
+        c->done_pending = true;
+        c->address_validated = true;
+        conn_confirmed(c);
+    }
+    conn_touch_idle(c, c->ep->now_us);
+    conn_wake(c);
+}
+
+void conn_tls_advance(stoq_conn *c)
+{
+    if (c->state > STOQ_CONN_OPEN)
+        return;
+    if (stoq_tls_advance(&c->tls) != HM_OK) {
+        conn_fail(c, STOQ_CRYPTO_ERROR + c->tls.alert, STOQ_FRAME_CRYPTO, hm_err_detail());
+        return;
+    }
+    if (c->tls.complete && !c->handshake_complete)
+        on_handshake_complete(c);
+}
+
+hm_err conn_prepare_rx_next(stoq_conn *c)
+{
+    HM_TRY(stoq_keys_next(&c->spaces[STOQ_LEVEL_APP].rx, false, &c->rx_next));
+    c->has_rx_next = true;
+    return HM_OK;
+}
+
+void conn_discard_space(stoq_conn *c, stoq_level level)
+{
+    stoq_space *s = &c->spaces[level];
+    if (s->discarded)
+        return;
+    s->discarded = true;
+    loss_discard(c, level);
+    stoq_keys_free(&s->rx);
+    stoq_keys_free(&s->tx);
+    stoq_sendbuf_free(&s->crypto_out);
+    stoq_recvbuf_free(&s->crypto_in);
+    s->ack_now = false;
+    s->ack_deadline_us = 0;
+    s->unacked = 0;
+}
+
+void conn_confirmed(stoq_conn *c)
+{
+    if (c->confirmed)
+        return;
+    if (!c->handshake_complete) {
+        conn_fail(c, STOQ_PROTOCOL_VIOLATION, STOQ_FRAME_HANDSHAKE_DONE, "too early");
+        return;
+    }
+    c->confirmed = true;
+    c->peer_may_be_blocked = false;
+    conn_discard_space(c, STOQ_LEVEL_INITIAL);
+    conn_discard_space(c, STOQ_LEVEL_HANDSHAKE);
+    if (conn_prepare_rx_next(c) != HM_OK)
+        conn_fail(c, STOQ_INTERNAL_ERROR, 0, "no keys for the next phase");
+    conn_wake(c);
+}
+
+// ---- beginning and end --------------------------------------------------------------------------
+
+hm_err conn_make(stoq_endpoint *ep, bool is_server, const struct sockaddr_in6 *peer,
+                 stoq_conn **out)
+{
+    *out = NULL;
+    if (ep->stats.connections >= ep->limits.max_connections)
+        return hm_fail(HM_E_LIMIT, "%u connections are open", ep->stats.connections);
+    stoq_conn *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        return HM_E_NOMEM;
+    const stoq_limits *l = &ep->limits;
+    c->ep = ep;
+    c->is_server = is_server;
+    c->peer = *peer;
+    c->created_us = is_server ? ep->now_us : NOT_STARTED;
+    c->alpn[0] = '\0';
+    c->group = c->cipher = "";
+    hm_list_init(&c->ready);
+    hm_list_init(&c->sending);
+    hm_list_init(&c->telling);
+    hm_list_init(&c->ended);
+    hm_map_init(&c->streams, sizeof(uint64_t), 0, &ep->random);
+    stoq_transport_params_default(&c->theirs);
+    for (int i = 0; i < STOQ_LEVELS; i++) {
+        stoq_space *s = &c->spaces[i];
+        s->largest_acked = s->largest_received = UINT64_MAX;
+        stoq_sendbuf_init(&s->crypto_out, STOQ_CRYPTO_WINDOW);
+        stoq_recvbuf_init(&s->crypto_in, STOQ_CRYPTO_WINDOW);
+    }
+    stoq_cc_init(&c->cc, STOQ_MIN_INITIAL);
+    c->rx_max = l->conn_window_bytes;
+    c->peer_streams_limit[0] = l->max_streams_bidi;
+    c->peer_streams_limit[1] = l->max_streams_uni;
+    hm_list_append(&ep->conns, &c->link);
+    ep->stats.connections++;
+    // The timer stays in the heap for the connection's life, so that setting it cannot fail.
+    hm_err err = hm_heap_set(&ep->timers, &c->timer, HM_TIME_NEVER);
+    if (err == HM_OK)
+        err = conn_new_local_cid(c);
+    if (err != HM_OK) {
+        conn_free(c);
+        return err;
+    }
+    *out = c;
+    return HM_OK;
+}
+
+hm_err conn_start_server(stoq_conn *c, const stoq_packet *first, const stoq_cid *odcid,
+                         const stoq_cid *retry_scid)
+{
+    stoq_space *s = &c->spaces[STOQ_LEVEL_INITIAL];
+    c->initial_dcid = first->dcid;
+    c->original_dcid = odcid != NULL ? *odcid : first->dcid;
+    c->has_retry = retry_scid != NULL;
+    if (retry_scid != NULL)
+        c->retry_scid = *retry_scid;
+    c->address_validated = retry_scid != NULL;
+    c->has_peer_scid = true;
+    c->peer_initial_scid = first->scid;
+    c->remote[0] = (stoq_peer_cid){.cid = first->scid, .active = true};
+    c->counted_half_open = true;
+    c->ep->stats.half_open++;
+    HM_TRY(hm_map_put(&c->ep->by_initial, &c->initial_dcid, c));
+    HM_TRY(stoq_keys_init_initial(&s->rx, &s->tx, &c->initial_dcid, true));
+    return start_tls(c, c->ep->server_tls, NULL, hm_bytes_of(c->ep->alpn_wire, c->ep->alpn_len));
+}
+
+hm_err conn_start_client(stoq_conn *c, const char *server_name, const char *alpn)
+{
+    stoq_space *s = &c->spaces[STOQ_LEVEL_INITIAL];
+    uint8_t id[STOQ_LOCAL_CID];
+    hm_random_fill(&c->ep->random, id, sizeof id);
+    c->initial_dcid = c->original_dcid = stoq_cid_of(id, sizeof id);
+    c->remote[0] = (stoq_peer_cid){.cid = c->initial_dcid, .active = true};
+    c->address_validated = true;
+    c->peer_may_be_blocked = true;
+    hm_bytes wire = hm_bytes_of(c->ep->alpn_wire, c->ep->alpn_len);
+    if (alpn != NULL) {
+        size_t len = strlen(alpn);
+        if (len == 0 || len > 255)
+            return hm_fail(HM_E_CONFIG, "an ALPN name has 1 to 255 bytes");
+        c->client_alpn[0] = (uint8_t)len;
+        memcpy(c->client_alpn + 1, alpn, len);
+        c->client_alpn_len = len + 1;
+        wire = hm_bytes_of(c->client_alpn, c->client_alpn_len);
+    }
+    HM_TRY(stoq_keys_init_initial(&s->tx, &s->rx, &c->initial_dcid, false));
+    HM_TRY(start_tls(c, c->ep->client_tls, server_name, wire));
+    hm_err err = stoq_tls_advance(&c->tls);
+    conn_wake(c);
+    return err;
+}
+
+void conn_free(stoq_conn *c)
+{
+    stoq_endpoint *ep = c->ep;
+    end_half_open(c);
+    streams_close_all(c);
+    hm_map_free(&c->streams);
+    for (unsigned i = 0; i < STOQ_CIDS_MAX; i++)
+        if (c->local[i].active)
+            (void)hm_map_remove(&ep->by_cid, c->local[i].cid.id);
+    if (c->is_server && hm_map_get(&ep->by_initial, &c->initial_dcid) == c)
+        (void)hm_map_remove(&ep->by_initial, &c->initial_dcid);
+    hm_list_remove(&c->link);
+    hm_list_remove(&c->ready);
+    hm_heap_remove(&ep->timers, &c->timer);
+    ep->stats.connections--;
+    for (int i = 0; i < STOQ_LEVELS; i++)
+        conn_discard_space(c, i);
+    stoq_aead_free(&c->rx_next);
+    stoq_aead_free(&c->rx_old);
+    stoq_tls_free(&c->tls);
+    X509_free(c->peer_cert);
+    hm_buf_free(&c->token);
+    free(c);
+}
+
+static void set_end(stoq_conn *c, uint64_t code, bool app, hm_bytes reason)
+{
+    c->close_code = code;
+    c->close_app = app;
+    c->close_reason_len = reason.len < STOQ_REASON_MAX ? reason.len : STOQ_REASON_MAX;
+    if (c->close_reason_len > 0)
+        memcpy(c->close_reason, reason.ptr, c->close_reason_len);
+}
+
+static void begin_closing(stoq_conn *c, uint64_t code, bool app, uint64_t frame, hm_bytes reason)
+{
+    if (c->state >= STOQ_CONN_CLOSING)
+        return;
+    c->state = STOQ_CONN_CLOSING;
+    set_end(c, code, app, reason);
+    c->close_frame = frame;
+    c->close_pending = true;
+    conn_wake(c);
+}
+
+void conn_fail(stoq_conn *c, uint64_t code, uint64_t frame, const char *reason)
+{
+    begin_closing(c, code, false, frame, hm_bytes_str(reason));
+}
+
+void conn_drain(stoq_conn *c, uint64_t code, bool app, hm_bytes reason)
+{
+    if (c->state < STOQ_CONN_CLOSING)
+        set_end(c, code, app, reason);
+    c->state = STOQ_CONN_DRAINING;
+    c->close_pending = false;
+    conn_wake(c);
+}
+
+void conn_tell(stoq_conn *c)
+{
+    stoq_endpoint *ep = c->ep;
+    const stoq_callbacks *cb = &ep->callbacks;
+    if (c->handshake_complete && !c->told_open) {
+        c->told_open = true;
+        ep->stats.accepted += c->is_server;
+        if (cb->conn_open != NULL)
+            cb->conn_open(ep->user, c);
+    }
+    // What arrived before the peer closed is still given to the application.
+    if (c->told_open && !c->told_closed && c->state != STOQ_CONN_CLOSING)
+        streams_tell(c);
+    if (c->state < STOQ_CONN_CLOSING || c->told_closed)
+        return;
+    c->told_closed = true;
+    end_half_open(c);
+    if (c->told_open)
+        ep->stats.closed++;
+    else
+        ep->stats.handshake_failed++;
+    streams_close_all(c);
+    if ((c->told_open || !c->is_server) && cb->conn_closed != NULL)
+        cb->conn_closed(ep->user, c, c->close_code, c->close_app,
+                        hm_bytes_of(c->close_reason, c->close_reason_len));
+}
+
+// ---- timers -------------------------------------------------------------------------------------
+
+void conn_begin(stoq_conn *c, uint64_t now)
+{
+    if (c->created_us == NOT_STARTED)
+        c->created_us = now;
+    if (c->state == STOQ_CONN_CLOSING || c->state == STOQ_CONN_DRAINING) {
+        // Three probe timeouts (section 10.2), in which late packets meet somebody who knows them.
+        if (c->close_until_us == 0)
+            c->close_until_us = now + 3 * conn_pto_us(c, STOQ_LEVEL_APP);
+    }
+}
+
+void conn_touch_idle(stoq_conn *c, uint64_t now)
+{
+    uint64_t ours = c->ep->limits.max_idle_ms, theirs = c->theirs.max_idle_timeout_ms;
+    uint64_t idle = (theirs != 0 && theirs < ours ? theirs : ours) * 1000;
+    uint64_t least = 3 * conn_pto_us(c, STOQ_LEVEL_APP);
+    c->idle_at_us = now + (idle > least ? idle : least);
+}
+
+static uint64_t handshake_deadline(const stoq_conn *c)
+{
+    if (c->handshake_complete || c->created_us == NOT_STARTED)
+        return HM_TIME_NEVER;
+    return c->created_us + (uint64_t)c->ep->limits.max_handshake_ms * 1000;
+}
+
+static void earlier(uint64_t *at, uint64_t t)
+{
+    if (t != 0 && t < *at)
+        *at = t;
+}
+
+void conn_set_timer(stoq_conn *c)
+{
+    uint64_t at = HM_TIME_NEVER;
+    if (c->state >= STOQ_CONN_CLOSING) {
+        earlier(&at, c->close_until_us);
+    } else {
+        stoq_level level;
+        bool is_pto;
+        earlier(&at, loss_timer_us(c, &level, &is_pto));
+        for (int i = 0; i < STOQ_LEVELS; i++)
+            earlier(&at, c->spaces[i].ack_deadline_us);
+        earlier(&at, c->pace_wait_us);
+        earlier(&at, c->idle_at_us);
+        earlier(&at, handshake_deadline(c));
+        earlier(&at, c->challenge_until_us);
+    }
+    hm_assert(hm_heap_set(&c->ep->timers, &c->timer, at) == HM_OK);
+}
+
+static void on_challenge_timer(stoq_conn *c, uint64_t now)
+{
+    if (++c->challenge_tries < CHALLENGE_TRIES) {
+        c->challenge_pending = true;
+        c->challenge_until_us = now + (3 * conn_pto_us(c, STOQ_LEVEL_APP) << c->challenge_tries);
+        conn_wake(c);
+        return;
+    }
+    // Nobody answers there: back to the address that was proven (section 9.3.2).
+    c->challenge_until_us = 0;
+    c->challenge_out = c->challenge_pending = false;
+    c->peer = c->proven_peer;
+    c->address_validated = true;
+    stoq_cc_init(&c->cc, conn_mss(c));
+    conn_wake(c);
+}
+
+void conn_on_timer(stoq_conn *c, uint64_t now)
+{
+    if (c->state >= STOQ_CONN_CLOSING) {
+        if (c->close_until_us != 0 && c->close_until_us <= now) {
+            c->state = STOQ_CONN_DEAD;
+            conn_wake(c);
+        }
+    } else if ((c->idle_at_us != 0 && c->idle_at_us <= now) || handshake_deadline(c) <= now) {
+        bool open = c->handshake_complete;
+        conn_drain(c, STOQ_CLOSED_IDLE, false,
+                   hm_bytes_str(open ? "nothing came from the peer" : "handshake timeout"));
+        c->close_until_us = now;
+    } else {
+        for (int i = 0; i < STOQ_LEVELS; i++) {
+            stoq_space *s = &c->spaces[i];
+            if (s->ack_deadline_us == 0 || s->ack_deadline_us > now)
+                continue;
+            s->ack_now = true;
+            s->ack_deadline_us = 0;
+            conn_wake(c);
+        }
+        loss_on_timer(c, now);
+        if (c->pace_wait_us != 0 && c->pace_wait_us <= now) {
+            c->pace_wait_us = 0;
+            conn_wake(c);
+        }
+        if (c->challenge_until_us != 0 && c->challenge_until_us <= now)
+            on_challenge_timer(c, now);
+        if (c->rx_old.ctx != NULL && c->rx_old_until_us <= now)
+            stoq_aead_free(&c->rx_old);
+    }
+    conn_set_timer(c);
+}
+
+// ---- the application's calls --------------------------------------------------------------------
+
+void stoq_conn_close(stoq_conn *c, uint64_t app_code, const char *reason)
+{
+    begin_closing(c, app_code, true, 0, hm_bytes_str(reason != NULL ? reason : ""));
+}
+
+bool stoq_conn_is_open(const stoq_conn *c)
+{
+    return c->state == STOQ_CONN_OPEN;
+}
+bool stoq_conn_is_server(const stoq_conn *c)
+{
+    return c->is_server;
+}
+stoq_endpoint *stoq_conn_endpoint(stoq_conn *c)
+{
+    return c->ep;
+}
+void *stoq_conn_user(const stoq_conn *c)
+{
+    return c->user;
+}
+void stoq_conn_set_user(stoq_conn *c, void *user)
+{
+    c->user = user;
+}
+X509 *stoq_conn_peer_cert(const stoq_conn *c)
+{
+    return c->peer_cert;
+}
+const char *stoq_conn_alpn(const stoq_conn *c)
+{
+    return c->alpn;
+}
+const char *stoq_conn_group(const stoq_conn *c)
+{
+    return c->group != NULL ? c->group : "";
+}
+const char *stoq_conn_cipher(const stoq_conn *c)
+{
+    return c->cipher;
+}
+void stoq_conn_peer_address(const stoq_conn *c, struct sockaddr_in6 *out)
+{
+    *out = c->peer;
+}
+
+void stoq_conn_get_stats(const stoq_conn *c, stoq_conn_stats *out)
+{
+    *out = c->stats;
+    out->rtt_us = c->rtt_smooth_us;
+    out->rtt_var_us = c->rtt_var_us;
+    out->min_rtt_us = c->rtt_min_us;
+    out->cwnd_bytes = c->cc.cwnd;
+    out->in_flight_bytes = c->in_flight;
+    out->key_updates = c->key_updates;
+}
+
+hm_err stoq_conn_update_keys(stoq_conn *c)
+{
+    stoq_space *s = &c->spaces[STOQ_LEVEL_APP];
+    if (c->state > STOQ_CONN_OPEN)
+        return hm_fail(HM_E_CLOSED, "the connection is closed");
+    if (!c->confirmed || c->update_unconfirmed || c->phase_tx != c->phase_rx)
+        return hm_fail(HM_E_AGAIN, "a handshake or key update is under way");
+    HM_TRY(stoq_keys_update(&s->tx, true, NULL));
+    c->phase_tx = !c->phase_tx;
+    c->tx_phase_first_pn = s->next_pn;
+    c->update_unconfirmed = true;
+    stoq_conn_ping(c); // the peer follows on the next packet
+    return HM_OK;
+}
+
+void stoq_conn_ping(stoq_conn *c)
+{
+    c->ping_pending = true;
+    conn_wake(c);
+}

@@ -1,0 +1,382 @@
+// An endpoint: where datagrams find their connection, stateless answers, and the turn of the loop.
+#include "stoq/endpoint.h"
+
+#include <openssl/hmac.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+
+#define RECEIVES_A_TURN 64 // system calls; each may bring dozens of datagrams
+#define BATCHES_A_TURN 4   // of one connection before the next one's turn
+#define RESET_MAX 42       // bytes of a stateless reset
+
+// ---- stateless answers --------------------------------------------------------------------------
+
+void endpoint_send(stoq_endpoint *ep, const struct sockaddr_in6 *to, const uint8_t *bytes,
+                   size_t len, size_t segment)
+{
+    if (ep->has_net)
+        ep->net.send(ep->net.ctx, to, bytes, len, segment);
+    else
+        stoq_io_send(&ep->io, to, bytes, len, segment);
+}
+
+void endpoint_reset_token(const stoq_endpoint *ep, const stoq_cid *cid,
+                          uint8_t out[STOQ_RESET_TOKEN])
+{
+    uint8_t full[EVP_MAX_MD_SIZE], in[6 + STOQ_MAX_CID] = "reset:";
+    memcpy(in + 6, cid->id, cid->len);
+    hm_assert(HMAC(EVP_sha256(), ep->secret, sizeof ep->secret, in, 6u + cid->len, full, NULL) !=
+              NULL);
+    memcpy(out, full, STOQ_RESET_TOKEN);
+}
+
+// Shorter than what it answers, so that two endpoints do not answer each other for ever
+// (RFC 9000, section 10.3.3).
+static void send_reset(stoq_endpoint *ep, const struct sockaddr_in6 *to, const stoq_cid *cid,
+                       size_t received)
+{
+    uint8_t out[RESET_MAX];
+    size_t len = received - 1 < sizeof out ? received - 1 : sizeof out;
+    if (received < 22 || len < 5 + STOQ_RESET_TOKEN)
+        return;
+    hm_random_fill(&ep->random, out, len - STOQ_RESET_TOKEN);
+    out[0] = (uint8_t)(0x40 | (out[0] & 0x3f));
+    endpoint_reset_token(ep, cid, out + len - STOQ_RESET_TOKEN);
+    ep->stats.resets_sent++;
+    endpoint_send(ep, to, out, len, len);
+}
+
+static void send_version(stoq_endpoint *ep, const struct sockaddr_in6 *to, const stoq_packet *pkt)
+{
+    uint8_t out[7 + 2 * 255 + 8], noise;
+    hm_random_fill(&ep->random, &noise, 1);
+    size_t len = stoq_version_packet_write(out, hm_bytes_of(pkt->scid.id, pkt->scid.len),
+                                           hm_bytes_of(pkt->dcid.id, pkt->dcid.len), noise);
+    ep->stats.versions_sent++;
+    endpoint_send(ep, to, out, len, len);
+}
+
+static void send_retry(stoq_endpoint *ep, const struct sockaddr_in6 *to, const stoq_packet *pkt)
+{
+    uint8_t out[256], id[STOQ_LOCAL_CID], token[STOQ_TOKEN_MAX], *p = out;
+    hm_random_fill(&ep->random, id, sizeof id);
+    stoq_cid scid = stoq_cid_of(id, sizeof id);
+    size_t token_len = token_make(ep->secret, to, &pkt->dcid, &scid, ep->now_us, token);
+    *p++ = 0xf0;
+    memcpy(p, (uint8_t[]){0, 0, 0, STOQ_VERSION_1}, 4);
+    p += 4;
+    *p++ = pkt->scid.len;
+    memcpy(p, pkt->scid.id, pkt->scid.len);
+    p += pkt->scid.len;
+    *p++ = scid.len;
+    memcpy(p, scid.id, scid.len);
+    p += scid.len;
+    memcpy(p, token, token_len);
+    p += token_len;
+    if (stoq_retry_tag(&pkt->dcid, hm_bytes_of(out, (size_t)(p - out)), p) != HM_OK)
+        return;
+    p += STOQ_RETRY_TAG;
+    ep->stats.retries_sent++;
+    endpoint_send(ep, to, out, (size_t)(p - out), (size_t)(p - out));
+}
+
+// ---- receiving ----------------------------------------------------------------------------------
+
+// A client's first packet; NULL when it is not to be served, or not yet.
+static stoq_conn *accept_client(stoq_endpoint *ep, const struct sockaddr_in6 *from,
+                                const stoq_packet *pkt)
+{
+    stoq_cid odcid;
+    bool proven = pkt->token.len > 0 &&
+                  token_check(ep->secret, from, pkt->token, &pkt->dcid, ep->now_us, &odcid);
+    if (!proven && (ep->always_retry || ep->stats.half_open >= ep->limits.retry_from_half_open)) {
+        send_retry(ep, from, pkt);
+        return NULL;
+    }
+    stoq_conn *c;
+    if (ep->stats.half_open >= ep->limits.max_half_open || conn_make(ep, true, from, &c) != HM_OK) {
+        ep->stats.refused++;
+        return NULL;
+    }
+    if (conn_start_server(c, pkt, proven ? &odcid : NULL, proven ? &pkt->dcid : NULL) != HM_OK) {
+        ep->stats.refused++;
+        conn_free(c);
+        return NULL;
+    }
+    return c;
+}
+
+static void receive(stoq_endpoint *ep, const struct sockaddr_in6 *from, uint8_t *bytes, size_t len,
+                    uint8_t ecn)
+{
+    ep->stats.datagrams_received++;
+    stoq_packet pkt;
+    hm_err err = stoq_packet_parse(bytes, len, &pkt);
+    stoq_conn *c = NULL;
+    if (err == HM_OK || err == HM_E_UNSUPPORTED) {
+        if (pkt.dcid.len == STOQ_LOCAL_CID)
+            c = hm_map_get(&ep->by_cid, pkt.dcid.id);
+        if (c == NULL && bytes[0] & 0x80)
+            c = hm_map_get(&ep->by_initial, &pkt.dcid);
+    }
+    if (c != NULL) {
+        conn_receive(c, from, bytes, len, ecn, ep->now_us);
+        return;
+    }
+    bool full = ep->server_tls != NULL && len >= STOQ_MIN_INITIAL;
+    if (err == HM_E_UNSUPPORTED && full) {
+        send_version(ep, from, &pkt);
+        return;
+    }
+    if (err == HM_OK && pkt.type == STOQ_PACKET_INITIAL && full && pkt.dcid.len >= 8) {
+        c = accept_client(ep, from, &pkt);
+        if (c == NULL)
+            return;
+        conn_receive(c, from, bytes, len, ecn, ep->now_us);
+        if (c->stats.packets_received == 0)
+            conn_free(c); // not what it seemed
+        return;
+    }
+    ep->stats.datagrams_dropped++;
+    if (err == HM_OK && pkt.type == STOQ_PACKET_1RTT)
+        send_reset(ep, from, &pkt.dcid, len);
+}
+
+static void receive_from_socket(stoq_endpoint *ep)
+{
+    ep->more_to_read = true;
+    for (int i = 0; i < RECEIVES_A_TURN; i++) {
+        struct sockaddr_in6 from;
+        size_t len, segment;
+        uint8_t ecn;
+        if (!stoq_io_receive(&ep->io, &from, &len, &segment, &ecn)) {
+            ep->more_to_read = false;
+            return;
+        }
+        for (size_t at = 0; at < len; at += segment)
+            receive(ep, &from, ep->io.buffer + at, len - at < segment ? len - at : segment, ecn);
+    }
+}
+
+void stoq_endpoint_receive(stoq_endpoint *ep, const struct sockaddr_in6 *from, uint8_t *bytes,
+                           size_t len, uint8_t ecn, uint64_t now_us)
+{
+    ep->now_us = now_us;
+    receive(ep, from, bytes, len, ecn);
+}
+
+// ---- the turn of the loop -----------------------------------------------------------------------
+
+// Tells and sends what a connection has; false when it is gone.
+static bool serve(stoq_endpoint *ep, stoq_conn *c, uint64_t now)
+{
+    conn_begin(c, now);
+    conn_tell(c);
+    // What the callbacks changed is sent now, so it needs no second turn.
+    hm_list_remove(&c->ready);
+    conn_begin(c, now);
+    bool more = true;
+    for (int i = 0; i < BATCHES_A_TURN && more; i++) {
+        size_t segment = 0, len = conn_send(c, ep->batch, sizeof ep->batch, now, &segment);
+        more = len > 0;
+        if (more)
+            endpoint_send(ep, &c->peer, ep->batch, len, segment);
+    }
+    bool to_tell = !hm_list_empty(&c->telling) || !hm_list_empty(&c->ended) ||
+                   (c->state >= STOQ_CONN_CLOSING && !c->told_closed);
+    if (more || to_tell)
+        conn_wake(c);
+    if (c->state == STOQ_CONN_DEAD && c->told_closed) {
+        conn_free(c);
+        return false;
+    }
+    return true;
+}
+
+void stoq_endpoint_process(stoq_endpoint *ep, uint64_t now_us, bool readable)
+{
+    ep->now_us = now_us;
+    if (!ep->has_net && (readable || ep->more_to_read))
+        receive_from_socket(ep);
+    hm_heap_node *n;
+    for (uint32_t i = 0; i <= ep->stats.connections; i++) {
+        n = hm_heap_min(&ep->timers);
+        if (n == NULL || n->key > now_us)
+            break;
+        conn_on_timer(hm_container_of(n, stoq_conn, timer), now_us);
+    }
+    uint32_t turns = 2 * ep->stats.connections + 16;
+    while (!hm_list_empty(&ep->ready) && turns-- > 0) {
+        stoq_conn *c = hm_container_of(ep->ready.next, stoq_conn, ready);
+        hm_list_remove(&c->ready);
+        if (serve(ep, c, now_us))
+            conn_set_timer(c);
+    }
+}
+
+uint64_t stoq_endpoint_next_timeout_us(const stoq_endpoint *ep)
+{
+    if (ep->more_to_read || !hm_list_empty(&ep->ready))
+        return 0;
+    const hm_heap_node *n = hm_heap_min(&ep->timers);
+    return n != NULL ? n->key : HM_TIME_NEVER;
+}
+
+// ---- life ---------------------------------------------------------------------------------------
+
+static void or_default(uint32_t *v, uint32_t def)
+{
+    if (*v == 0)
+        *v = def;
+}
+
+static uint32_t power_of_two(uint32_t v)
+{
+    uint32_t p = 4096;
+    while (p < v && p < (1u << 30))
+        p *= 2;
+    return p;
+}
+
+static hm_err set_limits(stoq_limits *l)
+{
+    or_default(&l->max_connections, 4096);
+    or_default(&l->max_half_open, 256);
+    or_default(&l->retry_from_half_open, 64);
+    or_default(&l->max_streams_bidi, 256);
+    or_default(&l->max_streams_uni, 256);
+    or_default(&l->stream_window_bytes, 1 << 20);
+    or_default(&l->conn_window_bytes, 4 << 20);
+    or_default(&l->stream_send_bytes, 1 << 20);
+    or_default(&l->max_idle_ms, 30000);
+    or_default(&l->max_handshake_ms, 10000);
+    or_default(&l->max_udp_payload_bytes, 1452);
+    l->stream_window_bytes = power_of_two(l->stream_window_bytes);
+    l->stream_send_bytes = power_of_two(l->stream_send_bytes);
+    if (l->max_udp_payload_bytes < STOQ_MIN_INITIAL || l->max_udp_payload_bytes > 16383)
+        return hm_fail(HM_E_CONFIG, "max_udp_payload_bytes: from 1200 to 16383, not %u",
+                       l->max_udp_payload_bytes);
+    return HM_OK;
+}
+
+static hm_err set_alpn(stoq_endpoint *ep, const char *const *names)
+{
+    for (int i = 0; i < STOQ_MAX_ALPN && names[i] != NULL; i++) {
+        size_t len = strlen(names[i]);
+        if (len == 0 || len > 255)
+            return hm_fail(HM_E_CONFIG, "an ALPN name has 1 to 255 bytes");
+        ep->alpn_wire[ep->alpn_len++] = (uint8_t)len;
+        memcpy(ep->alpn_wire + ep->alpn_len, names[i], len);
+        ep->alpn_len += len;
+    }
+    return ep->alpn_len > 0 ? HM_OK : hm_fail(HM_E_CONFIG, "no ALPN name");
+}
+
+static hm_err set_up(stoq_endpoint *ep, const stoq_config *config)
+{
+    static const uint8_t zero[32];
+    HM_TRY(set_limits(&ep->limits));
+    HM_TRY(set_alpn(ep, config->alpn));
+    if (memcmp(ep->secret, zero, sizeof zero) == 0)
+        hm_random_fill(&ep->random, ep->secret, sizeof ep->secret);
+    if (config->server_tls != NULL) {
+        SSL_CTX_up_ref(config->server_tls);
+        ep->server_tls = config->server_tls;
+        stoq_tls_prepare_server(ep->server_tls);
+    }
+    if (config->client_tls != NULL) {
+        SSL_CTX_up_ref(config->client_tls);
+        ep->client_tls = config->client_tls;
+    }
+    if (!ep->has_net)
+        return stoq_io_open(&ep->io, &config->bind, &ep->bound);
+    ep->bound = config->bind;
+    return HM_OK;
+}
+
+hm_err stoq_endpoint_create(const stoq_config *config, stoq_endpoint **out)
+{
+    *out = NULL;
+    stoq_endpoint *ep = calloc(1, sizeof *ep);
+    if (ep == NULL)
+        return HM_E_NOMEM;
+    ep->limits = config->limits;
+    ep->callbacks = config->callbacks;
+    ep->user = config->user;
+    ep->random = config->random != NULL ? *config->random : hm_random_system;
+    ep->always_retry = config->always_retry;
+    memcpy(ep->secret, config->secret, sizeof ep->secret);
+    ep->io.fd = -1;
+    ep->has_net = config->net != NULL;
+    if (ep->has_net)
+        ep->net = *config->net;
+    hm_list_init(&ep->conns);
+    hm_list_init(&ep->ready);
+    hm_map_init(&ep->by_cid, STOQ_LOCAL_CID, 0, &ep->random);
+    hm_map_init(&ep->by_initial, sizeof(stoq_cid), 0, &ep->random);
+    hm_err err = set_up(ep, config);
+    if (err != HM_OK) {
+        stoq_endpoint_destroy(ep);
+        return err;
+    }
+    *out = ep;
+    return HM_OK;
+}
+
+void stoq_endpoint_destroy(stoq_endpoint *ep)
+{
+    if (ep == NULL)
+        return;
+    while (!hm_list_empty(&ep->conns)) {
+        stoq_conn *c = hm_container_of(ep->conns.next, stoq_conn, link);
+        size_t segment = 0, len;
+        conn_fail(c, STOQ_NO_ERROR, 0, "");
+        len = conn_send(c, ep->batch, sizeof ep->batch, ep->now_us, &segment);
+        if (len > 0)
+            endpoint_send(ep, &c->peer, ep->batch, len, segment);
+        if (!c->told_closed && c->close_code == STOQ_NO_ERROR && !c->close_app)
+            c->close_code = STOQ_CLOSED_ENDPOINT;
+        conn_tell(c);
+        conn_free(c);
+    }
+    hm_map_free(&ep->by_cid);
+    hm_map_free(&ep->by_initial);
+    hm_heap_free(&ep->timers);
+    stoq_io_close(&ep->io);
+    SSL_CTX_free(ep->server_tls);
+    SSL_CTX_free(ep->client_tls);
+    OPENSSL_cleanse(ep->secret, sizeof ep->secret);
+    free(ep);
+}
+
+int stoq_endpoint_fd(const stoq_endpoint *ep)
+{
+    return ep->io.fd;
+}
+void stoq_endpoint_address(const stoq_endpoint *ep, struct sockaddr_in6 *out)
+{
+    *out = ep->bound;
+}
+void stoq_endpoint_get_stats(const stoq_endpoint *ep, stoq_endpoint_stats *out)
+{
+    *out = ep->stats;
+}
+
+hm_err stoq_connect(stoq_endpoint *ep, const struct sockaddr_in6 *to, const char *server_name,
+                    const char *alpn, void *user, stoq_conn **out)
+{
+    *out = NULL;
+    if (ep->client_tls == NULL)
+        return hm_fail(HM_E_CONFIG, "this endpoint makes no outgoing connections");
+    stoq_conn *c;
+    HM_TRY(conn_make(ep, false, to, &c));
+    c->user = user;
+    hm_err err = conn_start_client(c, server_name, alpn);
+    if (err != HM_OK) {
+        conn_free(c);
+        return err;
+    }
+    *out = c;
+    return HM_OK;
+}
