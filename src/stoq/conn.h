@@ -251,6 +251,10 @@ static inline const stoq_cid *conn_dcid(const stoq_conn *c)
 void conn_receive(stoq_conn *c, const struct sockaddr_in6 *from, uint8_t *bytes, size_t len,
                   uint8_t ecn, uint64_t now);
 
+// Is this a stateless reset of the connection (RFC 9000, section 10.3.1)?
+bool conn_is_reset(const stoq_conn *c, const struct sockaddr_in6 *from, const uint8_t *bytes,
+                   size_t len);
+
 // ---- conn_send.c --------------------------------------------------------------------------------
 
 // Builds datagrams into out: equal in length but for the last. Returns the bytes, 0 for nothing;

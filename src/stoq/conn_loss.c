@@ -256,7 +256,7 @@ uint64_t loss_timer_us(const stoq_conn *c, stoq_level *level, bool *is_pto)
     bool any = false;
     for (int l = 0; l < STOQ_LEVELS; l++) {
         const stoq_space *s = &c->spaces[l];
-        if (s->eliciting_out == 0 || (l == STOQ_LEVEL_APP && !c->handshake_complete))
+        if (s->eliciting_out == 0 || (l == STOQ_LEVEL_APP && !c->confirmed)) // section 6.2.1
             continue;
         any = true;
         uint64_t at = s->last_eliciting_us + (conn_pto_us(c, l) << shift);

@@ -345,9 +345,10 @@ static void on_version_packet(stoq_conn *c, const stoq_packet *pkt)
     conn_drain(c, STOQ_CLOSED_VERSION, false, hm_bytes_str("no common version"));
 }
 
-static bool is_stateless_reset(const stoq_conn *c, const uint8_t *bytes, size_t len)
+bool conn_is_reset(const stoq_conn *c, const struct sockaddr_in6 *from, const uint8_t *bytes,
+                   size_t len)
 {
-    if (len < 21)
+    if (len < 21 || !same_address(from, &c->peer))
         return false;
     bool found = false;
     for (unsigned i = 0; i < STOQ_CIDS_MAX; i++)
@@ -452,7 +453,7 @@ void conn_receive(stoq_conn *c, const struct sockaddr_in6 *from, uint8_t *bytes,
             c->stats.packets_dropped++;
         at += pkt.len;
     }
-    if (!opened && is_stateless_reset(c, bytes, len))
+    if (!opened && conn_is_reset(c, from, bytes, len))
         conn_drain(c, STOQ_CLOSED_RESET, false, hm_bytes_str("stateless reset"));
     conn_set_timer(c);
 }

@@ -138,6 +138,14 @@ static void receive(stoq_endpoint *ep, const struct sockaddr_in6 *from, uint8_t 
             conn_free(c); // not what it seemed
         return;
     }
+    hm_list_each(it, &ep->conns)
+    {
+        c = hm_container_of(it, stoq_conn, link);
+        if (conn_is_reset(c, from, bytes, len) && c->state <= STOQ_CONN_OPEN) {
+            conn_drain(c, STOQ_CLOSED_RESET, false, hm_bytes_str("stateless reset"));
+            return;
+        }
+    }
     ep->stats.datagrams_dropped++;
     if (err == HM_OK && pkt.type == STOQ_PACKET_1RTT)
         send_reset(ep, from, &pkt.dcid, len);
