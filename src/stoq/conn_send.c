@@ -183,9 +183,17 @@ static void write_close(maker *m)
 
 // ---- packets ------------------------------------------------------------------------------------
 
+// A level of the handshake with nothing under way may always send a packet: application data that
+// wait for the end of the handshake may fill the window, and then nothing else makes room for it.
+static bool may_send_data(const stoq_space *s, stoq_level level, bool data_allowed)
+{
+    return data_allowed || (level != STOQ_LEVEL_APP && s->eliciting_out == 0);
+}
+
 static bool level_has_work(const stoq_conn *c, stoq_level level, bool data_allowed, uint64_t now)
 {
     const stoq_space *s = &c->spaces[level];
+    data_allowed = may_send_data(s, level, data_allowed);
     if (s->discarded || !stoq_keys_ready(&s->tx))
         return false;
     if (c->state == STOQ_CONN_CLOSING)
@@ -249,7 +257,7 @@ static void fill(maker *m, bool data_allowed, uint64_t now)
     bool probe = s->probes > 0;
     if (s->ack_now || s->ack_deadline_us != 0 || s->unacked > 0)
         write_ack(m, now);
-    if (data_allowed || probe) {
+    if (may_send_data(s, m->level, data_allowed) || probe) {
         write_crypto(m);
         if (m->level == STOQ_LEVEL_APP)
             write_app(m);

@@ -399,7 +399,8 @@ static void test_clean(void **state)
 static void test_rough(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= 12; seed++)
+    // Seeds 10 and 288 lost handshake packets while application data filled the window.
+    for (uint64_t seed = 1; seed <= 300; seed += seed < 40 ? 1 : 8)
         transfer(seed, 3 + seed % 6, 3, 3, seed % 2 ? 8000 : 0, 300000, seed % 3 == 0);
 }
 
