@@ -68,13 +68,14 @@ static hm_err core_sign(void *ctx, hm_bytes message, hm_buf *sig)
 static hm_err core_block_info(void *ctx, hm_bytes block, hm_simplex_block_info *out)
 {
     (void)ctx;
-    hm_block_header h;
-    HM_TRY(hm_block_peek(block, &h));
-    *out = (hm_simplex_block_info){.id = hm_block_header_id(&h),
-                                   .parent = h.parent,
-                                   .height = h.height,
-                                   .view = h.view,
-                                   .proposer = h.proposer};
+    hm_block b;
+    HM_TRY(hm_block_decode(block, &b));
+    *out = (hm_simplex_block_info){.id = b.id,
+                                   .parent = b.header.parent,
+                                   .height = b.header.height,
+                                   .view = b.header.view,
+                                   .proposer = b.header.proposer};
+    hm_block_free(&b);
     return HM_OK;
 }
 
@@ -391,7 +392,6 @@ hm_err agree_open(hm_node *n)
         .tip_height = hm_view_height(tip),
         .tip_view = h == NULL ? 0 : h->view,
         .tip_id = hm_view_block_id(tip),
-        .last_height = UINT64_MAX,
         .delta_us = DELTA_US,
         .delta_min_us = DELTA_MIN_US,
         .delta_max_us = DELTA_MAX_US,

@@ -10,10 +10,7 @@
 // the actions out in order, then arrange to call hm_simplex_timer() at hm_simplex_next_timeout().
 // Answers to PROPOSE and VALIDATE may come at any later time, in any order, or never.
 //
-// One instance serves one epoch: one set of validators, heights up to last_height. After the FINAL
-// of last_height it votes no more; make the next instance with the new set and that block as tip.
-// A leader whose newest certified block is at last_height proposes that very block again, so that
-// it becomes final without a child.
+// One instance serves one set of validators.
 //
 // One thread. Running out of memory aborts the process: the votes are in the WAL, and a restart is
 // sound where going on with half a state is not.
@@ -28,10 +25,10 @@
 #define HM_SIMPLEX_MESSAGE_MAX (HM_SIMPLEX_BLOCK_MAX + 65536u)
 #define HM_SIMPLEX_CERT_MAX (64u + 100u * (HM_FALCON_SIGNATURE_MAX + 8u))
 #define HM_SIMPLEX_EVIDENCE_MAX 4096u
-#define HM_SIMPLEX_VIEWS_AHEAD 16u // votes and proposals for later views than that are dropped
-#define HM_SIMPLEX_FETCH_MAX 64u   // heights a FETCH asks for
-#define HM_SIMPLEX_HELD_MAX 256u   // certified blocks held until one of them is seen final
-#define HM_SIMPLEX_ALL UINT32_MAX  // SEND to every other validator
+#define HM_SIMPLEX_VIEWS_AHEAD 16u  // votes and proposals for later views than that are dropped
+#define HM_SIMPLEX_FETCH_MAX 64u    // heights a FETCH asks for
+#define HM_SIMPLEX_VIEWS_BEHIND 16u // of final views the votes are kept, for late evidence
+#define HM_SIMPLEX_ALL UINT32_MAX   // SEND to every other validator
 
 // ---- validators, votes, certificates, evidence (pure) -------------------------------------------
 
@@ -68,9 +65,9 @@ uint32_t hm_simplex_leader(const hm_simplex_set *set, const hm_hash *seed, uint6
 bool hm_simplex_is_quorum(uint64_t power, uint64_t total);
 
 // Checks that the certificate shows a quorum for the block: a notarization or finalization of the
-// block's view (or of a later one, for the last block of an epoch). *kind may be NULL. A block with
-// a notarization is final only if it stands below one with a finalization in the same chain: who
-// verifies a chain wants finalization at the tip. HM_E_QUORUM, HM_E_SIGNATURE, codec errors.
+// block in its view. *kind may be NULL. A block with a notarization is final only if it stands
+// below one with a finalization in the same chain: who verifies a chain wants finalization at the
+// tip. HM_E_QUORUM, HM_E_SIGNATURE, codec errors.
 HM_CHECK hm_err hm_simplex_cert_verify(const hm_simplex_set *set, const hm_hash *block_id,
                                        uint64_t block_view, hm_bytes cert, hm_simplex_kind *kind);
 
@@ -98,13 +95,14 @@ typedef struct hm_simplex_calls {
     // Signs under HM_SIMPLEX_DOMAIN with this node's key; appends to sig. Called only for own votes
     // and proposals: two or three times a view. A failure is told as an EVENT; no vote is sent.
     hm_err (*sign)(void *ctx, hm_bytes message, hm_buf *sig);
-    // Reads the header at the start of an encoded block.
+    // Reads a block's header and checks that the rest is what the header commits to: a block comes
+    // from whoever has it, and its id is that of the header.
     hm_err (*block_info)(void *ctx, hm_bytes block, hm_simplex_block_info *out);
 } hm_simplex_calls;
 
 // For the simulator only: rules that a broken core forgets, to see that the simulator notices.
 enum {
-    HM_SIMPLEX_BREAK_FINALIZE = 1, // finalizes views that it has nullified, and the reverse
+    HM_SIMPLEX_BREAK_FINALIZE = 1, // finalizes views that it has nullified
     HM_SIMPLEX_BREAK_PARENT = 2,   // asks for no nullifications between a block and its parent
     HM_SIMPLEX_BREAK_WAL = 4,      // forgets its votes at a restart
 };
@@ -114,8 +112,7 @@ typedef struct hm_simplex_config {
     uint32_t self;      // own index
     hm_hash seed;       // of the epoch, for the leaders
     uint64_t tip_height, tip_view;
-    hm_hash tip_id;       // newest final block; height 0, view 0 and the chain id at the start
-    uint64_t last_height; // last of this epoch; UINT64_MAX = no end
+    hm_hash tip_id; // newest final block; height 0, view 0 and the chain id at the start
     // Bound on message delay: first value, and the bounds within which it adapts.
     uint64_t delta_us, delta_min_us, delta_max_us;
     uint64_t idle_us; // a leader without work waits this long with an empty block
@@ -200,7 +197,6 @@ typedef struct hm_simplex_status {
     uint64_t known_height; // greatest final height that a peer told; not checked
     uint64_t delta_us;
     uint32_t leader; // of the view
-    bool ended;      // last_height is final
 } hm_simplex_status;
 void hm_simplex_get_status(const hm_simplex *s, hm_simplex_status *out);
 // The newest final height that a validator told; not checked.
