@@ -204,7 +204,7 @@ void peers_send_all(hm_node *n, node_lane lane, node_msg type, hm_bytes body)
             (void)peer_send(n, i, lane, type, body);
 }
 
-void peer_status(hm_node *n, uint32_t index)
+static void send_status(hm_node *n, uint32_t index, node_lane lane)
 {
     uint8_t mem[8 + HM_HASH_BYTES];
     hm_buf b = hm_buf_fixed(mem, sizeof mem);
@@ -214,9 +214,14 @@ void peer_status(hm_node *n, uint32_t index)
     hm_wr_u64(&b, hm_ledger_height(n->ledger));
     hm_wr_raw(&b, root.b, HM_HASH_BYTES);
     if (index == UINT32_MAX)
-        peers_send_all(n, LANE_FAST, MSG_STATUS, hm_buf_bytes(&b));
+        peers_send_all(n, lane, MSG_STATUS, hm_buf_bytes(&b));
     else
-        (void)peer_send(n, index, LANE_FAST, MSG_STATUS, hm_buf_bytes(&b));
+        (void)peer_send(n, index, lane, MSG_STATUS, hm_buf_bytes(&b));
+}
+
+void peer_status(hm_node *n, uint32_t index)
+{
+    send_status(n, index, LANE_FAST);
 }
 
 // ---- receiving ----------------------------------------------------------------------------------
@@ -394,10 +399,12 @@ static void on_conn_open(void *user, stoq_conn *conn)
         return;
     }
     if (p != NULL) {
-        if (open_lanes(p) != HM_OK)
+        if (open_lanes(p) != HM_OK) {
             peer_drop(p, CLOSE_MESSAGE, "no streams");
-        else
-            peer_ready(p);
+            return;
+        }
+        peer_ready(p);
+        send_status(n, index, LANE_BULK); // the other side sees a stream by its first byte
         return;
     }
     p = &n->peers[index];
