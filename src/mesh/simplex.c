@@ -174,9 +174,7 @@ hm_err hm_simplex_wal_snapshot(const hm_simplex *s, hm_arena *arena, hm_bytes **
             continue;
         for (int k = -1; k < SX_KINDS; k++) {
             hm_simplex_kind kind = (hm_simplex_kind)(HM_SIMPLEX_NOTARIZE + k);
-            const sx_vote *vote = k >= 0                ? sx_own(s, v, k)
-                                  : v->leader == s->self ? &v->prop
-                                                         : NULL;
+            const sx_vote *vote = k >= 0 ? sx_own(s, v, k) : v->leader == s->self ? &v->prop : NULL;
             hm_buf b = {0};
             if (vote == NULL || !sx_has(vote))
                 continue;
@@ -275,8 +273,8 @@ void sx_on_cert(hm_simplex *s, sx_view *v, hm_simplex_kind kind)
         if (target < s->delta_us)
             s->delta_us -= (s->delta_us - target) / 4;
     }
-    bool allowed = !sx_has(sx_own(s, v, SX_NULLIFY)) ||
-                   (s->broken & HM_SIMPLEX_BREAK_FINALIZE) != 0;
+    bool allowed =
+        !sx_has(sx_own(s, v, SX_NULLIFY)) || (s->broken & HM_SIMPLEX_BREAK_FINALIZE) != 0;
     if (allowed && !sx_has(sx_own(s, v, SX_FINALIZE)) &&
         v->view + HM_SIMPLEX_VIEWS_AHEAD >= s->view)
         (void)sx_cast(s, v, HM_SIMPLEX_FINALIZE, &v->certs[SX_NOTARIZE].id);
@@ -578,8 +576,7 @@ uint64_t hm_simplex_next_timeout(const hm_simplex *s)
     const sx_view *v = sx_find(s, s->view);
     if (!s->started)
         return UINT64_MAX;
-    if (v == NULL ||
-        (!sx_has(sx_own(s, v, SX_NULLIFY)) && !sx_has(sx_own(s, v, SX_FINALIZE)))) {
+    if (v == NULL || (!sx_has(sx_own(s, v, SX_NULLIFY)) && !sx_has(sx_own(s, v, SX_FINALIZE)))) {
         uint64_t by = v != NULL && v->block.len > 0 ? s->certify_by_us : s->propose_by_us;
         t = by < t ? by : t;
     }

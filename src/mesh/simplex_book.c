@@ -75,9 +75,8 @@ void sx_prune(hm_simplex *s)
         if (v != NULL)
             sx_view_free(s, v);
     }
-    uint64_t from = s->given_view > HM_SIMPLEX_VIEWS_BEHIND
-                        ? s->given_view - HM_SIMPLEX_VIEWS_BEHIND
-                        : 1;
+    uint64_t from =
+        s->given_view > HM_SIMPLEX_VIEWS_BEHIND ? s->given_view - HM_SIMPLEX_VIEWS_BEHIND : 1;
     for (uint64_t n = s->given_view; n >= from && n > 0; n--) {
         sx_view *v = sx_find(s, n);
         if (v == NULL || v->block.len == 0)
@@ -132,8 +131,7 @@ static hm_err check(hm_simplex *s, const sx_view *v, hm_simplex_kind kind, uint3
 {
     if (vote->verified)
         return HM_OK;
-    HM_TRY(sx_verify(&s->set, signer, v->view, kind, &vote->id,
-                     hm_bytes_of(vote->sig, vote->len)));
+    HM_TRY(sx_verify(&s->set, signer, v->view, kind, &vote->id, hm_bytes_of(vote->sig, vote->len)));
     vote->verified = true;
     return HM_OK;
 }
@@ -164,8 +162,7 @@ static hm_err conflict(hm_simplex *s, sx_view *v, uint32_t signer, hm_simplex_ki
         vote_clear(held);
         return HM_OK;
     }
-    accuse(s, v, signer,
-           (sx_signed){held_kind, held->id, hm_bytes_of(held->sig, held->len)},
+    accuse(s, v, signer, (sx_signed){held_kind, held->id, hm_bytes_of(held->sig, held->len)},
            (sx_signed){kind, *id, sig});
     return HM_OK;
 }

@@ -67,11 +67,11 @@ enum { SX_NOTARIZE, SX_NULLIFY, SX_FINALIZE, SX_KINDS };
 typedef struct sx_view {
     uint64_t view;
     uint32_t leader;
-    sx_vote prop;              // the leader's signature over its block
-    sx_vote *votes[SX_KINDS];  // one of each validator
-    sx_cert certs[SX_KINDS];   // at most one of each kind
-    bool *accused;             // validators against whom evidence was given
-    hm_buf block;              // empty: none held
+    sx_vote prop;             // the leader's signature over its block
+    sx_vote *votes[SX_KINDS]; // one of each validator
+    sx_cert certs[SX_KINDS];  // at most one of each kind
+    bool *accused;            // validators against whom evidence was given
+    hm_buf block;             // empty: none held
     hm_simplex_block_info info;
     sx_block_state state;
     uint64_t notarized_us; // own vote; 0: none in this run
@@ -108,7 +108,7 @@ struct hm_simplex {
     hm_map by_block;    // id -> sx_view that holds the block
     uint64_t low, high; // bounds of the numbers in views
     uint64_t view;
-    bool work; // somebody waits for a block
+    bool work;                             // somebody waits for a block
     uint64_t propose_by_us, certify_by_us; // then the view is nullified
     uint64_t idle_until_us;                // a leader without work proposes then
     uint64_t resend_us;

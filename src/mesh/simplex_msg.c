@@ -407,8 +407,7 @@ hm_err hm_simplex_certified_block(hm_simplex *s, uint64_t now_us, hm_bytes block
     if (err == HM_OK)
         err = sx_add_cert(s, cert);
     if (err == HM_OK && !sx_hold_block(s, sx_get(s, info.view), &info, block))
-        err = hm_fail(HM_E_PROPOSAL, "view %llu has another block",
-                      (unsigned long long)info.view);
+        err = hm_fail(HM_E_PROPOSAL, "view %llu has another block", (unsigned long long)info.view);
     if (err == HM_OK) {
         s->cursor_height = info.height;
         s->cursor_id = info.id;

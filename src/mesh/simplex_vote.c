@@ -124,8 +124,7 @@ static bool contradict(hm_simplex_kind ka, const hm_hash *a, hm_simplex_kind kb,
 void sx_evidence_write(const hm_simplex_set *set, uint32_t signer, uint64_t view, sx_signed a,
                        sx_signed b, hm_buf *out)
 {
-    bool swap =
-        a.kind > b.kind || (a.kind == b.kind && memcmp(a.id.b, b.id.b, HM_HASH_BYTES) > 0);
+    bool swap = a.kind > b.kind || (a.kind == b.kind && memcmp(a.id.b, b.id.b, HM_HASH_BYTES) > 0);
     const sx_signed order[2] = {swap ? b : a, swap ? a : b};
     hm_wr_u64(out, set->epoch);
     hm_wr_u32(out, signer);
@@ -153,8 +152,7 @@ hm_err hm_simplex_evidence_verify(const hm_simplex_set *set, hm_bytes evidence, 
         if (v[i].kind == 0)
             hm_rd_refuse(&r, HM_E_VOTE);
     }
-    if (hm_rd_ok(&r) && v[0].kind == v[1].kind &&
-        memcmp(v[0].id.b, v[1].id.b, HM_HASH_BYTES) > 0)
+    if (hm_rd_ok(&r) && v[0].kind == v[1].kind && memcmp(v[0].id.b, v[1].id.b, HM_HASH_BYTES) > 0)
         hm_rd_refuse(&r, HM_E_NONCANONICAL);
     HM_TRY(hm_rd_end(&r));
     if (epoch != set->epoch || signer >= set->count)
