@@ -15,7 +15,7 @@
 // A fresh key pair from OpenSSL's private random generator.
 HM_CHECK hm_err falcon_keypair(uint8_t pub[HM_FALCON_PUBLIC_BYTES],
                                uint8_t priv[HM_FALCON_PRIVATE_BYTES]);
-// About 10 ms. sig has room for HM_FALCON_SIGNATURE_MAX bytes.
+// About 1 ms. sig has room for HM_FALCON_SIGNATURE_MAX bytes.
 HM_CHECK hm_err falcon_sign(const uint8_t priv[HM_FALCON_PRIVATE_BYTES], hm_bytes msg, uint8_t *sig,
                             size_t *sig_len);
 // HM_E_SIGNATURE for anything but the one compressed encoding of a good signature.

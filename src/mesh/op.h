@@ -99,7 +99,7 @@ typedef struct hm_op_inputs {
 } hm_op_inputs;
 
 // Puts the proofs on a body (chain_id .. payload are set), and appends the encoding: space and
-// time, signature, puzzle. About 10 ms of signing and the puzzle; pure, any thread. id may be NULL.
+// time, signature, puzzle. About 1 ms of signing and the puzzle; pure, any thread. id may be NULL.
 HM_CHECK hm_err hm_op_finish(const hm_op *body, const hm_op_inputs *in, hm_buf *out, hm_hash *id);
 
 #endif
