@@ -16,7 +16,7 @@
 // The rules of the mesh, fixed for its life.
 typedef struct hm_genesis_params {
     uint32_t epoch_blocks;    // blocks an epoch; borders of space answers and validator changes
-    uint32_t beacon_blocks;   // a beacon starts every this many blocks
+    uint32_t beacon_blocks;   // from a beacon to the anchor of the next
     uint16_t time_bits;       // discriminant of the delay function
     uint64_t time_iterations; // its squarings
     uint32_t time_max_age;    // an operation names one of the newest this many beacons

@@ -1,11 +1,19 @@
 // What a member owes the mesh: answers for its sector, and beacons in turn with the others.
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "mesh/node_internal.h"
 
+// How long a member lets the one before it try alone for a beacon, a squaring: about three times
+// what one takes at 1024 bits on a core of 2024.
+#define TURN_US_SQUARING 30u
+#define BEACON_NICE 15 // an evaluation takes all of a core, which others need more
+
 typedef struct duty_job {
-    uv_work_t work;
+    uv_work_t work;     // an answer
+    uv_thread_t thread; // a beacon: its own, so that it can be slow
+    uv_async_t made;
     hm_node *node;
     bool beacon;
     uint64_t number; // epoch, or index of the beacon
@@ -38,19 +46,25 @@ void duty_close(hm_node *n)
 
 // ---- jobs ---------------------------------------------------------------------------------------
 
-static void job_run(uv_work_t *w)
+static void answer_run(uv_work_t *w)
 {
     duty_job *j = w->data;
-    hm_time_group group;
     hm_err_clear();
-    if (!j->beacon) {
-        j->err = hm_space_answer(j->node->sector, &j->seed, &j->proof);
-    } else {
-        j->err = hm_proof_time_group(j->node->genesis, &group);
-        if (j->err == HM_OK)
-            j->err = hm_time_eval(&group, &j->seed, &j->progress, &j->proof);
-    }
+    j->err = hm_space_answer(j->node->sector, &j->seed, &j->proof);
     snprintf(j->detail, sizeof j->detail, "%.190s", hm_err_detail());
+}
+
+static void beacon_run(void *ctx)
+{
+    duty_job *j = ctx;
+    hm_time_group group;
+    (void)setpriority(PRIO_PROCESS, 0, BEACON_NICE); // of this thread only, on Linux
+    hm_err_clear();
+    j->err = hm_proof_time_group(j->node->genesis, &group);
+    if (j->err == HM_OK)
+        j->err = hm_time_eval(&group, &j->seed, &j->progress, &j->proof);
+    snprintf(j->detail, sizeof j->detail, "%.190s", hm_err_detail());
+    uv_async_send(&j->made);
 }
 
 static void on_recorded(void *ctx, hm_err err, const char *detail, const hm_node_receipt *receipt)
@@ -93,56 +107,101 @@ static void job_submit(duty_job *j)
     hm_buf_free(&payload);
 }
 
-static void job_done(uv_work_t *w, int status)
+static void job_result(duty_job *j)
 {
-    duty_job *j = w->data;
-    hm_node *n = j->node;
-    n->works--;
-    if (j->beacon) {
-        n->proving = false;
-        n->proving_job = NULL;
-    } else {
-        n->answering = false;
-    }
-    if (!n->closing && status == 0) {
-        if (j->err != HM_OK)
-            hm_log(HM_LOG_ERROR, "mesh", "a proof cannot be made", "what=%s reason=\"%s: %s\"",
-                   j->beacon ? "time" : "space", hm_err_text(j->err), j->detail);
-        else if (still_due(j))
-            job_submit(j);
-    }
+    if (j->node->closing || atomic_load(&j->progress.cancel))
+        return; // another member's beacon came first, or the node ends
+    if (j->err != HM_OK)
+        hm_log(HM_LOG_ERROR, "mesh", "a proof cannot be made", "what=%s reason=\"%s: %s\"",
+               j->beacon ? "time" : "space", hm_err_text(j->err), j->detail);
+    else if (still_due(j))
+        job_submit(j);
+}
+
+static void job_free(duty_job *j)
+{
+    j->node->works--;
     hm_buf_free(&j->proof);
     free(j);
 }
 
-static bool job_start(hm_node *n, bool beacon, uint64_t number, const hm_hash *seed)
+static void answer_done(uv_work_t *w, int status)
+{
+    duty_job *j = w->data;
+    j->node->answering = false;
+    if (status == 0)
+        job_result(j);
+    job_free(j);
+}
+
+static void beacon_closed(uv_handle_t *h)
+{
+    job_free(h->data);
+}
+
+static void beacon_done(uv_async_t *made)
+{
+    duty_job *j = made->data;
+    uv_thread_join(&j->thread);
+    j->node->proving = false;
+    j->node->proving_job = NULL;
+    job_result(j);
+    uv_close((uv_handle_t *)made, beacon_closed);
+}
+
+static duty_job *job_new(hm_node *n, bool beacon, uint64_t number, const hm_hash *seed)
 {
     duty_job *j = calloc(1, sizeof *j);
     if (j == NULL)
-        return false;
-    j->node = n;
-    j->beacon = beacon;
-    j->number = number;
-    j->seed = *seed;
+        return NULL;
+    *j = (duty_job){.node = n, .beacon = beacon, .number = number, .seed = *seed};
     j->work.data = j;
-    if (uv_queue_work(n->loop, &j->work, job_run, job_done) != 0) {
-        free(j);
+    j->made.data = j;
+    n->works++;
+    return j;
+}
+
+static bool answer_start(hm_node *n, uint64_t epoch, const hm_hash *seed)
+{
+    duty_job *j = job_new(n, false, epoch, seed);
+    if (j == NULL)
+        return false;
+    if (uv_queue_work(n->loop, &j->work, answer_run, answer_done) != 0) {
+        job_free(j);
         return false;
     }
-    if (beacon)
-        n->proving_job = &j->progress;
-    n->works++;
+    return true;
+}
+
+static bool beacon_start(hm_node *n, uint64_t index, const hm_hash *input)
+{
+    duty_job *j = job_new(n, true, index, input);
+    if (j == NULL)
+        return false;
+    if (uv_async_init(n->loop, &j->made, beacon_done) != 0) {
+        job_free(j);
+        return false;
+    }
+    if (uv_thread_create(&j->thread, beacon_run, j) != 0) {
+        uv_close((uv_handle_t *)&j->made, beacon_closed);
+        return false;
+    }
+    n->proving_job = &j->progress;
     return true;
 }
 
 // ---- what is due --------------------------------------------------------------------------------
 
 // Each beacon has one member who begins at once; the others follow in turn, should it fail to come.
-static bool my_turn(const hm_node *n, uint64_t index, uint64_t since_height)
+static bool my_turn(hm_node *n, uint64_t index)
 {
+    uint64_t now = node_now_us();
     uint64_t rank = (n->self + n->count - index % n->count) % n->count;
-    uint64_t wait = (n->genesis->params.beacon_blocks + 1) / 2;
-    return hm_ledger_height(n->ledger) >= since_height + rank * wait;
+    if (n->beacon_due != index) {
+        n->beacon_due = index;
+        n->beacon_due_us = now;
+    }
+    return now - n->beacon_due_us >= rank * TURN_US_SQUARING * n->genesis->params.time_iterations;
 }
 
 void duty_committed(hm_node *n)
@@ -153,16 +212,15 @@ void duty_committed(hm_node *n)
     if (n->closing)
         return;
     if (!n->answering && hm_proof_answer_due(tip, &n->id, &number, &seed) == HM_OK &&
-        number != n->answer_epoch && job_start(n, false, number, &seed)) {
+        number != n->answer_epoch && answer_start(n, number, &seed)) {
         n->answering = true;
         n->answer_epoch = number;
     }
-    if (hm_proof_beacon_due(tip, &number, &seed, &since) != HM_OK)
-        return;
-    if (n->proving && number > n->beacon_index)
+    if (n->proving && hm_proof_beacon_newest(tip, &number, NULL) == HM_OK &&
+        number >= n->beacon_index)
         atomic_store(&n->proving_job->cancel, true); // another member's came first
-    if (!n->proving && number != n->beacon_index && my_turn(n, number, since) &&
-        job_start(n, true, number, &seed)) {
+    if (hm_proof_beacon_due(tip, &number, &seed, &since) == HM_OK && my_turn(n, number) &&
+        !n->proving && number != n->beacon_index && beacon_start(n, number, &seed)) {
         n->proving = true;
         n->beacon_index = number;
     }

@@ -8,10 +8,11 @@
 #include "mesh/node_module.h"
 #include "mesh/proof_work.h"
 
-// Keys: 'w' -> puzzle difficulties, 'b' index -> beacon value, 'B' -> newest beacon's index,
-// 'a' index -> anchor block id, 'S' -> seed of the epoch, 's' NodeID -> accepted answers.
+// Keys: 'w' -> puzzle difficulties, 'b' index -> beacon value, 'B' -> newest beacon's index and the
+// height it was recorded at, 'a' -> height and id of the next beacon's anchor block, 'S' -> seed of
+// the epoch, 's' NodeID -> accepted answers.
 // Indices: 'A' answer hash -> where its operation is, 'E' epoch -> seed, 'I' beacon index -> its
-// input and where its operation is.
+// input, value, where its operation is, and its anchor's height.
 
 typedef struct key {
     uint8_t mem[2 + HM_HASH_BYTES];
@@ -42,23 +43,6 @@ static hm_err hash_get(const hm_view *v, hm_bytes k, hm_hash *out)
         return hm_fail(HM_E_CORRUPT, "a proof record of the ledger is damaged");
     memcpy(out->b, value.ptr, HM_HASH_BYTES);
     return HM_OK;
-}
-
-static hm_err u64_get(const hm_view *v, hm_bytes k, uint64_t *out)
-{
-    hm_bytes value = {0};
-    HM_TRY(hm_view_get(v, k, &value));
-    hm_rd r = hm_rd_of(value);
-    *out = hm_rd_u64(&r);
-    return hm_rd_end(&r);
-}
-
-static hm_err u64_put(hm_view *v, hm_bytes k, uint64_t n)
-{
-    uint8_t mem[8];
-    hm_buf b = hm_buf_fixed(mem, sizeof mem);
-    hm_wr_u64(&b, n);
-    return hm_view_put(v, k, hm_buf_bytes(&b));
 }
 
 // ---- work ---------------------------------------------------------------------------------------
@@ -144,24 +128,68 @@ hm_err hm_proof_time_group(const hm_genesis *g, hm_time_group *out)
     return HM_OK;
 }
 
-static hm_err beacon_newest(const hm_view *v, uint64_t *index)
+hm_err hm_proof_beacon_newest(const hm_view *v, uint64_t *index, uint64_t *height)
 {
     key k;
-    return u64_get(v, key_of(&k, false, 'B', NULL, 0), index);
+    hm_bytes value = {0};
+    HM_TRY(hm_view_get(v, key_of(&k, false, 'B', NULL, 0), &value));
+    hm_rd r = hm_rd_of(value);
+    *index = hm_rd_u64(&r);
+    uint64_t at = hm_rd_u64(&r);
+    if (height != NULL)
+        *height = at;
+    return hm_rd_end(&r);
+}
+
+static hm_err beacon_newest_put(hm_view *v, uint64_t index, uint64_t height)
+{
+    key k;
+    uint8_t mem[16];
+    hm_buf b = hm_buf_fixed(mem, sizeof mem);
+    hm_wr_u64(&b, index);
+    hm_wr_u64(&b, height);
+    return hm_view_put(v, key_of(&k, false, 'B', NULL, 0), hm_buf_bytes(&b));
+}
+
+static hm_err anchor_get(const hm_view *v, uint64_t *height, hm_hash *id)
+{
+    key k;
+    hm_bytes value = {0};
+    HM_TRY(hm_view_get(v, key_of(&k, false, 'a', NULL, 0), &value));
+    hm_rd r = hm_rd_of(value);
+    *height = hm_rd_u64(&r);
+    hm_rd_copy(&r, id->b, HM_HASH_BYTES);
+    return hm_rd_end(&r);
+}
+
+// The next beacon's anchor is the first block that stands beacon_blocks above the newest beacon's,
+// so that beacons never fall behind the blocks, however fast those come.
+static hm_err anchor_set(hm_exec *x)
+{
+    key k;
+    uint64_t newest, at, anchor = x->height - 1;
+    HM_TRY(hm_proof_beacon_newest(x->view, &newest, &at));
+    if (anchor != at + x->genesis->params.beacon_blocks)
+        return HM_OK;
+    uint8_t mem[8 + HM_HASH_BYTES];
+    hm_buf b = hm_buf_fixed(mem, sizeof mem);
+    hm_wr_u64(&b, anchor);
+    hm_wr_raw(&b, x->parent.b, HM_HASH_BYTES);
+    return hm_view_put(x->view, key_of(&k, false, 'a', NULL, 0), hm_buf_bytes(&b));
 }
 
 hm_err hm_proof_beacon_due(const hm_view *v, uint64_t *index, hm_hash *input,
                            uint64_t *since_height)
 {
     key k;
-    uint64_t newest;
+    uint64_t newest, since;
     hm_hash previous, anchor;
-    HM_TRY(beacon_newest(v, &newest));
+    HM_TRY(hm_proof_beacon_newest(v, &newest, NULL));
     HM_TRY(hash_get(v, key_u64(&k, false, 'b', newest), &previous));
-    HM_TRY(hash_get(v, key_u64(&k, false, 'a', newest + 1), &anchor));
+    HM_TRY(anchor_get(v, &since, &anchor));
     *index = newest + 1;
     *input = hm_time_beacon_input(&previous, newest + 1, &anchor);
-    *since_height = (newest + 1) * hm_view_genesis(v)->params.beacon_blocks;
+    *since_height = since;
     return HM_OK;
 }
 
@@ -171,7 +199,7 @@ static hm_err check_time(const hm_exec *x, const hm_op_time *time)
     uint64_t newest;
     hm_hash value;
     uint32_t max_age = x->genesis->params.time_max_age;
-    HM_TRY(beacon_newest(x->view, &newest));
+    HM_TRY(hm_proof_beacon_newest(x->view, &newest, NULL));
     if (time->index > newest)
         return hm_fail(HM_E_PROOF_TIME,
                        "proof of time: beacon %llu is not known yet; the newest is %llu",
@@ -216,29 +244,36 @@ static hm_err beacon_check(const hm_exec *x, const hm_op *op, hm_hash *input, hm
     return hm_time_verify(&group, input, proof, value);
 }
 
+#define BEACON_RECORD (2 * HM_HASH_BYTES + 12 + 8)
+
 static void location_write(hm_buf *b, const hm_exec *x)
 {
     hm_wr_u64(b, x->height);
     hm_wr_u32(b, x->index);
 }
 
-static hm_err beacon_apply(hm_exec *x, const hm_op *op, const hm_hash *input, const hm_hash *value)
+static hm_err beacon_apply(hm_exec *x, const hm_op *op)
 {
     key k;
-    uint64_t index;
+    uint64_t index, since;
+    hm_hash input, value;
     hm_bytes proof = {0};
     uint32_t max_age = x->genesis->params.time_max_age;
     HM_TRY(beacon_read(op, &index, &proof));
-    HM_TRY(hm_view_put(x->view, key_u64(&k, false, 'b', index), hm_hash_bytes(value)));
-    HM_TRY(u64_put(x->view, key_of(&k, false, 'B', NULL, 0), index));
-    HM_TRY(hm_view_del(x->view, key_u64(&k, false, 'a', index)));
+    HM_TRY(hm_proof_beacon_due(x->view, &index, &input, &since));
+    // The check has just verified the proof: its value is the hash of the output in it.
+    HM_TRY(hm_time_value(proof, &value));
+    HM_TRY(hm_view_put(x->view, key_u64(&k, false, 'b', index), hm_hash_bytes(&value)));
+    HM_TRY(beacon_newest_put(x->view, index, x->height));
+    HM_TRY(hm_view_del(x->view, key_of(&k, false, 'a', NULL, 0)));
     if (index >= max_age)
         HM_TRY(hm_view_del(x->view, key_u64(&k, false, 'b', index - max_age)));
-    uint8_t mem[2 * HM_HASH_BYTES + 12];
+    uint8_t mem[BEACON_RECORD];
     hm_buf b = hm_buf_fixed(mem, sizeof mem);
-    hm_wr_raw(&b, input->b, HM_HASH_BYTES);
-    hm_wr_raw(&b, value->b, HM_HASH_BYTES);
+    hm_wr_raw(&b, input.b, HM_HASH_BYTES);
+    hm_wr_raw(&b, value.b, HM_HASH_BYTES);
     location_write(&b, x);
+    hm_wr_u64(&b, since);
     return hm_view_put(x->view, key_u64(&k, true, 'I', index), hm_buf_bytes(&b));
 }
 
@@ -426,7 +461,7 @@ static hm_err seed_of_epoch(hm_exec *x)
     key k;
     uint64_t newest;
     hm_hash beacon;
-    HM_TRY(beacon_newest(x->view, &newest));
+    HM_TRY(hm_proof_beacon_newest(x->view, &newest, NULL));
     HM_TRY(hash_get(x->view, key_u64(&k, false, 'b', newest), &beacon));
     hm_buf b = {0};
     hm_buf_puts(&b, "hypermesh/space/seed/1");
@@ -450,7 +485,7 @@ static hm_err current(const hm_exec *x, const hm_node_id *owner, hm_op_space *sp
     answers a;
     HM_TRY(hm_proof_difficulty(x->view, difficulty));
     if (time != NULL) {
-        HM_TRY(beacon_newest(x->view, &time->index));
+        HM_TRY(hm_proof_beacon_newest(x->view, &time->index, NULL));
         HM_TRY(hash_get(x->view, key_u64(&k, false, 'b', time->index), &time->value));
     }
     if (space != NULL) {
@@ -473,7 +508,7 @@ static hm_err proof_genesis(hm_exec *x)
         p.ring[i] = p.now;
     HM_TRY(puzzle_put(x->view, &p));
     HM_TRY(hm_view_put(x->view, key_u64(&k, false, 'b', 0), hm_hash_bytes(&zero)));
-    HM_TRY(u64_put(x->view, key_of(&k, false, 'B', NULL, 0), 0));
+    HM_TRY(beacon_newest_put(x->view, 0, 0));
     for (uint32_t i = 0; i < g->count; i++) {
         const hm_genesis_validator *v = &g->validators[i];
         hm_node_id id;
@@ -489,15 +524,8 @@ static hm_err proof_genesis(hm_exec *x)
 
 static hm_err proof_begin_block(hm_exec *x)
 {
-    key k;
-    const hm_genesis_params *p = &x->genesis->params;
-    uint64_t parent = x->height - 1;
-    if (parent > 0 && parent % p->beacon_blocks == 0)
-        HM_TRY(hm_view_put(x->view, key_u64(&k, false, 'a', parent / p->beacon_blocks),
-                           hm_hash_bytes(&x->parent)));
-    if (x->height % p->epoch_blocks == 0)
-        return seed_of_epoch(x);
-    return HM_OK;
+    HM_TRY(anchor_set(x));
+    return x->height % x->genesis->params.epoch_blocks == 0 ? seed_of_epoch(x) : HM_OK;
 }
 
 static hm_err proof_check(const hm_exec *x, const hm_op *op)
@@ -510,16 +538,7 @@ static hm_err proof_check(const hm_exec *x, const hm_op *op)
 
 static hm_err proof_apply(hm_exec *x, const hm_op *op)
 {
-    if (op->kind == HM_PROOF_SPACE_ANSWER)
-        return answer_apply(x, op);
-    uint64_t index, since;
-    hm_hash input, value;
-    hm_bytes proof = {0};
-    HM_TRY(beacon_read(op, &index, &proof));
-    HM_TRY(hm_proof_beacon_due(x->view, &index, &input, &since));
-    // The check has just verified the proof: its value is the hash of the output in it.
-    HM_TRY(hm_time_value(proof, &value));
-    return beacon_apply(x, op, &input, &value);
+    return op->kind == HM_PROOF_BEACON ? beacon_apply(x, op) : answer_apply(x, op);
 }
 
 static hm_err proof_describe(const hm_op *op, hm_buf *json)
@@ -649,15 +668,17 @@ static hm_err explain_time(hm_ledger *l, const hm_op *op, hm_proof_finding *f)
     hm_bytes record = {0};
     hm_hash input, value;
     hm_op beacon_op;
-    uint64_t index;
+    uint64_t index, anchor;
     hm_bytes proof = {0};
     hm_time_group group;
     HM_TRY(hm_view_get(v, key_u64(&k, true, 'I', op->time.index), &record));
-    if (record.len != 2 * HM_HASH_BYTES + 12)
+    if (record.len != BEACON_RECORD)
         return hm_fail(HM_E_CORRUPT, "the index of beacons is damaged");
     memcpy(input.b, record.ptr, HM_HASH_BYTES);
     HM_TRY(location_op(l, hm_bytes_of(record.ptr + 2 * HM_HASH_BYTES, 12), HM_PROOF_BEACON,
                        &beacon_op));
+    hm_rd r = hm_rd_of(hm_bytes_of(record.ptr + BEACON_RECORD - 8, 8));
+    anchor = hm_rd_u64(&r);
     HM_TRY(beacon_read(&beacon_op, &index, &proof));
     HM_TRY(hm_proof_time_group(g, &group));
     HM_TRY(hm_time_verify(&group, &input, proof, &value));
@@ -667,7 +688,7 @@ static hm_err explain_time(hm_ledger *l, const hm_op *op, hm_proof_finding *f)
     snprintf(good, sizeof good,
              "beacon %llu: Wesolowski proof of %llu squarings at %u bits after block %llu",
              (unsigned long long)index, (unsigned long long)group.iterations, group.bits,
-             (unsigned long long)(index * g->params.beacon_blocks));
+             (unsigned long long)anchor);
     found(f, HM_OK, good);
     return HM_OK;
 }

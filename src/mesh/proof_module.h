@@ -5,7 +5,7 @@
 //                 sealed with. The seed of an epoch is fixed by the block before it and the newest
 //                 beacon; an answer is taken until HM_PROOF_DEADLINE of the epoch has passed.
 //   BEACON        u64 index, bytes proof: the next beacon of the chain of proof_time.h. Its anchor
-//                 is the block at height index * beacon_blocks.
+//                 is the block that stands beacon_blocks above the one with the beacon before.
 //
 // An operation on an asset names the newest accepted answer of its owner's sector, which must be of
 // the current epoch or, until the deadline, of the one before; before the first answer it is the
@@ -41,6 +41,8 @@ void hm_proof_beacon_encode(uint64_t index, hm_bytes proof, hm_buf *payload);
 // the deadline has passed).
 HM_CHECK hm_err hm_proof_answer_due(const hm_view *v, const hm_node_id *node, uint64_t *epoch,
                                     hm_hash *seed);
+// The newest beacon and, unless NULL, the height of the block that it is in (0 for beacon 0).
+HM_CHECK hm_err hm_proof_beacon_newest(const hm_view *v, uint64_t *index, uint64_t *height);
 // The beacon that comes next: HM_OK with index and input when its anchor is there; HM_E_NOTFOUND.
 // since_height is the height of its anchor.
 HM_CHECK hm_err hm_proof_beacon_due(const hm_view *v, uint64_t *index, hm_hash *input,

@@ -1,11 +1,11 @@
 // The real numbers of PQClean's FALCON-1024 on the processor's IEEE 754 doubles.
 //
-// inner.h names this header as the place for another implementation of `fpr`; PQClean's own computes
-// doubles with integers. Both round to nearest even, so both give the same bits and the same
-// signatures (tests/unit/test_falcon_kat.c runs over both; docs/decisions/0001 has the figures and
-// what is traded: division and square root need not take constant time on every processor; FALCON's
-// own reference code for x86 makes the same choice). Bits travel as uint64_t as in the original, so
-// its constants and tables serve unchanged.
+// inner.h names this header as the place for another implementation of `fpr`; PQClean's own
+// computes doubles with integers. Both round to nearest even, so both give the same bits and the
+// same signatures (tests/unit/test_falcon_kat.c runs over both; docs/decisions/0001 has the figures
+// and what is traded: division and square root need not take constant time on every processor;
+// FALCON's own reference code for x86 makes the same choice). Bits travel as uint64_t as in the
+// original, so its constants and tables serve unchanged.
 #ifndef HM_FALCON_FPR_H
 #define HM_FALCON_FPR_H
 
