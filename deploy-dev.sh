@@ -6,29 +6,36 @@ cd "$(dirname "$0")"
 
 usage() {
     cat <<'USAGE'
-usage: ./deploy-dev.sh [--nodes N] [--stop | --status | --clean]
-  --nodes N  nodes of a new mesh (default 4; 4 stand one that lies)
-  --stop     stop everything, keep the data
-  --status   what runs, and where each node's ledger is
-  --clean    stop everything and delete run/dev/
+usage: ./deploy-dev.sh [--nodes N] [--dir DIR] [--no-build] [--stop | --status | --clean]
+  --nodes N   nodes of a new mesh (default 4; 4 stand one that lies)
+  --dir DIR   keep the mesh there (default run/dev; one at a time has the ports)
+  --no-build  start what is built, look for no packages
+  --stop      stop everything, keep the data
+  --status    what runs, and where each node's ledger is
+  --clean     stop everything and delete the mesh
 Without an option it starts what does not run. Works as root, and as any user once the packages are
 there (deploy/setup.sh build run).
 USAGE
 }
 
-nodes='' action=start
+nodes='' action=start build=1 dir=$PWD/run/dev
 while [ $# -gt 0 ]; do
     case $1 in
     --nodes) nodes=${2:-}; shift ;;
     --nodes=*) nodes=${1#*=} ;;
+    --dir) dir=${2:-}; shift ;;
+    --dir=*) dir=${1#*=} ;;
+    --no-build) build=0 ;;
     --stop) action=stop ;;
     --status) action=status ;;
     --clean) action=clean ;;
     -h | --help) usage; exit 0 ;;
     *) usage >&2; exit 2 ;;
     esac
-    shift
+    shift || { usage >&2; exit 2; }
 done
+[ -n "$dir" ] || { usage >&2; exit 2; }
+dir=$(realpath -m -- "$dir")
 if [ -n "$nodes" ] && ! [[ $nodes =~ ^[1-9][0-9]?$ ]]; then
     echo "deploy-dev: --nodes takes a number from 1 to 99" >&2
     exit 2
@@ -37,7 +44,6 @@ fi
 # Settings of the person's own shell are not this mesh's.
 for v in $(compgen -e | grep -E '^(HYPERMESH|TRUSTCHAIN|STOQ)_'); do unset "$v"; done
 
-dir=$PWD/run/dev
 bin=$PWD/build-release/src
 authority_url='https://[::1]:8443'
 page_url=http://localhost:5173/
@@ -285,15 +291,17 @@ start_all() {
     flock -n 9 || { say "another deploy-dev.sh is at work here" >&2; exit 1; }
     kept=$(cat "$dir/nodes" 2>/dev/null || true)
     if [ -n "$kept" ] && [ -n "$nodes" ] && [ "$kept" != "$nodes" ]; then
-        say "the mesh in run/dev has $kept nodes; ./deploy-dev.sh --clean, then --nodes $nodes" >&2
+        say "the mesh in $dir has $kept nodes; ./deploy-dev.sh --clean, then --nodes $nodes" >&2
         exit 1
     fi
     nodes=${kept:-${nodes:-4}}
 
-    deploy/setup.sh build run 9>&-
-    step "build" "Try: scripts/build.sh release; is memory or disk short?" "$dir/build.log" \
-        scripts/build.sh release "${programs[@]#"$PWD/build-release/"}"
-    step "page" "Try: scripts/build-dashboard.sh" "$dir/page.log" scripts/build-dashboard.sh
+    if [ $build = 1 ]; then
+        deploy/setup.sh build run 9>&-
+        step "build" "Try: scripts/build.sh release; is memory or disk short?" "$dir/build.log" \
+            scripts/build.sh release "${programs[@]#"$PWD/build-release/"}"
+        step "page" "Try: scripts/build-dashboard.sh" "$dir/page.log" scripts/build-dashboard.sh
+    fi
     echo "$nodes" >"$dir/nodes"
 
     step "authority" "Try: ./deploy-dev.sh --clean" "$dir/init.log" init_authority
@@ -333,7 +341,11 @@ stop) stop_all ;;
 status) show_status ;;
 clean)
     stop_all
+    [ -z "$(ls -A "$dir" 2>/dev/null)" ] || [ -e "$dir/.lock" ] || {
+        say "$dir holds no mesh; it stays" >&2
+        exit 1
+    }
     rm -rf "$dir"
-    say "run/dev is gone"
+    say "$dir is gone"
     ;;
 esac
