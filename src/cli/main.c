@@ -23,7 +23,7 @@ static const hm_option options[] = {
     {"limit", NULL, NULL, "N", NULL, "lists: items of a page, at most 500"},
     {"to", NULL, NULL, "NODE", NULL, "asset transfer: the new owner's id"},
     {"output", NULL, NULL, "FILE", NULL, "asset get, cert issue: the file to write", 'o'},
-    {"jobs", NULL, NULL, "N", "16", "asset import: files in flight"},
+    {"jobs", NULL, NULL, "N", "48", "asset import: files in flight"},
     {"patience", NULL, NULL, "SECONDS", "600",
      "asset import: how long to try again while the node does not answer"},
     {"authority", "HYPERMESH_AUTHORITY", NULL, "URL", "https://[::1]:8443",

@@ -9,9 +9,10 @@
 
 #define BACKLOG_MAX (48u << 20)
 #define RETRY_MIN_US 250000u
-#define RETRY_MAX_US 4000000u
-#define PING_EVERY_US 1500000u
-#define IDLE_MS 6000u
+#define RETRY_MAX_US 1000000u
+#define PING_EVERY_US 1000000u
+#define IDLE_MS 5000u
+#define HANDSHAKE_MS 3000u // then anew: a node that comes back is not left waiting for long
 
 enum { CLOSE_BYE = 0, CLOSE_REPLACED = 1, CLOSE_MESSAGE = 2, CLOSE_BACKLOG = 3, CLOSE_REVOKED = 4 };
 
@@ -559,7 +560,9 @@ hm_err peers_open(hm_node *n, const struct sockaddr_in6 *listen)
                       .stream_writable = on_stream_writable,
                       .stream_closed = on_stream_closed},
         .user = n,
-        .limits = {.max_idle_ms = IDLE_MS, .max_streams_bidi = LANES},
+        .limits = {.max_idle_ms = IDLE_MS,
+                   .max_handshake_ms = HANDSHAKE_MS,
+                   .max_streams_bidi = LANES},
     };
     HM_TRY(reset_secret(n, cfg.secret));
     return stoq_endpoint_create(&cfg, &n->endpoint);

@@ -1,0 +1,180 @@
+#!/usr/bin/env python3
+"""A mesh of four that loses nodes while files are imported.
+
+usage: test_mesh.py [DIR [DIR2]]   DIR: imported while one node is killed (default
+/usr/include/linux); DIR2: while all are (default /usr/include/c++).
+"""
+import hashlib, json, os, subprocess, sys, threading, time
+
+from mesh import Mesh, Refused, isolate, say, wait_until
+
+
+def files_below(root):
+    for at, _, names in os.walk(root):
+        for name in names:
+            path = os.path.join(at, name)
+            if os.path.isfile(path) and not os.path.islink(path):
+                yield os.path.relpath(path, root), path
+
+
+def no_ipv4():
+    out = subprocess.run(["ss", "-Hlntu4"], capture_output=True, text=True, check=True).stdout
+    assert out == "", f"IPv4 sockets listen:\n{out}"
+    six = subprocess.run(["ss", "-Hlntu6"], capture_output=True, text=True, check=True).stdout
+    assert len(six.splitlines()) >= 9, six
+
+
+def read_back(node, root):
+    """Every file below root is an asset of its content, read from this node byte for byte."""
+    assets = node.assets()
+    count = size = 0
+    for name, path in files_below(root):
+        with open(path, "rb") as f:
+            want = f.read()
+        have = node.get(f"/v1/assets/{assets[name]['id']}/content", raw=True)
+        assert have == want, f"{name}: another content ({len(have)} bytes for {len(want)})"
+        count, size = count + 1, size + len(want)
+    assert count > 0
+    say(f"{count} files, {size} bytes read back through {node.name}")
+
+
+def summary(out):
+    # Word and number a line, as people see it.
+    return {w[0]: int(w[1]) for w in (line.split() for line in out.splitlines()) if len(w) == 2}
+
+
+def import_with_one_killed(mesh, root):
+    first, last = mesh.nodes[0], mesh.nodes[3]
+    total = sum(1 for _ in files_below(root))
+    before = first.status()["ops_final"]
+    began = time.monotonic()
+    p = mesh.cli_begin(first, "asset", "import", "--policy", "public", root)
+    wait_until("a third of the files", 120,
+               lambda: first.status()["ops_final"] - before > total / 3)
+    last.kill()
+    assert p.poll() is None, "the import ended before the node was killed"
+    say(f"{last.name} killed after {first.status()['ops_final'] - before} of {total} files")
+    out, err = p.communicate()
+    assert p.returncode == 0, f"import: exit {p.returncode}\n{out}{err}"
+    said = summary(out)
+    assert said["imported"] + said["there_already"] == total and said["failed"] == 0, out
+    say(f"{total} files imported in {time.monotonic() - began:.1f} s")
+    last.start()
+    height, root_hash = mesh.agree(120)
+    say(f"{last.name} is back; four equal state roots at block {height}: {root_hash[:16]}...")
+
+
+class Registrar(threading.Thread):
+    """Registers assets through a node one after the other and remembers what was acknowledged."""
+
+    def __init__(self, node):
+        super().__init__(daemon=True)
+        self.node, self.acknowledged, self.stop = node, {}, False
+
+    def run(self):
+        number = 0
+        while not self.stop:
+            number += 1
+            name = f"acknowledged-{self.node.number}-{number}"
+            try:
+                a = self.node.request("POST", "/v1/assets", {"kind": "service", "name": name})
+                self.acknowledged[name] = a["asset"]
+            except (OSError, Refused, subprocess.SubprocessError):
+                pass
+            except Exception as e:  # a connection cut in the middle of an answer
+                if "http.client" not in type(e).__module__:
+                    raise
+
+
+def import_with_all_killed(mesh, root):
+    total = sum(1 for _ in files_below(root))
+    first = mesh.nodes[0]
+    before = first.status()["ops_final"]
+    from mesh import Node
+    writers = [Registrar(Node(mesh, n.number)) for n in mesh.nodes[:2]]
+    for w in writers:
+        w.start()
+    p = mesh.cli_begin(first, "asset", "import", "--policy", "public", root)
+    wait_until("a quarter of the files", 120,
+               lambda: first.status()["ops_final"] - before > total / 4)
+    for n in mesh.nodes:
+        with open(f"/proc/{n.pid}/cmdline", "rb") as f:
+            n.argv = f.read().split(b"\0")[:-1]
+    for n in mesh.nodes:
+        os.kill(n.pid, 9)
+    for n in mesh.nodes:
+        wait_until(f"{n.name} is gone", 10, lambda n=n: not n.alive())
+    for w in writers:
+        w.stop = True
+    for w in writers:
+        w.join(60)
+    kept = {name: id_ for w in writers for name, id_ in w.acknowledged.items()}
+    assert p.poll() is None, "the import ended before the nodes were killed"
+    say(f"all four killed; {len(kept)} registrations beside the import were acknowledged")
+    assert len(kept) > 0
+    for n in mesh.nodes:
+        n.start()
+    out, err = p.communicate()
+    assert p.returncode == 0, f"import: exit {p.returncode}\n{out}{err}"
+    height, _ = mesh.agree()
+    say(f"started again: the import went on to its end; four equal roots at block {height}")
+    for n in mesh.nodes:
+        names = n.assets()
+        lost = [x for x in kept if names.get(x, {}).get("id") != kept[x]]
+        assert not lost, f"{n.name} lost what was acknowledged: {lost[:5]}"
+
+
+def half_dead(mesh):
+    a, b, c, d = mesh.nodes
+    c.kill(), d.kill()
+    say("two of four killed")
+    # What was on its way may still become final; then, for several of the longest timeouts that
+    # the agreement has (Δ at most 5 s), nothing may.
+    at = time.monotonic()
+    heights = (a.height(), b.height())
+    while time.monotonic() - at < 12:
+        now = (a.height(), b.height())
+        if now != heights:
+            assert time.monotonic() - at < 5, f"blocks became final with two of four: {now}"
+            heights = now
+        time.sleep(0.2)
+    wait_until("node-1 says that it is not ready", 20, lambda: not a.status()["ready"])
+    c.start()
+    wait_until("blocks are final with three of four", 60, lambda: a.height() > heights[0] + 2)
+    say("one is back: blocks become final again")
+    d.start()
+    mesh.agree()
+
+
+def verify(mesh):
+    for n in mesh.nodes:
+        out = mesh.cli(n, "ledger", "verify")
+        say(f"{n.name}: ledger verify: {out.strip().splitlines()[-1]}")
+
+
+def ends_well(mesh):
+    for n in mesh.nodes:
+        n.signal(15)
+        status = [p.wait() for p in mesh.children if p.pid == n.pid]
+        assert all(s == 0 for s in status), f"{n.name} ended with {status}"
+
+
+def main():
+    isolate()
+    one = sys.argv[1] if len(sys.argv) > 1 else "/usr/include/linux"
+    two = sys.argv[2] if len(sys.argv) > 2 else "/usr/include/c++"
+    with Mesh() as mesh:
+        no_ipv4()
+        import_with_one_killed(mesh, one)
+        read_back(mesh.nodes[2], one)
+        read_back(mesh.nodes[3], one)
+        import_with_all_killed(mesh, two)
+        read_back(mesh.nodes[2], two)
+        half_dead(mesh)
+        verify(mesh)
+        no_ipv4()
+        ends_well(mesh)
+    say("all well")
+
+
+main()
