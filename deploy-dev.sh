@@ -14,7 +14,8 @@ usage: ./deploy-dev.sh [--nodes N] [--dir DIR] [--no-build] [--stop | --status |
   --status    what runs, and where each node's ledger is
   --clean     stop everything and delete the mesh
 Without an option it starts what does not run. Works as root, and as any user once the packages are
-there (deploy/setup.sh build run).
+there (deploy/setup.sh build run). With --no-build, HM_BUILD names another build folder, such as
+build-asan.
 USAGE
 }
 
@@ -44,7 +45,7 @@ fi
 # Settings of the person's own shell are not this mesh's.
 for v in $(compgen -e | grep -E '^(HYPERMESH|TRUSTCHAIN|STOQ)_'); do unset "$v"; done
 
-bin=$PWD/build-release/src
+bin=$PWD/${HM_BUILD:-build-release}/src
 authority_url='https://[::1]:8443'
 page_url=http://localhost:5173/
 trustchain_bin=$bin/server/trustchain-server

@@ -1,10 +1,9 @@
 #include "mesh/content.h"
 
 #include <errno.h>
-#include <lmdb.h>
 #include <stdlib.h>
 
-#define MAP_BYTES ((size_t)256 << 30)
+#include "mesh/env.h"
 
 struct hm_content {
     MDB_env *env;
@@ -56,21 +55,12 @@ static hm_err open_tables(hm_content *c)
 
 hm_err hm_content_open(const char *dir, bool no_sync, hm_content **out)
 {
-    HM_TRY(hm_dir_make(dir));
     hm_content *c = calloc(1, sizeof *c);
     if (c == NULL)
         return HM_E_NOMEM;
-    int rc = mdb_env_create(&c->env), dead;
-    if (rc == 0)
-        rc = mdb_env_set_maxdbs(c->env, 2);
-    if (rc == 0)
-        rc = mdb_env_set_mapsize(c->env, MAP_BYTES);
-    if (rc == 0)
-        rc =
-            mdb_env_open(c->env, dir, MDB_NOTLS | MDB_NORDAHEAD | (no_sync ? MDB_NOSYNC : 0), 0600);
-    if (rc == 0)
-        (void)mdb_reader_check(c->env, &dead);
-    hm_err err = rc == 0 ? open_tables(c) : fail(rc, dir);
+    hm_err err = hm_env_open(dir, 2, no_sync ? MDB_NOSYNC : 0, &c->env);
+    if (err == HM_OK)
+        err = open_tables(c);
     if (err != HM_OK) {
         hm_content_close(c);
         return err;

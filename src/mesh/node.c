@@ -288,6 +288,7 @@ hm_err hm_node_open(const hm_node_config *cfg, hm_node **out)
     hm_list_init(&n->puts);
     hm_list_init(&n->gets);
     hm_list_init(&n->stored_acks);
+    hm_list_init(&n->unsynced);
     hm_err err = node_open(n, cfg);
     if (err != HM_OK) {
         node_free(n);

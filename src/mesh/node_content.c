@@ -798,7 +798,6 @@ hm_err content_open(hm_node *n)
     char dir[4100];
     snprintf(dir, sizeof dir, "%s/content", n->dir);
     hm_map_init(&n->requests, sizeof(uint64_t), 1u << 20, &hm_random_system);
-    hm_list_init(&n->unsynced);
     return hm_content_open(dir, false, &n->content);
 }
 

@@ -7,10 +7,8 @@
 #include <stdlib.h>
 #include <errno.h>
 
+#include "mesh/env.h"
 #include "mesh/ledger_internal.h"
-
-// Address space, not memory or disk: the file grows as it fills.
-#define MAP_BYTES ((size_t)256 << 30)
 
 hm_err store_fail(int rc, const char *what)
 {
@@ -56,19 +54,9 @@ static hm_err open_tables(hm_ledger *l)
 
 hm_err store_open(hm_ledger *l)
 {
-    HM_TRY(hm_dir_make(l->cfg.dir));
-    int rc = mdb_env_create(&l->env);
-    if (rc != 0)
-        return store_fail(rc, "create");
-    unsigned flags = MDB_NOTLS | MDB_NORDAHEAD | (l->cfg.no_sync ? MDB_NOSYNC | MDB_NOMETASYNC : 0);
-    if ((rc = mdb_env_set_maxdbs(l->env, 8)) != 0 ||
-        (rc = mdb_env_set_mapsize(l->env, MAP_BYTES)) != 0 ||
-        (rc = mdb_env_open(l->env, l->cfg.dir, flags, 0600)) != 0)
-        return store_fail(rc, l->cfg.dir);
-    int dead = 0;
-    (void)mdb_reader_check(l->env, &dead); // slots that killed processes left
+    HM_TRY(hm_env_open(l->cfg.dir, 8, l->cfg.no_sync ? MDB_NOSYNC | MDB_NOMETASYNC : 0, &l->env));
     HM_TRY(open_tables(l));
-    rc = mdb_txn_begin(l->env, NULL, MDB_RDONLY, &l->read);
+    int rc = mdb_txn_begin(l->env, NULL, MDB_RDONLY, &l->read);
     return rc == 0 ? HM_OK : store_fail(rc, "begin");
 }
 

@@ -268,6 +268,7 @@ static hm_err cmd_run(const hm_config *c)
     snprintf(detail, sizeof(detail), "%s", hm_err_detail());
     uv_run(&d.loop, UV_RUN_DEFAULT);
     uv_loop_close(&d.loop);
+    uv_library_shutdown(); // ends the worker threads, and what OpenSSL keeps for each of them
     tc_authority_close(d.authority);
     return err == HM_OK ? HM_OK : hm_fail(err, "%.500s", detail);
 }

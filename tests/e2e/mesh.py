@@ -3,7 +3,7 @@
 import http.client, json, os, shutil, signal, ssl, subprocess, sys, tempfile, time
 
 ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "../.."))
-BIN = os.path.join(ROOT, "build-release/src")
+BIN = os.path.join(ROOT, os.environ.get("HM_BUILD", "build-release"), "src")
 CLI = os.path.join(BIN, "cli/hypermesh")
 
 
@@ -82,6 +82,12 @@ class Node:
         self.mesh.children.append(p)
         with open(self.dir + ".pid", "w") as f:
             f.write(f"{p.pid}\n")
+
+    def wait_ready(self, seconds=60):
+        def ready():
+            assert self.alive(), f"{self.name} ended"
+            return (self.status() or {}).get("ready")
+        wait_until(f"{self.name} is ready", seconds, ready)
 
     def log(self):
         with open(self.dir + ".log", errors="replace") as f:

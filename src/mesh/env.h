@@ -1,0 +1,15 @@
+// Opening an LMDB environment: what the ledger's and the contents' have in common.
+#ifndef HM_MESH_ENV_H
+#define HM_MESH_ENV_H
+
+#include <lmdb.h>
+
+#include "base/base.h"
+
+// Makes the folder when it is missing and drops the reader slots that killed processes left. flags
+// are LMDB's, beside those set always. The map takes 256 GiB of address space, or as much less as
+// the machine gives (then the log says how much: the store can grow no further). The caller ends it
+// with mdb_env_close(). HM_E_NOMEM, HM_E_CORRUPT, HM_E_IO with a detail line.
+HM_CHECK hm_err hm_env_open(const char *dir, unsigned tables, unsigned flags, MDB_env **out);
+
+#endif
