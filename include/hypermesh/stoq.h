@@ -69,6 +69,11 @@ typedef struct stoq_callbacks {
     // The end of a connection, once for each that was opened or that stoq_connect() made. code is
     // a transport code, or an application code if is_app. The reason may come from the peer.
     void (*conn_closed)(void *user, stoq_conn *conn, uint64_t code, bool is_app, hm_bytes reason);
+    // An incoming connection that ends before conn_open. why: HM_E_STOQ_GROUP, HM_E_STOQ_ALPN,
+    // HM_E_CERT_* (what was wrong with the client's certificate), HM_E_STOQ_TLS, or
+    // HM_E_STOQ_TRANSPORT are refusals of ours; HM_E_CLOSED: the client gave up, with the code and
+    // the reason (do not trust it); HM_E_TIMEOUT. The connection is over when this returns.
+    void (*conn_failed)(void *user, stoq_conn *conn, hm_err why, uint64_t code, hm_bytes reason);
     void (*stream_open)(void *user, stoq_stream *stream); // opened by the peer
     // New bytes, the end or a reset can be read; called again only after something new came.
     void (*stream_readable)(void *user, stoq_stream *stream);
@@ -132,7 +137,7 @@ typedef struct stoq_conn_stats {
 
 typedef struct stoq_endpoint_stats {
     uint64_t datagrams_received;
-    uint64_t datagrams_dropped; // belong to no connection and cannot start one
+    uint64_t datagrams_dropped; // belong to no connection and cannot start one, or are malformed
     uint64_t retries_sent, resets_sent, versions_sent; // stateless answers
     uint64_t accepted, refused, handshake_failed, closed;
     uint32_t connections, half_open;
@@ -142,6 +147,9 @@ typedef struct stoq_endpoint_stats {
 HM_CHECK hm_err stoq_endpoint_create(const stoq_config *config, stoq_endpoint **out);
 // Sends CONNECTION_CLOSE once on every connection and frees everything. NULL is harmless.
 void stoq_endpoint_destroy(stoq_endpoint *ep);
+// Connections that come from now on use this context (a reference is kept): for renewed
+// certificates and revocation lists. NULL: none is taken any more.
+void stoq_endpoint_set_server_tls(stoq_endpoint *ep, SSL_CTX *tls);
 // The socket, to wait on for reading; -1 with a stoq_net. Owned by the endpoint.
 int stoq_endpoint_fd(const stoq_endpoint *ep);
 // The bound address (with the port that the kernel chose).
@@ -158,8 +166,9 @@ void stoq_endpoint_receive(stoq_endpoint *ep, const struct sockaddr_in6 *from, u
 void stoq_endpoint_get_stats(const stoq_endpoint *ep, stoq_endpoint_stats *out);
 
 // Starts a connection. server_name is the TLS server name (SNI and, where the SSL_CTX verifies
-// names, the name to verify); NULL for none. alpn: NULL for the configured list, else only this
-// one. user is the connection's user pointer. HM_E_LIMIT, HM_E_CONFIG.
+// names, the name to verify) or an IPv6 address to verify; NULL for none. alpn: NULL for the
+// configured list, else only this one. user is the connection's user pointer. HM_E_LIMIT,
+// HM_E_CONFIG.
 HM_CHECK hm_err stoq_connect(stoq_endpoint *ep, const struct sockaddr_in6 *to,
                              const char *server_name, const char *alpn, void *user,
                              stoq_conn **out);
@@ -194,6 +203,9 @@ HM_CHECK hm_err stoq_stream_open(stoq_conn *conn, bool unidirectional, stoq_stre
 HM_CHECK hm_err stoq_stream_send(stoq_stream *stream, hm_bytes bytes, bool fin, size_t *accepted);
 // Bytes that stoq_stream_send() would accept now.
 size_t stoq_stream_send_room(const stoq_stream *stream);
+// Keeps at most so many unacknowledged bytes for this stream, within stream_send_bytes: for one who
+// serves many streams out of one store. What is kept above it already stays.
+void stoq_stream_set_send_bytes(stoq_stream *stream, uint32_t bytes);
 // The bytes that can be read next, in place; *fin when the stream ends after them. An empty view
 // without fin means nothing is there now. The view lives until the next consume or the end of the
 // callback. There may be more behind the view: consume and peek again. HM_E_STOQ_RESET when the

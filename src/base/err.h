@@ -44,6 +44,8 @@
     X(HM_E_STOQ_RESET, 202, "stream reset by the peer")                                            \
     X(HM_E_STOQ_BLOCKED, 203, "flow control limit reached")                                        \
     X(HM_E_STOQ_DROPPED, 204, "packet dropped")                                                    \
+    X(HM_E_STOQ_GROUP, 205, "no TLS group in common")                                              \
+    X(HM_E_STOQ_ALPN, 206, "no application protocol in common")                                    \
     /* trustchain: 300..399 */                                                                     \
     X(HM_E_CERT_UNTRUSTED, 300, "certificate is not signed by a trusted root")                     \
     X(HM_E_CERT_EXPIRED, 301, "certificate is expired or not yet valid")                           \

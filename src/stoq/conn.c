@@ -446,6 +446,17 @@ void conn_drain(stoq_conn *c, uint64_t code, bool app, hm_bytes reason)
     conn_wake(c);
 }
 
+static hm_err why_failed(const stoq_conn *c)
+{
+    if (c->tls.failed)
+        return c->tls.why;
+    if (c->close_code == STOQ_CLOSED_IDLE)
+        return HM_E_TIMEOUT;
+    return c->state == STOQ_CONN_CLOSING && c->close_code != STOQ_CLOSED_ENDPOINT
+               ? HM_E_STOQ_TRANSPORT
+               : HM_E_CLOSED;
+}
+
 void conn_tell(stoq_conn *c)
 {
     stoq_endpoint *ep = c->ep;
@@ -468,6 +479,9 @@ void conn_tell(stoq_conn *c)
     else
         ep->stats.handshake_failed++;
     streams_close_all(c);
+    if (!c->told_open && c->is_server && cb->conn_failed != NULL)
+        cb->conn_failed(ep->user, c, why_failed(c), c->close_code,
+                        hm_bytes_of(c->close_reason, c->close_reason_len));
     if ((c->told_open || !c->is_server) && cb->conn_closed != NULL)
         cb->conn_closed(ep->user, c, c->close_code, c->close_app,
                         hm_bytes_of(c->close_reason, c->close_reason_len));

@@ -134,8 +134,10 @@ static void receive(stoq_endpoint *ep, const struct sockaddr_in6 *from, uint8_t 
         if (c == NULL)
             return;
         conn_receive(c, from, bytes, len, ecn, ep->now_us);
-        if (c->stats.packets_received == 0)
-            conn_free(c); // not what it seemed
+        if (c->stats.packets_received == 0) { // not what it seemed
+            ep->stats.datagrams_dropped++;
+            conn_free(c);
+        }
         return;
     }
     hm_list_each(it, &ep->conns)
@@ -288,11 +290,7 @@ static hm_err set_up(stoq_endpoint *ep, const stoq_config *config)
     HM_TRY(set_alpn(ep, config->alpn));
     if (memcmp(ep->secret, zero, sizeof zero) == 0)
         hm_random_fill(&ep->random, ep->secret, sizeof ep->secret);
-    if (config->server_tls != NULL) {
-        SSL_CTX_up_ref(config->server_tls);
-        ep->server_tls = config->server_tls;
-        stoq_tls_prepare_server(ep->server_tls);
-    }
+    stoq_endpoint_set_server_tls(ep, config->server_tls);
     if (config->client_tls != NULL) {
         SSL_CTX_up_ref(config->client_tls);
         ep->client_tls = config->client_tls;
@@ -356,6 +354,16 @@ void stoq_endpoint_destroy(stoq_endpoint *ep)
     SSL_CTX_free(ep->client_tls);
     OPENSSL_cleanse(ep->secret, sizeof ep->secret);
     free(ep);
+}
+
+void stoq_endpoint_set_server_tls(stoq_endpoint *ep, SSL_CTX *tls)
+{
+    if (tls != NULL) {
+        SSL_CTX_up_ref(tls);
+        stoq_tls_prepare_server(tls);
+    }
+    SSL_CTX_free(ep->server_tls);
+    ep->server_tls = tls;
 }
 
 int stoq_endpoint_fd(const stoq_endpoint *ep)

@@ -8,7 +8,7 @@
 typedef struct stoq_sendbuf {
     uint8_t *mem;     // owned
     uint32_t cap;     // power of two, or 0
-    uint32_t max;     // a power of two
+    uint32_t max;     // bytes kept; less than what is there when it was lowered
     uint64_t base;    // all before is acknowledged
     uint64_t next;    // first byte never sent
     uint64_t end;     // end of what was written
@@ -23,7 +23,8 @@ static inline void stoq_sendbuf_init(stoq_sendbuf *b, uint32_t max_bytes)
 void stoq_sendbuf_free(stoq_sendbuf *b);
 static inline size_t stoq_sendbuf_room(const stoq_sendbuf *b)
 {
-    return b->max - (size_t)(b->end - b->base);
+    uint64_t used = b->end - b->base;
+    return used < b->max ? b->max - (size_t)used : 0;
 }
 // Copies data that fit (asserted against stoq_sendbuf_room).
 HM_CHECK hm_err stoq_sendbuf_append(stoq_sendbuf *b, hm_bytes data);

@@ -557,6 +557,12 @@ size_t stoq_stream_send_room(const stoq_stream *s)
     return !s->has_tx || s->reset || s->fin ? 0 : stoq_sendbuf_room(&s->out);
 }
 
+void stoq_stream_set_send_bytes(stoq_stream *s, uint32_t bytes)
+{
+    uint32_t most = conn_limits(s->conn)->stream_send_bytes;
+    s->out.max = bytes < most ? bytes : most;
+}
+
 hm_err stoq_stream_peek(stoq_stream *s, hm_bytes *view, bool *fin)
 {
     *view = (hm_bytes){0};

@@ -1,5 +1,6 @@
 #include "stoq/tls.h"
 
+#include <arpa/inet.h>
 #include <openssl/err.h>
 
 #define ALERT_INTERNAL 80
@@ -94,6 +95,58 @@ static hm_err openssl_fail(const char *what)
     return hm_fail(HM_E_STOQ_TLS, "%s: %s", what, reason ? reason : "TLS error");
 }
 
+static hm_err certificate_error(long code)
+{
+    switch (code) {
+    case X509_V_ERR_CERT_HAS_EXPIRED:
+    case X509_V_ERR_CERT_NOT_YET_VALID:
+        return HM_E_CERT_EXPIRED;
+    case X509_V_ERR_CERT_REVOKED:
+        return HM_E_CERT_REVOKED;
+    case X509_V_ERR_UNABLE_TO_GET_CRL:
+    case X509_V_ERR_CRL_HAS_EXPIRED:
+    case X509_V_ERR_CRL_NOT_YET_VALID:
+        return HM_E_CRL_STALE;
+    case X509_V_ERR_INVALID_PURPOSE:
+    case X509_V_ERR_HOSTNAME_MISMATCH:
+    case X509_V_ERR_IP_ADDRESS_MISMATCH:
+    case X509_V_ERR_CERT_REJECTED:
+        return HM_E_CERT_PROFILE;
+    default:
+        return HM_E_CERT_UNTRUSTED;
+    }
+}
+
+// Ends the handshake: the detail line says why in words, t->why in a code.
+static hm_err handshake_fail(stoq_tls *t)
+{
+    unsigned long e = ERR_peek_last_error();
+    long verify = SSL_get_verify_result(t->ssl);
+    t->failed = true;
+    t->why = HM_E_STOQ_TLS;
+    if (ERR_GET_LIB(e) != ERR_LIB_SSL)
+        return openssl_fail("TLS handshake");
+    switch (ERR_GET_REASON(e)) {
+    case SSL_R_NO_SUITABLE_KEY_SHARE:
+    case SSL_R_NO_SUITABLE_GROUPS:
+        t->why = HM_E_STOQ_GROUP;
+        break;
+    case SSL_R_NO_APPLICATION_PROTOCOL:
+        t->why = HM_E_STOQ_ALPN;
+        break;
+    case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
+        t->why = HM_E_CERT_MISSING;
+        break;
+    case SSL_R_CERTIFICATE_VERIFY_FAILED:
+        t->why = certificate_error(verify);
+        ERR_clear_error();
+        return hm_fail(HM_E_STOQ_TLS, "TLS handshake: %s", X509_verify_cert_error_string(verify));
+    default:
+        break;
+    }
+    return openssl_fail("TLS handshake");
+}
+
 // The SSL_CTX is the caller's and may serve several endpoints, so the list hangs on the SSL.
 static int ex_index(void)
 {
@@ -147,7 +200,9 @@ hm_err stoq_tls_init(stoq_tls *t, SSL_CTX *ctx, bool is_server, const char *serv
     SSL_set_connect_state(t->ssl);
     if (SSL_set_alpn_protos(t->ssl, alpn_wire.ptr, (unsigned)alpn_wire.len) != 0)
         goto fail;
-    if (server_name != NULL && (SSL_set_tlsext_host_name(t->ssl, server_name) != 1 ||
+    struct in6_addr address; // is no name for SNI (RFC 6066, section 3)
+    if (server_name != NULL && ((inet_pton(AF_INET6, server_name, &address) != 1 &&
+                                 SSL_set_tlsext_host_name(t->ssl, server_name) != 1) ||
                                 SSL_set1_host(t->ssl, server_name) != 1))
         goto fail;
     return HM_OK;
@@ -177,10 +232,9 @@ hm_err stoq_tls_advance(stoq_tls *t)
     int e = SSL_get_error(t->ssl, r);
     if (e == SSL_ERROR_WANT_READ || e == SSL_ERROR_WANT_WRITE)
         return HM_OK;
-    t->failed = true;
     if (t->alert == 0)
         t->alert = e == SSL_ERROR_SSL ? ALERT_HANDSHAKE_FAILURE : ALERT_INTERNAL;
-    return openssl_fail("TLS handshake");
+    return handshake_fail(t);
 }
 
 void stoq_tls_free(stoq_tls *t)

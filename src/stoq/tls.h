@@ -31,6 +31,7 @@ typedef struct stoq_tls {
     void *ctx;
     stoq_level read_level, write_level;
     uint8_t alert; // TLS alert to close with, after a failure
+    hm_err why;    // what the failure comes to
     bool complete; // handshake complete
     bool failed;
     hm_bytes alpn_wire;  // borrowed from the endpoint
@@ -44,7 +45,7 @@ void stoq_tls_prepare_server(SSL_CTX *ctx);
 HM_CHECK hm_err stoq_tls_init(stoq_tls *t, SSL_CTX *ctx, bool is_server, const char *server_name,
                               hm_bytes alpn_wire, hm_bytes params, const stoq_tls_host *host,
                               void *host_ctx);
-// Goes on with what peek() has. HM_E_STOQ_TLS: t->alert says why.
+// Goes on with what peek() has. HM_E_STOQ_TLS: t->alert and t->why tell more.
 HM_CHECK hm_err stoq_tls_advance(stoq_tls *t);
 void stoq_tls_free(stoq_tls *t);
 

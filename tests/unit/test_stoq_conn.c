@@ -86,8 +86,9 @@ typedef struct side {
     world *w;
     stoq_endpoint *ep;
     stoq_conn *conn;
-    unsigned opened, closed, streams_closed;
+    unsigned opened, closed, failed, streams_closed;
     uint64_t code;
+    hm_err why;
     bool is_app;
     uint64_t received, to_send, sent;
     bool got_fin, bad_bytes;
@@ -200,6 +201,18 @@ static void on_closed(void *user, stoq_conn *c, uint64_t code, bool is_app, hm_b
     s->conn = NULL;
 }
 
+static void on_failed(void *user, stoq_conn *c, hm_err why, uint64_t code, hm_bytes reason)
+{
+    side *s = user;
+    struct sockaddr_in6 peer;
+    (void)reason;
+    stoq_conn_peer_address(c, &peer);
+    assert_int_equal(ntohs(peer.sin6_port), s->w->client_port);
+    s->failed++;
+    s->why = why;
+    s->code = code;
+}
+
 static void on_stream_open(void *user, stoq_stream *st)
 {
     side *s = user;
@@ -252,7 +265,7 @@ static void make_endpoint(world *w, unsigned which, SSL_CTX *tls, bool retry)
                           .client_tls = which == CLIENT ? tls : NULL,
                           .alpn = {STOQ_ALPN_MESH},
                           .random = &w->random,
-                          .callbacks = {on_open, on_closed, on_stream_open, on_readable,
+                          .callbacks = {on_open, on_closed, on_failed, on_stream_open, on_readable,
                                         on_writable, on_stream_closed},
                           .user = s,
                           .always_retry = retry,
@@ -404,25 +417,116 @@ static void test_rough(void **state)
         transfer(seed, 3 + seed % 6, 3, 3, seed % 2 ? 8000 : 0, 300000, seed % 3 == 0);
 }
 
+static bool server_failed(const world *w)
+{
+    return w->side[SERVER].failed > 0;
+}
+
+// A handshake that fails at the server, which says why.
+static void refused(SSL_CTX *server, SSL_CTX *client, const char *alpn, hm_err why, int alert)
+{
+    world w;
+    stoq_conn *c;
+    stoq_endpoint_stats st;
+    struct sockaddr_in6 to = address(4433);
+    world_begin(&w, 50);
+    make_endpoint(&w, SERVER, server, false);
+    make_endpoint(&w, CLIENT, client, false);
+    OK(stoq_connect(w.side[CLIENT].ep, &to, NULL, alpn, NULL, &c));
+    assert_true(run(&w, client_closed, 20000000));
+    assert_int_equal(w.side[CLIENT].code, STOQ_CRYPTO_ERROR + alert);
+    assert_true(w.side[SERVER].failed || run(&w, server_failed, 20000000));
+    assert_int_equal(w.side[SERVER].failed, 1);
+    assert_int_equal(w.side[SERVER].opened + w.side[SERVER].closed, 0);
+    assert_int_equal(w.side[SERVER].code, STOQ_CRYPTO_ERROR + alert);
+    if (w.side[SERVER].why != why)
+        fail_msg("%s, not %s", hm_err_name(w.side[SERVER].why), hm_err_name(why));
+    stoq_endpoint_get_stats(w.side[SERVER].ep, &st);
+    assert_int_equal(st.handshake_failed, 1);
+    world_end(&w);
+}
+
 static void test_refused(void **state)
 {
     (void)state;
-    for (int bad = 0; bad < 2; bad++) { // each side refuses the other's certificate
-        world w;
-        SSL_CTX *strict;
-        world_begin(&w, 50);
-        OK(tc_node_tls(bad == SERVER, ids.keys[bad], hm_buf_bytes(&ids.chains[bad]), peer_untrusted,
-                       NULL, &strict));
-        make_endpoint(&w, SERVER, bad == SERVER ? strict : ids.tls[SERVER], false);
-        make_endpoint(&w, CLIENT, bad == CLIENT ? strict : ids.tls[CLIENT], false);
-        connect_to(&w);
-        assert_true(run(&w, client_closed, 20000000));
-        assert_true(w.side[CLIENT].code > STOQ_CRYPTO_ERROR &&
-                    w.side[CLIENT].code < STOQ_CRYPTO_ERROR + 256);
-        assert_int_equal(w.side[SERVER].opened, 0);
-        world_end(&w);
-        SSL_CTX_free(strict);
+    SSL_CTX *strict[2];
+    for (int i = 0; i < 2; i++)
+        OK(tc_node_tls(i == SERVER, ids.keys[i], hm_buf_bytes(&ids.chains[i]), peer_untrusted, NULL,
+                       &strict[i]));
+    refused(strict[SERVER], ids.tls[CLIENT], NULL, HM_E_CERT_UNTRUSTED, 48);
+    refused(ids.tls[SERVER], strict[CLIENT], NULL, HM_E_CLOSED, 48); // the client refuses
+    refused(ids.tls[SERVER], ids.tls[CLIENT], "other", HM_E_STOQ_ALPN, 120);
+    SSL_CTX *plain = SSL_CTX_new(TLS_client_method());
+    assert_non_null(plain);
+    refused(ids.tls[SERVER], plain, NULL, HM_E_CERT_MISSING, 116);
+    assert_int_equal(SSL_CTX_set1_groups_list(plain, "X25519"), 1);
+    refused(ids.tls[SERVER], plain, NULL, HM_E_STOQ_GROUP, 40);
+    SSL_CTX_free(plain);
+    for (int i = 0; i < 2; i++)
+        SSL_CTX_free(strict[i]);
+}
+
+static void test_server_tls_changes(void **state)
+{
+    (void)state;
+    world w;
+    SSL_CTX *strict;
+    stoq_endpoint_stats before, after;
+    OK(tc_node_tls(true, ids.keys[SERVER], hm_buf_bytes(&ids.chains[SERVER]), peer_untrusted, NULL,
+                   &strict));
+    world_begin(&w, 51);
+    make_both(&w, false);
+    assert_true(run(&w, both_open, 10000000));
+    stoq_endpoint_set_server_tls(w.side[SERVER].ep, strict);
+    SSL_CTX_free(strict);
+    connect_to(&w);
+    assert_true(run(&w, client_closed, 20000000));
+    assert_int_equal(w.side[CLIENT].code, STOQ_CRYPTO_ERROR + 48);
+    assert_int_equal(w.side[SERVER].why, HM_E_CERT_UNTRUSTED);
+    // None at all any more; the first connection goes on.
+    stoq_endpoint_set_server_tls(w.side[SERVER].ep, NULL);
+    w.side[CLIENT].closed = 0;
+    stoq_endpoint_get_stats(w.side[SERVER].ep, &before);
+    connect_to(&w);
+    assert_true(run(&w, client_closed, 20000000));
+    assert_int_equal(w.side[CLIENT].code, STOQ_CLOSED_IDLE);
+    stoq_endpoint_get_stats(w.side[SERVER].ep, &after);
+    assert_true(after.datagrams_dropped > before.datagrams_dropped);
+    assert_int_equal(w.side[SERVER].opened, 1);
+    assert_int_equal(w.side[SERVER].closed, 0);
+    world_end(&w);
+}
+
+// What is no packet is counted, answered with nothing larger, and starts nothing.
+static void test_malformed(void **state)
+{
+    (void)state;
+    world w;
+    uint8_t bytes[1400];
+    stoq_endpoint_stats st;
+    struct sockaddr_in6 from = address(5000);
+    world_begin(&w, 52);
+    make_endpoint(&w, SERVER, ids.tls[SERVER], false);
+    stoq_endpoint *ep = w.side[SERVER].ep;
+    for (unsigned i = 0; i < 1000; i++) {
+        size_t len = i % 4 == 0 ? sizeof bytes : 1 + hm_prng_below(&w.prng, sizeof bytes);
+        for (size_t k = 0; k < len; k++)
+            bytes[k] = (uint8_t)hm_prng_below(&w.prng, 256);
+        if (i % 4 == 0) // the head of an Initial and nothing that opens
+            memcpy(bytes,
+                   "\xc3\0\0\0\1\x08"
+                   "12345678"
+                   "\0\0\x44\x00",
+                   18);
+        stoq_endpoint_receive(ep, &from, bytes, len, 0, w.now);
+        stoq_endpoint_process(ep, w.now, false);
+        stoq_endpoint_get_stats(ep, &st);
+        assert_int_equal(st.datagrams_received, i + 1);
+        assert_int_equal(st.datagrams_dropped + st.versions_sent, i + 1);
+        assert_int_equal(st.connections, 0);
     }
+    assert_true(st.datagrams_dropped > 500);
+    world_end(&w);
 }
 
 static void test_idle_and_reset(void **state)
@@ -495,7 +599,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_clean),         cmocka_unit_test(test_rough),
         cmocka_unit_test(test_refused),       cmocka_unit_test(test_idle_and_reset),
-        cmocka_unit_test(test_keys_and_path),
+        cmocka_unit_test(test_keys_and_path), cmocka_unit_test(test_server_tls_changes),
+        cmocka_unit_test(test_malformed),
     };
     return cmocka_run_group_tests(tests, make_ids, free_ids);
 }
