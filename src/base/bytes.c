@@ -191,6 +191,15 @@ hm_err hm_file_read(const char *path, size_t max_bytes, hm_buf *out)
     return err;
 }
 
+hm_err hm_file_read_secret(const char *path, size_t max_bytes, hm_buf *out)
+{
+    struct stat st;
+    if (stat(path, &st) == 0 && st.st_mode & 077)
+        return hm_fail(HM_E_DENIED, "%s can be read by others (mode %03o); chmod 600 it", path,
+                       st.st_mode & 0777u);
+    return hm_file_read(path, max_bytes, out);
+}
+
 static hm_err write_all(int fd, const char *path, hm_bytes data)
 {
     while (data.len > 0) {

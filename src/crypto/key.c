@@ -1,12 +1,10 @@
 // FALCON-1024 keys of our own code: raw signing and verifying, files, and the same key for OpenSSL.
-#include <errno.h>
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/param_build.h>
 #include <openssl/pem.h>
 #include <openssl/provider.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "crypto/provider.h"
 
@@ -146,18 +144,12 @@ hm_err hm_key_load(const char *path, hm_key **out)
 {
     hm_err err;
     hm_buf file = {0};
-    struct stat st;
     BIO *mem = NULL;
     char *name = NULL, *header = NULL;
     uint8_t *der = NULL;
     long der_len = 0;
 
-    if (stat(path, &st) != 0)
-        return hm_fail(errno == ENOENT ? HM_E_NOTFOUND : HM_E_IO, "%s: %s", path, strerror(errno));
-    if (st.st_mode & 077)
-        return hm_fail(HM_E_DENIED, "%s can be read by others (mode %03o); chmod 600 it", path,
-                       st.st_mode & 0777u);
-    HM_TRY_OUT(hm_file_read(path, KEY_FILE_MAX, &file));
+    HM_TRY_OUT(hm_file_read_secret(path, KEY_FILE_MAX, &file));
     mem = BIO_new_mem_buf(file.ptr, (int)file.len);
     if (!mem || PEM_read_bio(mem, &name, &header, &der, &der_len) <= 0 ||
         strcmp(name, PEM_STRING_PKCS8INF) != 0) {

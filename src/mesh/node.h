@@ -2,7 +2,7 @@
 // STOQ) and the content store together on one libuv loop.
 //
 // Life: hm_node_init() once makes the data directory with the node's keys, certificate requests and
-// sealed sector; the authority answers the requests; hm_node_install_certs() keeps the answers;
+// sealed sector; the authority answers the requests; tc_dir_install() keeps the answers;
 // hm_node_join() writes the file from which a genesis is made; hm_node_open() runs the node until
 // hm_node_close().
 //
@@ -40,11 +40,6 @@ typedef struct hm_node_init_args {
 // sealed sector DIR/sector-0, DIR/api.token and DIR/node.ini. HM_E_EXISTS when the directory holds
 // a node; an interrupted init is resumed.
 HM_CHECK hm_err hm_node_init(const hm_node_init_args *args);
-// Checks the chains against the keys and keeps them as DIR/node.crt and DIR/edge.crt (PEM, leaf
-// first), and the roots as DIR/mesh-root.crt and DIR/edge-root.crt.
-HM_CHECK hm_err hm_node_install_certs(const char *data_dir, hm_bytes node_chain_pem,
-                                      hm_bytes edge_chain_pem, hm_bytes mesh_root_pem,
-                                      hm_bytes edge_root_pem);
 // The node's part of a genesis as JSON: name, public key, certificates, address, sector and seal.
 HM_CHECK hm_err hm_node_join(const char *data_dir, hm_buf *json);
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/config.h"
 #include "mesh/node_internal.h"
 #include "mesh/node_module.h"
 
@@ -460,6 +461,28 @@ static void on_conn_closed(void *user, stoq_conn *conn, uint64_t code, bool is_a
     peer_down(p, refused ? HM_PEER_REFUSED : HM_PEER_DOWN, why);
 }
 
+// What check_peer() has not seen and told: no certificate, or nothing in common to talk by.
+static void on_conn_failed(void *user, stoq_conn *conn, hm_err why, uint64_t code, hm_bytes reason)
+{
+    char from[HM_ADDR_TEXT_MAX];
+    struct sockaddr_in6 addr;
+    (void)code;
+    (void)reason;
+    switch (why) {
+    case HM_E_CERT_MISSING:
+    case HM_E_STOQ_GROUP:
+    case HM_E_STOQ_ALPN:
+    case HM_E_STOQ_TLS:
+    case HM_E_STOQ_TRANSPORT:
+        stoq_conn_peer_address(conn, &addr);
+        node_refused(user, COUNT_REFUSED_PEER, NULL, "%s: %s", hm_addr_text(&addr, from),
+                     hm_err_text(why));
+        break;
+    default:
+        break;
+    }
+}
+
 static void connect_to(node_peer *p)
 {
     hm_node *n = p->node;
@@ -555,6 +578,7 @@ hm_err peers_open(hm_node *n, const struct sockaddr_in6 *listen)
         .alpn = {STOQ_ALPN_MESH},
         .callbacks = {.conn_open = on_conn_open,
                       .conn_closed = on_conn_closed,
+                      .conn_failed = on_conn_failed,
                       .stream_open = on_stream_open,
                       .stream_readable = on_stream_readable,
                       .stream_writable = on_stream_writable,

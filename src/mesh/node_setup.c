@@ -1,8 +1,6 @@
 // Setting a node up: keys, requests, the sealed sector; then certificates; then its join file.
 #include <arpa/inet.h>
-#include <errno.h>
 #include <ini.h>
-#include <openssl/pem.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,34 +61,9 @@ static hm_err check_args(const hm_node_init_args *a)
 
 static hm_err make_keys(const hm_node_init_args *a, hm_key **key)
 {
-    node_path p;
-    hm_buf pem = {0}, csr = {0};
-    hm_err err = hm_key_load(in_dir(p, a->data_dir, "node.key"), key);
-    if (err == HM_E_NOTFOUND) {
-        HM_TRY(hm_key_generate(key));
-        err = hm_key_save(*key, p);
-    }
-    if (err == HM_OK && !exists(a->data_dir, "node.csr")) {
-        err = tc_node_csr(*key, a->name, &csr);
-        if (err == HM_OK)
-            err = write_file(a->data_dir, "node.csr", hm_buf_bytes(&csr), 0644);
-    }
-    if (err == HM_OK && !exists(a->data_dir, "edge.csr")) {
-        const char *names[] = {a->api_host, "localhost", "::1"};
-        size_t count =
-            strcmp(a->api_host, "localhost") == 0 || strcmp(a->api_host, "::1") == 0 ? 1 : 3;
-        if (count == 1)
-            names[0] = "localhost", names[1] = "::1", count = 2;
-        hm_buf_reset(&csr);
-        err = tc_server_csr(names, count, &pem, &csr);
-        if (err == HM_OK)
-            err = write_file(a->data_dir, "edge.key", hm_buf_bytes(&pem), 0600);
-        if (err == HM_OK)
-            err = write_file(a->data_dir, "edge.csr", hm_buf_bytes(&csr), 0644);
-    }
-    hm_buf_free_secret(&pem);
-    hm_buf_free(&csr);
-    return err;
+    const char *hosts[] = {"localhost", "::1", a->api_host};
+    bool own = strcmp(a->api_host, "localhost") != 0 && strcmp(a->api_host, "::1") != 0;
+    return tc_dir_make(a->data_dir, a->name, hosts, own ? 3 : 2, key);
 }
 
 typedef struct sealing {
@@ -199,89 +172,6 @@ hm_err hm_node_init(const hm_node_init_args *a)
     hm_buf_free(&ini);
     hm_key_free(key);
     return err;
-}
-
-// ---- certificates -------------------------------------------------------------------------------
-
-// Does the certificate hold the key's public half?
-static hm_err edge_matches(const char *dir, hm_bytes chain)
-{
-    hm_buf pem = {0};
-    HM_TRY(read_file(dir, "edge.key", &pem));
-    BIO *kb = BIO_new_mem_buf(pem.ptr, (int)pem.len);
-    BIO *cb = BIO_new_mem_buf(chain.ptr, (int)chain.len);
-    EVP_PKEY *key = kb == NULL ? NULL : PEM_read_bio_PrivateKey(kb, NULL, NULL, NULL);
-    X509 *cert = cb == NULL ? NULL : PEM_read_bio_X509(cb, NULL, NULL, NULL);
-    bool ok = key != NULL && cert != NULL && X509_check_private_key(cert, key) == 1;
-    X509_free(cert);
-    EVP_PKEY_free(key);
-    BIO_free(cb);
-    BIO_free(kb);
-    hm_buf_free_secret(&pem);
-    if (ok)
-        return HM_OK;
-    (void)hm_crypto_fail(HM_E_CERT_PROFILE, "server certificate");
-    return hm_fail(HM_E_CERT_PROFILE, "the server certificate is not for %s/edge.key", dir);
-}
-
-// The second certificate of a chain, as DER.
-static hm_err second_of(hm_bytes chain, hm_buf *der)
-{
-    static const char begin[] = "-----BEGIN CERTIFICATE-----";
-    const uint8_t *first = memmem(chain.ptr, chain.len, begin, sizeof begin - 1);
-    if (first == NULL)
-        return hm_fail(HM_E_PARSE, "no certificate in PEM");
-    size_t at = (size_t)(first - chain.ptr) + sizeof begin - 1;
-    const uint8_t *second = memmem(chain.ptr + at, chain.len - at, begin, sizeof begin - 1);
-    if (second == NULL)
-        return hm_fail(HM_E_PARSE, "the chain lacks the issuing certificate");
-    return tc_pem_to_der(hm_bytes_of(second, chain.len - (size_t)(second - chain.ptr)), der);
-}
-
-static hm_err node_matches(const char *dir, hm_bytes chain, hm_bytes root_pem)
-{
-    node_path p;
-    hm_key *key = NULL;
-    hm_buf leaf = {0}, issuing = {0}, root = {0};
-    tc_node_cert cert;
-    hm_node_id id;
-    hm_err err = hm_key_load(in_dir(p, dir, "node.key"), &key);
-    if (err == HM_E_NOTFOUND)
-        return hm_fail(err, "%s is not a node's directory: run init first", dir);
-    if (err == HM_OK)
-        err = hm_node_id_of_public(hm_key_public(key), &id);
-    if (err == HM_OK)
-        err = tc_pem_to_der(chain, &leaf);
-    if (err == HM_OK)
-        err = second_of(chain, &issuing);
-    if (err == HM_OK)
-        err = tc_pem_to_der(root_pem, &root);
-    if (err == HM_OK)
-        err = tc_node_cert_verify(hm_buf_bytes(&leaf), hm_buf_bytes(&issuing), hm_buf_bytes(&root),
-                                  (hm_bytes){0}, node_wall_ms(), &cert);
-    if (err == HM_OK && !hm_hash_eq(&cert.node, &id))
-        err = hm_fail(HM_E_CERT_PROFILE, "the node certificate is not for %s/node.key", dir);
-    hm_key_free(key);
-    hm_buf_free(&leaf);
-    hm_buf_free(&issuing);
-    hm_buf_free(&root);
-    return err;
-}
-
-hm_err hm_node_install_certs(const char *dir, hm_bytes node_chain_pem, hm_bytes edge_chain_pem,
-                             hm_bytes mesh_root_pem, hm_bytes edge_root_pem)
-{
-    hm_buf der = {0};
-    HM_TRY(hm_crypto_init());
-    HM_TRY(node_matches(dir, node_chain_pem, mesh_root_pem));
-    HM_TRY(edge_matches(dir, edge_chain_pem));
-    hm_err err = tc_pem_to_der(edge_root_pem, &der);
-    hm_buf_free(&der);
-    HM_TRY(err);
-    HM_TRY(write_file(dir, "mesh-root.crt", mesh_root_pem, 0644));
-    HM_TRY(write_file(dir, "edge-root.crt", edge_root_pem, 0644));
-    HM_TRY(write_file(dir, "edge.crt", edge_chain_pem, 0644));
-    return write_file(dir, "node.crt", node_chain_pem, 0644);
 }
 
 // ---- join ---------------------------------------------------------------------------------------

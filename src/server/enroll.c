@@ -2,7 +2,10 @@
 
 #include <stdio.h>
 
+#include "crypto/crypto.h"
+#include "server/daemon.h"
 #include "server/json.h"
+#include "trustchain/trustchain.h"
 
 #define PEM_MAX 65536u
 
@@ -65,4 +68,27 @@ hm_err enroll_ask(const hm_client *c, const char *dir, enroll_answer *out)
         hm_client_request(c, "GET", "/v1/roots?name=mesh", (hm_bytes){0}, NULL, &out->mesh_root));
     HM_TRY(issue_file(c, dir, "node.csr", "node", &out->node_chain, out->node_serial));
     return issue_file(c, dir, "edge.csr", "server", &out->edge_chain, out->edge_serial);
+}
+
+hm_err enroll_command(const hm_config *c)
+{
+    const char *dir, *root, *token_file;
+    char token[DAEMON_TOKEN_MAX];
+    enroll_answer a = {0};
+    hm_err err;
+    HM_TRY(daemon_need(c, "dir", &dir));
+    HM_TRY(daemon_need(c, "root", &root));
+    HM_TRY(daemon_need(c, "token-file", &token_file));
+    HM_TRY(daemon_token_file(token_file, token));
+    hm_client client = {.url = hm_config_get(c, "authority"), .ca_path = root, .token = token};
+    HM_TRY_OUT(hm_crypto_init());
+    HM_TRY_OUT(enroll_ask(&client, dir, &a));
+    HM_TRY_OUT(tc_dir_install(dir, hm_buf_bytes(&a.node_chain), hm_buf_bytes(&a.edge_chain),
+                              hm_buf_bytes(&a.mesh_root), hm_buf_bytes(&a.edge_root),
+                              hm_clock_wall_ms(&hm_clock_system)));
+    printf("node certificate %s, server certificate %s\n", a.node_serial, a.edge_serial);
+out:
+    enroll_answer_free(&a);
+    hm_zero(token, sizeof(token));
+    return err;
 }

@@ -1,8 +1,9 @@
-// Getting a node its certificates: sends DIR/node.csr and DIR/edge.csr to the authority and checks
-// the answers. Blocking; no node is needed for it.
+// Getting a node or a server its certificates: sends DIR/node.csr and DIR/edge.csr to the authority
+// and checks the answers. Blocking; nothing needs to run for it.
 #ifndef HM_SERVER_ENROLL_H
 #define HM_SERVER_ENROLL_H
 
+#include "base/config.h"
 #include "server/client.h"
 
 // All in PEM.
@@ -18,5 +19,8 @@ void enroll_answer_free(enroll_answer *a);
 // One request: the body of POST /v1/certificates sent, the chain appended, the serial kept.
 HM_CHECK hm_err enroll_issue(const hm_client *c, const char *profile, hm_bytes csr_pem,
                              hm_buf *chain_pem, char serial[33]);
+// The daemons' command "enroll": options dir, root, token-file and authority; keeps the answer with
+// tc_dir_install().
+HM_CHECK hm_err enroll_command(const hm_config *c);
 
 #endif

@@ -12,6 +12,7 @@
 #include "server/ledger_check.h"
 #include "server/node_api.h"
 #include "server/options.h"
+#include "trustchain/trustchain.h"
 
 #define VERSION "0.1.0"
 #define GRACE_MS 5000u
@@ -60,33 +61,12 @@ static hm_err cmd_install(const hm_config *c)
         HM_TRY_OUT(daemon_need(c, names[i], &path));
         HM_TRY_OUT(hm_file_read(path, PEM_MAX, &pem[i]));
     }
-    err = hm_node_install_certs(dir, hm_buf_bytes(&pem[0]), hm_buf_bytes(&pem[1]),
-                                hm_buf_bytes(&pem[2]), hm_buf_bytes(&pem[3]));
+    HM_TRY_OUT(hm_crypto_init());
+    err = tc_dir_install(dir, hm_buf_bytes(&pem[0]), hm_buf_bytes(&pem[1]), hm_buf_bytes(&pem[2]),
+                         hm_buf_bytes(&pem[3]), hm_clock_wall_ms(&hm_clock_system));
 out:
     for (size_t i = 0; i < 4; i++)
         hm_buf_free(&pem[i]);
-    return err;
-}
-
-static hm_err cmd_enroll(const hm_config *c)
-{
-    const char *dir, *root, *token_file;
-    char token[256];
-    enroll_answer a = {0};
-    hm_err err;
-    HM_TRY(daemon_need(c, "dir", &dir));
-    HM_TRY(daemon_need(c, "root", &root));
-    HM_TRY(daemon_need(c, "token-file", &token_file));
-    HM_TRY(daemon_token_file(token_file, token));
-    hm_client client = {.url = hm_config_get(c, "authority"), .ca_path = root, .token = token};
-    HM_TRY_OUT(hm_crypto_init());
-    HM_TRY_OUT(enroll_ask(&client, dir, &a));
-    HM_TRY_OUT(hm_node_install_certs(dir, hm_buf_bytes(&a.node_chain), hm_buf_bytes(&a.edge_chain),
-                                     hm_buf_bytes(&a.mesh_root), hm_buf_bytes(&a.edge_root)));
-    printf("node certificate %s, server certificate %s\n", a.node_serial, a.edge_serial);
-out:
-    enroll_answer_free(&a);
-    hm_zero(token, sizeof(token));
     return err;
 }
 
@@ -273,7 +253,7 @@ out:
 
 static const daemon_command commands[] = {
     {"init", "make the data directory: keys, certificate requests, sealed sector", cmd_init},
-    {"enroll", "ask the authority for the node's certificates and keep them", cmd_enroll},
+    {"enroll", "ask the authority for the node's certificates and keep them", enroll_command},
     {"install", "keep certificates that the authority gave by other ways", cmd_install},
     {"join", "print the node's part of a genesis", cmd_join},
     {"genesis", "NAME ROOT.pem ISSUING.pem OUT JOIN.json...: make a genesis", cmd_genesis},

@@ -9,8 +9,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define KEY_FILE_MAX 65536u
-
 const char *const tc_family_names[2] = {"mesh", "edge"};
 
 enum { RECORD_ISSUED = 1, RECORD_REVOKED = 2 };
@@ -21,31 +19,6 @@ hm_err authority_path(const char *dir, const char *family, const char *what, cha
     if (n < 0 || n >= TC_PATH_MAX)
         return hm_fail(HM_E_LIMIT, "the path %.60s... is too long", dir);
     return HM_OK;
-}
-
-hm_err authority_key_load(const char *path, EVP_PKEY **out)
-{
-    hm_err err;
-    hm_buf file = {0};
-    struct stat st;
-    BIO *mem = NULL;
-    EVP_PKEY *key = NULL;
-    if (stat(path, &st) != 0)
-        return hm_fail(errno == ENOENT ? HM_E_NOTFOUND : HM_E_IO, "%s: %s", path, strerror(errno));
-    if (st.st_mode & 077)
-        return hm_fail(HM_E_DENIED, "%s can be read by others (mode %03o); chmod 600 it", path,
-                       st.st_mode & 0777u);
-    HM_TRY_OUT(hm_file_read(path, KEY_FILE_MAX, &file));
-    mem = BIO_new_mem_buf(file.ptr, (int)file.len);
-    key = mem ? PEM_read_bio_PrivateKey(mem, NULL, NULL, NULL) : NULL;
-    if (!key)
-        err = hm_crypto_fail(HM_E_CORRUPT, path);
-    else
-        *out = key;
-out:
-    BIO_free(mem);
-    hm_buf_free_secret(&file);
-    return err;
 }
 
 // ---- journal ------------------------------------------------------------------------------------
@@ -218,7 +191,7 @@ static hm_err family_load(tc_authority *a, tc_family f)
     HM_TRY_OUT(tc_pem_to_der(hm_buf_bytes(&ca->issuing_pem), &der));
     HM_TRY_OUT(x509_cert_parse(hm_buf_bytes(&der), &ca->issuing));
     HM_TRY_OUT(authority_path(a->dir, name, "ca.key", path));
-    HM_TRY_OUT(authority_key_load(path, &ca->issuing_key));
+    HM_TRY_OUT(x509_key_load(path, &ca->issuing_key));
     if (X509_check_private_key(ca->issuing, ca->issuing_key) != 1)
         err = hm_crypto_fail(HM_E_CORRUPT, "an issuing certificate is not for its key");
 out:

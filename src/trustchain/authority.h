@@ -42,7 +42,6 @@ extern const char *const tc_family_names[2]; // "mesh", "edge"
 // dir/family-what, such as mesh-root.key; HM_E_LIMIT when it is too long.
 HM_CHECK hm_err authority_path(const char *dir, const char *family, const char *what,
                                char out[TC_PATH_MAX]);
-HM_CHECK hm_err authority_key_load(const char *path, EVP_PKEY **out);
 // Durable in the journal, then in memory.
 HM_CHECK hm_err authority_record_issued(tc_authority *a, const tc_issued *info, hm_bytes der);
 HM_CHECK hm_err authority_record_revoked(tc_authority *a, issued_cert *i, uint8_t reason,

@@ -1,9 +1,18 @@
-// TLS between nodes: whom we are willing to talk to is decided by one function of the certificate.
+// TLS: between nodes, where one function of the certificate decides whom we are willing to talk to,
+// and of other servers and clients, where roots and a revocation list do.
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <stdlib.h>
 
 #include "trustchain/x509.h"
+
+#define GROUPS "X25519MLKEM768"
+#define CLASSIC_SIGALGS                                                                            \
+    "ecdsa_secp256r1_sha256:ecdsa_secp384r1_sha384:ed25519:rsa_pss_rsae_sha256:"                   \
+    "rsa_pss_rsae_sha384:rsa_pss_rsae_sha512"
+#define CHAIN_DEPTH_MAX 4
+#define CHAIN_FILE_MAX (1u << 20)
+#define ROOTS_FILE_MAX (4u << 20)
 
 typedef struct peer_hook {
     tc_peer_check check;
@@ -65,41 +74,213 @@ static hm_err tls_chain(SSL_CTX *ctx, hm_bytes chain_pem)
     }
     BIO_free(mem);
     if (!ok)
-        return hm_crypto_fail(HM_E_CONFIG, "the node's certificate chain cannot be used");
+        return hm_crypto_fail(HM_E_CONFIG, "the certificate chain cannot be used");
     ERR_clear_error(); // the end of the PEM text
+    return HM_OK;
+}
+
+static hm_err tls_identity(SSL_CTX *ctx, EVP_PKEY *key, hm_bytes chain_pem)
+{
+    HM_TRY(tls_chain(ctx, chain_pem));
+    if (SSL_CTX_use_PrivateKey(ctx, key) != 1 || SSL_CTX_check_private_key(ctx) != 1)
+        return hm_crypto_fail(HM_E_CONFIG, "the certificate is not for its key");
+    return HM_OK;
+}
+
+// TLS 1.3 without resumption, with these groups and signature algorithms: own is what this side may
+// sign with, theirs what it takes.
+static hm_err tls_new(bool is_server, const char *groups, const char *own, const char *theirs,
+                      SSL_CTX **out)
+{
+    SSL_CTX *ctx = SSL_CTX_new(is_server ? TLS_server_method() : TLS_client_method());
+    if (!ctx || !CRYPTO_THREAD_run_once(&hook_once, hook_index_make) ||
+        SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) != 1 ||
+        SSL_CTX_set1_groups_list(ctx, groups) != 1 ||
+        SSL_CTX_set1_sigalgs_list(ctx, is_server ? own : theirs) != 1 ||
+        SSL_CTX_set1_client_sigalgs_list(ctx, is_server ? theirs : own) != 1 ||
+        SSL_CTX_set_num_tickets(ctx, 0) != 1) {
+        SSL_CTX_free(ctx);
+        return hm_crypto_fail(HM_E_CRYPTO, "cannot prepare TLS (was hm_crypto_init() called?)");
+    }
+    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+    *out = ctx;
+    return HM_OK;
+}
+
+// The hook is freed with the context.
+static hm_err tls_hook(SSL_CTX *ctx, const void *hook, size_t size,
+                       int (*verify)(X509_STORE_CTX *, void *))
+{
+    void *copy = malloc(size);
+    if (!copy || !SSL_CTX_set_ex_data(ctx, hook_index, copy)) {
+        free(copy);
+        return HM_E_NOMEM;
+    }
+    memcpy(copy, hook, size);
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+    SSL_CTX_set_cert_verify_callback(ctx, verify, copy);
     return HM_OK;
 }
 
 hm_err tc_node_tls(bool is_server, const hm_key *key, hm_bytes chain_pem, tc_peer_check check,
                    void *check_ctx, SSL_CTX **out)
 {
+    SSL_CTX *ctx;
+    peer_hook hook = {check, check_ctx};
+    HM_TRY(tls_new(is_server, GROUPS, HM_FALCON_NAME, HM_FALCON_NAME, &ctx));
+    hm_err err = tls_identity(ctx, hm_key_evp(key), chain_pem);
+    if (err == HM_OK)
+        err = tls_hook(ctx, &hook, sizeof hook, peer_verify);
+    if (err != HM_OK) {
+        SSL_CTX_free(ctx);
+        return err;
+    }
+    *out = ctx;
+    return HM_OK;
+}
+
+// ---- other servers and clients ------------------------------------------------------------------
+
+static bool is_falcon(const X509 *x)
+{
+    EVP_PKEY *key = X509_get0_pubkey(x);
+    return key && EVP_PKEY_is_a(key, HM_FALCON_NAME);
+}
+
+// A node has no DNS name: what was asked for must be its label or id, or an address, which says
+// nothing about who answers there.
+static bool node_is_named(X509_VERIFY_PARAM *param, const tc_node_cert *node, const char *name)
+{
+    char id[2 * HM_HASH_BYTES + 1];
+    char *address = X509_VERIFY_PARAM_get1_ip_asc(param);
+    bool by_address = address != NULL;
+    OPENSSL_free(address);
+    hm_hex(id, node->node.b, HM_HASH_BYTES);
+    return by_address || !name || strcmp(name, node->name) == 0 || strcmp(name, id) == 0;
+}
+
+static int node_verify(X509_STORE_CTX *store, X509 *leaf)
+{
+    X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(store);
+    const char *host = X509_VERIFY_PARAM_get0_host(param, 0);
+    tc_node_cert node;
+    int code = X509_V_OK;
+    if (x509_node_profile(leaf, &node) != HM_OK)
+        code = X509_V_ERR_CERT_REJECTED;
+    else if (!node_is_named(param, &node, host))
+        code = X509_V_ERR_HOSTNAME_MISMATCH;
+    if (code != X509_V_OK) {
+        X509_STORE_CTX_set_error(store, code);
+        return 0;
+    }
+    if (X509_VERIFY_PARAM_set1_host(param, NULL, 0) != 1 ||
+        X509_VERIFY_PARAM_set1_ip(param, NULL, 0) != 1)
+        return 0;
+    return X509_verify_cert(store);
+}
+
+static int chain_verify(X509_STORE_CTX *store, void *arg)
+{
+    const hm_clock *const *clock = arg;
+    X509 *leaf = X509_STORE_CTX_get0_cert(store);
+    X509_VERIFY_PARAM_set_time(X509_STORE_CTX_get0_param(store),
+                               (time_t)(hm_clock_wall_ms(*clock) / 1000));
+    return leaf && is_falcon(leaf) ? node_verify(store, leaf) : X509_verify_cert(store);
+}
+
+// Reads all certificates of a PEM file into the store; which kinds of key they have.
+static hm_err roots_read(SSL_CTX *ctx, const char *path, bool *falcon, bool *classic)
+{
+    hm_buf pem = {0};
+    X509 *x;
+    hm_err err = hm_file_read(path, ROOTS_FILE_MAX, &pem);
+    if (err != HM_OK)
+        return err;
+    BIO *mem = BIO_new_mem_buf(pem.ptr, (int)pem.len);
+    while (err == HM_OK && mem && (x = PEM_read_bio_X509(mem, NULL, NULL, NULL)) != NULL) {
+        *(is_falcon(x) ? falcon : classic) = true;
+        if (X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), x) != 1 ||
+            SSL_CTX_add_client_CA(ctx, x) != 1)
+            err = hm_crypto_fail(HM_E_CONFIG, path);
+        X509_free(x);
+    }
+    BIO_free(mem);
+    hm_buf_free(&pem);
+    ERR_clear_error();
+    if (err == HM_OK && !*falcon && !*classic)
+        err = hm_fail(HM_E_CONFIG, "%s holds no certificate in PEM", path);
+    return err;
+}
+
+static hm_err crl_load(SSL_CTX *ctx, const char *path)
+{
+    hm_buf der = {0};
+    hm_err err = hm_file_read(path, TC_CRL_MAX, &der);
+    if (err != HM_OK)
+        return err;
+    const uint8_t *at = der.ptr;
+    X509_CRL *crl = d2i_X509_CRL(NULL, &at, (long)der.len);
+    if (!crl || at != der.ptr + der.len ||
+        X509_STORE_add_crl(SSL_CTX_get_cert_store(ctx), crl) != 1 ||
+        X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx), X509_V_FLAG_CRL_CHECK) != 1)
+        err = hm_fail(HM_E_CONFIG, "%s is not a revocation list in DER", path);
+    X509_CRL_free(crl);
+    hm_buf_free(&der);
+    ERR_clear_error();
+    return err;
+}
+
+static hm_err trust_load(SSL_CTX *ctx, const tc_tls_config *cfg)
+{
+    bool falcon = false, classic = false;
+    HM_TRY(roots_read(ctx, cfg->roots_path, &falcon, &classic));
+    // Asking for what no root here vouches for would let the peer choose a certificate in vain.
+    const char *sigalgs = !falcon    ? CLASSIC_SIGALGS
+                          : !classic ? HM_FALCON_NAME
+                                     : HM_FALCON_NAME ":" CLASSIC_SIGALGS;
+    if ((cfg->is_server ? SSL_CTX_set1_client_sigalgs_list(ctx, sigalgs)
+                        : SSL_CTX_set1_sigalgs_list(ctx, sigalgs)) != 1)
+        return hm_crypto_fail(HM_E_CRYPTO, "signature algorithms");
+    X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx), X509_V_FLAG_X509_STRICT);
+    SSL_CTX_set_verify_depth(ctx, CHAIN_DEPTH_MAX);
+    if (cfg->crl_path)
+        HM_TRY(crl_load(ctx, cfg->crl_path));
+    return tls_hook(ctx, &cfg->clock, sizeof cfg->clock, chain_verify);
+}
+
+static hm_err identity_load(SSL_CTX *ctx, const char *cert_path, const char *key_path)
+{
+    EVP_PKEY *key = NULL;
+    hm_buf chain = {0};
     hm_err err;
-    peer_hook *hook = NULL;
-    SSL_CTX *ctx = SSL_CTX_new(is_server ? TLS_server_method() : TLS_client_method());
-    if (!ctx || !CRYPTO_THREAD_run_once(&hook_once, hook_index_make) ||
-        SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) != 1 ||
-        SSL_CTX_set1_groups_list(ctx, "X25519MLKEM768") != 1 ||
-        SSL_CTX_set1_sigalgs_list(ctx, HM_FALCON_NAME) != 1 ||
-        SSL_CTX_set1_client_sigalgs_list(ctx, HM_FALCON_NAME) != 1 ||
-        SSL_CTX_set_num_tickets(ctx, 0) != 1) {
-        err = hm_crypto_fail(HM_E_CRYPTO, "cannot prepare TLS (was hm_crypto_init() called?)");
-        goto out;
+    HM_TRY_OUT(hm_file_read(cert_path, CHAIN_FILE_MAX, &chain));
+    HM_TRY_OUT(x509_key_load(key_path, &key));
+    err = tls_identity(ctx, key, hm_buf_bytes(&chain));
+    if (err != HM_OK) {
+        char why[200];
+        snprintf(why, sizeof why, "%s", hm_err_detail());
+        hm_fail(err, "%s, %s: %s", cert_path, key_path, why);
     }
-    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
-    HM_TRY_OUT(tls_chain(ctx, chain_pem));
-    if (SSL_CTX_use_PrivateKey(ctx, hm_key_evp(key)) != 1 || SSL_CTX_check_private_key(ctx) != 1) {
-        err = hm_crypto_fail(HM_E_CONFIG, "the node's certificate is not for its key");
-        goto out;
-    }
-    hook = malloc(sizeof *hook);
-    if (!hook || !SSL_CTX_set_ex_data(ctx, hook_index, hook)) {
-        free(hook);
-        err = HM_E_NOMEM;
-        goto out;
-    }
-    *hook = (peer_hook){check, check_ctx};
-    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
-    SSL_CTX_set_cert_verify_callback(ctx, peer_verify, hook);
+out:
+    EVP_PKEY_free(key);
+    hm_buf_free(&chain);
+    return err;
+}
+
+hm_err tc_tls(const tc_tls_config *cfg, SSL_CTX **out)
+{
+    SSL_CTX *ctx = NULL;
+    hm_err err =
+        tls_new(cfg->is_server, cfg->groups ? cfg->groups : GROUPS,
+                HM_FALCON_NAME ":" CLASSIC_SIGALGS, HM_FALCON_NAME ":" CLASSIC_SIGALGS, &ctx);
+    if (err != HM_OK)
+        return cfg->groups ? hm_fail(HM_E_CONFIG, "\"%.100s\" are no TLS groups", cfg->groups)
+                           : err;
+    hm_assert(cfg->is_server || cfg->roots_path);
+    for (size_t i = 0; i < TC_TLS_IDENTITIES && cfg->ids[i].cert_path; i++)
+        HM_TRY_OUT(identity_load(ctx, cfg->ids[i].cert_path, cfg->ids[i].key_path));
+    if (cfg->roots_path)
+        HM_TRY_OUT(trust_load(ctx, cfg));
     *out = ctx;
     ctx = NULL;
 out:

@@ -73,6 +73,17 @@ HM_CHECK hm_err tc_node_csr(const hm_key *key, const char *name, hm_buf *pem);
 HM_CHECK hm_err tc_server_csr(const char *const *names, size_t count, hm_buf *key_pem,
                               hm_buf *csr_pem);
 
+// ---- an identity in a data directory ------------------------------------------------------------
+
+// Makes DIR/node.key and node.csr (FALCON-1024; name is the CN), DIR/edge.key and edge.csr (ECDSA;
+// hosts are its names), all in PEM; what is there already stays. key may be NULL.
+HM_CHECK hm_err tc_dir_make(const char *dir, const char *name, const char *const *hosts,
+                            size_t host_count, hm_key **key);
+// Checks the chains against the keys and keeps them as DIR/node.crt and DIR/edge.crt (PEM, leaf
+// first), and the roots as DIR/mesh-root.crt and DIR/edge-root.crt.
+HM_CHECK hm_err tc_dir_install(const char *dir, hm_bytes node_chain_pem, hm_bytes edge_chain_pem,
+                               hm_bytes mesh_root_pem, hm_bytes edge_root_pem, uint64_t now_ms);
+
 // ---- TLS between nodes --------------------------------------------------------------------------
 
 // Decides about a peer by its certificate alone, in the middle of the handshake; any error ends it.
@@ -83,6 +94,28 @@ typedef hm_err (*tc_peer_check)(void *ctx, hm_bytes leaf_der);
 // resumption. chain_pem: own certificate, then the issuing CA. ctx of the hook is borrowed.
 HM_CHECK hm_err tc_node_tls(bool is_server, const hm_key *key, hm_bytes chain_pem,
                             tc_peer_check check, void *check_ctx, SSL_CTX **out);
+
+// ---- TLS of other servers and clients -----------------------------------------------------------
+
+#define TC_TLS_IDENTITIES 2u
+
+typedef struct tc_tls_config {
+    bool is_server;
+    const char *groups; // in OpenSSL's words; NULL: X25519MLKEM768 alone
+    struct {
+        const char *cert_path, *key_path; // own certificate, then the issuing CA; the key; PEM
+    } ids[TC_TLS_IDENTITIES];             // one of each family at most, NULL ends
+    const char *roots_path; // PEM of whom to believe, of either family. A server with NULL asks
+                            // nobody for a certificate; a client needs it
+    const char *crl_path;   // DER; who stands in the list is refused; NULL: not looked at
+    const hm_clock *clock;  // borrowed
+} tc_tls_config;
+
+// A context for one role: TLS 1.3 without resumption, FALCON-1024 or classical certificates. The
+// peer's must reach a root by RFC 5280, be in force, for its role, and not in the list. The name
+// that a client asks for must stand in a server's certificate; a node's must have it as its name or
+// id, and any node may answer at an address. HM_E_CONFIG, HM_E_NOTFOUND, HM_E_DENIED.
+HM_CHECK hm_err tc_tls(const tc_tls_config *cfg, SSL_CTX **out);
 
 // ---- the authority: one thread ------------------------------------------------------------------
 // A directory with the keys and a journal of everything issued and revoked. What was issued is in

@@ -70,7 +70,7 @@ static hm_err node_uri_check(X509 *leaf, const hm_node_id *id)
     return HM_OK;
 }
 
-static hm_err node_profile(X509 *leaf, tc_node_cert *out)
+hm_err x509_node_profile(X509 *leaf, tc_node_cert *out)
 {
     uint32_t use = X509_get_extended_key_usage(leaf);
     EVP_PKEY *key = X509_get0_pubkey(leaf);
@@ -192,7 +192,7 @@ hm_err tc_node_cert_verify(hm_bytes leaf_der, hm_bytes issuing_der, hm_bytes roo
     HM_TRY_OUT(x509_cert_parse(issuing_der, &issuing));
     HM_TRY_OUT(x509_cert_parse(root_der, &root));
     HM_TRY_OUT(path_verify(leaf, issuing, root, time_ms));
-    HM_TRY_OUT(node_profile(leaf, &found));
+    HM_TRY_OUT(x509_node_profile(leaf, &found));
     if (crl.len > 0)
         HM_TRY_OUT(revocation_check(crl, issuing, leaf, time_ms));
     *out = found;

@@ -4,6 +4,8 @@
 #include <openssl/pem.h>
 #include <time.h>
 
+#define KEY_FILE_MAX 65536u
+
 hm_err x509_cert_parse(hm_bytes der, X509 **out)
 {
     const uint8_t *at = der.ptr;
@@ -56,6 +58,25 @@ hm_err x509_key_pem(EVP_PKEY *key, hm_buf *pem)
     BIO *mem = BIO_new(BIO_s_secmem());
     return bio_take(
         mem, mem && PEM_write_bio_PKCS8PrivateKey(mem, key, NULL, NULL, 0, NULL, NULL) > 0, pem);
+}
+
+hm_err x509_key_load(const char *path, EVP_PKEY **out)
+{
+    hm_err err;
+    hm_buf file = {0};
+    BIO *mem = NULL;
+    EVP_PKEY *key = NULL;
+    HM_TRY_OUT(hm_file_read_secret(path, KEY_FILE_MAX, &file));
+    mem = BIO_new_mem_buf(file.ptr, (int)file.len);
+    key = mem ? PEM_read_bio_PrivateKey(mem, NULL, NULL, NULL) : NULL;
+    if (!key)
+        err = hm_crypto_fail(HM_E_CORRUPT, path);
+    else
+        *out = key;
+out:
+    BIO_free(mem);
+    hm_buf_free_secret(&file);
+    return err;
 }
 
 hm_err tc_pem_to_der(hm_bytes pem, hm_buf *der)

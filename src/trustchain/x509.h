@@ -15,6 +15,10 @@ HM_CHECK hm_err x509_cert_parse(hm_bytes der, X509 **out);
 HM_CHECK hm_err x509_cert_der(const X509 *x, hm_buf *der);
 HM_CHECK hm_err x509_cert_pem(const X509 *x, hm_buf *pem);
 HM_CHECK hm_err x509_key_pem(EVP_PKEY *key, hm_buf *pem);
+// A private key of any kind, in PEM, that others than the file's owner may not read.
+HM_CHECK hm_err x509_key_load(const char *path, EVP_PKEY **out);
+// The rules of a node's certificate beyond RFC 5280.
+HM_CHECK hm_err x509_node_profile(X509 *leaf, tc_node_cert *out);
 HM_CHECK hm_err x509_time_ms(const ASN1_TIME *t, uint64_t *ms);
 HM_CHECK hm_err x509_serial(const X509 *x, tc_serial *out); // HM_E_CERT_PROFILE for other lengths
 HM_CHECK hm_err x509_serial_set(X509 *x, const tc_serial *serial);

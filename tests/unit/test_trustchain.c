@@ -352,12 +352,17 @@ static hm_err check_peer(void *ctx, hm_bytes leaf)
     return p->seen;
 }
 
-// True when both sides finish the handshake and the server reads a byte of the client.
-static bool handshake(SSL_CTX *client, SSL_CTX *server)
+// True when both sides finish the handshake and the server reads a byte of the client, which asks
+// for a name unless it is NULL. key gets the kind of the server's key, verified what the server
+// found about the client; both may be NULL.
+static bool handshake_named(SSL_CTX *client, SSL_CTX *server, const char *name, char key[32],
+                            long *verified)
 {
     SSL *c = SSL_new(client), *s = SSL_new(server);
     BIO *a, *b;
     bool ok = false;
+    if (name)
+        assert_int_equal(SSL_set1_host(c, name), 1);
     assert_int_equal(BIO_new_bio_pair(&a, 1 << 17, &b, 1 << 17), 1);
     SSL_set_bio(c, a, a);
     SSL_set_bio(s, b, b);
@@ -374,10 +379,20 @@ static bool handshake(SSL_CTX *client, SSL_CTX *server)
     if (ok)
         assert_string_equal(SSL_group_to_name(s, (int)SSL_get_negotiated_group(s)),
                             "X25519MLKEM768");
+    if (ok && key)
+        snprintf(key, 32, "%s",
+                 EVP_PKEY_get0_type_name(X509_get0_pubkey(SSL_get0_peer_certificate(c))));
+    if (verified)
+        *verified = SSL_get_verify_result(s);
     ERR_clear_error();
     SSL_free(c);
     SSL_free(s);
     return ok;
+}
+
+static bool handshake(SSL_CTX *client, SSL_CTX *server)
+{
+    return handshake_named(client, server, NULL, NULL, NULL);
 }
 
 static void nodes_talk_only_to_nodes_of_their_mesh(void **state)
@@ -444,6 +459,219 @@ static void nodes_talk_only_to_nodes_of_their_mesh(void **state)
     mesh_close(&other);
 }
 
+// ---- an identity in a directory, and TLS with it ------------------------------------------------
+
+static uint64_t test_wall_ms = NOW;
+static uint64_t test_clock(void *ctx)
+{
+    (void)ctx;
+    return test_wall_ms;
+}
+static const hm_clock clock_of_test = {.mono_us = test_clock, .wall_ms = test_clock};
+
+typedef struct own {
+    char path[96];
+    char node_cert[128], node_key[128], edge_cert[128], edge_key[128], mesh_root[128],
+        edge_root[128];
+    tc_issued node, edge;
+} own;
+
+// A directory with both identities, made as a daemon does it.
+static void own_make(own *o, mesh *m, const char *name)
+{
+    static const char *const hosts[] = {"localhost", "::1"};
+    char path[128];
+    hm_buf csr = {0}, node = {0}, edge = {0};
+    snprintf(o->path, sizeof o->path, "%s/%s", base, name);
+    snprintf(o->node_cert, 128, "%s/node.crt", o->path);
+    snprintf(o->node_key, 128, "%s/node.key", o->path);
+    snprintf(o->edge_cert, 128, "%s/edge.crt", o->path);
+    snprintf(o->edge_key, 128, "%s/edge.key", o->path);
+    snprintf(o->mesh_root, 128, "%s/mesh-root.crt", o->path);
+    snprintf(o->edge_root, 128, "%s/edge-root.crt", o->path);
+    assert_int_equal(tc_dir_make(o->path, name, hosts, 2, NULL), HM_OK);
+    snprintf(path, sizeof path, "%s/node.csr", o->path);
+    assert_int_equal(hm_file_read(path, TC_CSR_MAX, &csr), HM_OK);
+    assert_int_equal(tc_issue_node(m->a, hm_buf_bytes(&csr), NOW, &node, &o->node), HM_OK);
+    hm_buf_reset(&csr);
+    snprintf(path, sizeof path, "%s/edge.csr", o->path);
+    assert_int_equal(hm_file_read(path, TC_CSR_MAX, &csr), HM_OK);
+    assert_int_equal(tc_issue_server(m->a, hm_buf_bytes(&csr), NOW, &edge, &o->edge), HM_OK);
+    hm_bytes mesh_root = tc_authority_root(m->a, TC_MESH);
+    hm_bytes edge_root = tc_authority_root(m->a, TC_EDGE);
+    // Not one for the other, and nothing is kept before all is well.
+    assert_int_equal(tc_dir_install(o->path, hm_buf_bytes(&edge), hm_buf_bytes(&edge), mesh_root,
+                                    edge_root, NOW),
+                     HM_E_CERT_UNTRUSTED);
+    assert_int_equal(tc_dir_install(o->path, hm_buf_bytes(&node), hm_buf_bytes(&node), mesh_root,
+                                    edge_root, NOW),
+                     HM_E_CERT_PROFILE);
+    assert_int_equal(access(o->node_cert, F_OK), -1);
+    assert_int_equal(access(o->edge_cert, F_OK), -1);
+    assert_int_equal(tc_dir_install(o->path, hm_buf_bytes(&node), hm_buf_bytes(&edge), mesh_root,
+                                    edge_root, NOW),
+                     HM_OK);
+    // A second time changes no key.
+    hm_key *key = NULL;
+    hm_buf before = {0}, after = {0};
+    assert_int_equal(hm_file_read(o->edge_key, 65536, &before), HM_OK);
+    assert_int_equal(tc_dir_make(o->path, name, hosts, 2, &key), HM_OK);
+    assert_int_equal(hm_file_read(o->edge_key, 65536, &after), HM_OK);
+    assert_true(hm_bytes_eq(hm_buf_bytes(&before), hm_buf_bytes(&after)));
+    hm_key_free(key);
+    hm_buf *all[] = {&csr, &node, &edge, &before, &after};
+    for (int i = 0; i < 5; i++)
+        hm_buf_free(all[i]);
+}
+
+static SSL_CTX *tls_of(bool is_server, const own *o, bool node, bool edge, const char *roots,
+                       const char *crl)
+{
+    SSL_CTX *ctx = NULL;
+    tc_tls_config cfg = {.is_server = is_server, .roots_path = roots, .crl_path = crl};
+    unsigned n = 0;
+    cfg.clock = &clock_of_test;
+    if (node) {
+        cfg.ids[n].cert_path = o->node_cert;
+        cfg.ids[n++].key_path = o->node_key;
+    }
+    if (edge) {
+        cfg.ids[n].cert_path = o->edge_cert;
+        cfg.ids[n++].key_path = o->edge_key;
+    }
+    assert_int_equal(tc_tls(&cfg, &ctx), HM_OK);
+    return ctx;
+}
+
+static void servers_prove_themselves_in_the_family_that_the_client_believes(void **state)
+{
+    (void)state;
+    mesh m, other;
+    own server, stranger;
+    char key[32], id[65], roots[128];
+    hm_buf both = {0};
+    tc_node_cert node;
+    hm_buf chain = {0}, der = {0};
+    mesh_open(&m, dir);
+    mesh_open(&other, other_dir);
+    own_make(&server, &m, "server-1");
+    own_make(&stranger, &other, "server-2");
+    hm_buf_put(&both, tc_authority_root(m.a, TC_EDGE));
+    hm_buf_put(&both, tc_authority_root(m.a, TC_MESH));
+    snprintf(roots, sizeof roots, "%s/both.crt", base);
+    assert_int_equal(hm_file_write(roots, hm_buf_bytes(&both), 0644), HM_OK);
+    SSL_CTX *s = tls_of(true, &server, true, true, NULL, NULL);
+    SSL_CTX *edge = tls_of(false, NULL, false, false, server.edge_root, NULL);
+    SSL_CTX *meshy = tls_of(false, NULL, false, false, server.mesh_root, NULL);
+    SSL_CTX *any = tls_of(false, NULL, false, false, roots, NULL);
+    SSL_CTX *foreign = tls_of(false, NULL, false, false, stranger.mesh_root, NULL);
+    SSL_CTX *edge_only = tls_of(true, &server, false, true, NULL, NULL);
+
+    assert_true(handshake_named(edge, s, "localhost", key, NULL));
+    assert_string_equal(key, "EC");
+    assert_true(handshake_named(edge, s, "::1", key, NULL));
+    assert_false(handshake_named(edge, s, "elsewhere", NULL, NULL));
+    assert_false(handshake_named(edge, s, "::2", NULL, NULL));
+    assert_true(handshake_named(meshy, s, "server-1", key, NULL));
+    assert_string_equal(key, HM_FALCON_NAME);
+    assert_true(handshake_named(meshy, s, "::1", NULL, NULL)); // whoever of the mesh is there
+    assert_true(handshake_named(meshy, s, NULL, NULL, NULL));
+    assert_false(handshake_named(meshy, s, "server-2", NULL, NULL));
+    assert_int_equal(hm_file_read(server.node_cert, 65536, &chain), HM_OK);
+    assert_int_equal(tc_pem_to_der(hm_buf_bytes(&chain), &der), HM_OK);
+    assert_int_equal(verify(&m, &der, (hm_bytes){0}, NOW, &node), HM_OK);
+    hm_hex(id, node.node.b, HM_HASH_BYTES);
+    assert_true(handshake_named(meshy, s, id, NULL, NULL));
+    id[0] = id[0] == '0' ? '1' : '0';
+    assert_false(handshake_named(meshy, s, id, NULL, NULL));
+    assert_true(handshake_named(any, s, "server-1", key, NULL));
+    assert_string_equal(key, HM_FALCON_NAME);
+    assert_true(handshake_named(any, edge_only, "localhost", key, NULL));
+    assert_string_equal(key, "EC");
+    assert_false(handshake_named(foreign, s, "::1", NULL, NULL));
+    assert_false(handshake_named(meshy, edge_only, "::1", NULL, NULL));
+    test_wall_ms = NOW + 31 * DAY;
+    assert_false(handshake_named(edge, s, "localhost", NULL, NULL));
+    assert_false(handshake_named(meshy, s, "server-1", NULL, NULL));
+    test_wall_ms = NOW;
+
+    SSL_CTX *contexts[] = {s, edge, meshy, any, foreign, edge_only};
+    for (int i = 0; i < 6; i++)
+        SSL_CTX_free(contexts[i]);
+    hm_buf_free(&both);
+    hm_buf_free(&chain);
+    hm_buf_free(&der);
+    mesh_close(&m);
+    mesh_close(&other);
+}
+
+static void clients_are_refused_for_a_reason(void **state)
+{
+    (void)state;
+    mesh m, other;
+    own server, client, stranger;
+    char crl_path[128];
+    hm_buf crl = {0};
+    long found;
+    SSL_CTX *bad = NULL;
+    mesh_open(&m, dir);
+    mesh_open(&other, other_dir);
+    own_make(&server, &m, "server-3");
+    own_make(&client, &m, "client-3");
+    own_make(&stranger, &other, "stranger-3");
+    SSL_CTX *s = tls_of(true, &server, true, true, server.mesh_root, NULL);
+    SSL_CTX *known = tls_of(false, &client, true, false, server.mesh_root, NULL);
+    SSL_CTX *foreign = tls_of(false, &stranger, true, false, server.mesh_root, NULL);
+    SSL_CTX *nobody = tls_of(false, NULL, false, false, server.mesh_root, NULL);
+    SSL_CTX *edge = tls_of(false, &client, false, true, server.mesh_root, NULL);
+    assert_true(handshake_named(known, s, NULL, NULL, &found));
+    assert_int_equal(found, X509_V_OK);
+    assert_false(handshake(nobody, s));
+    assert_false(handshake(edge, s)); // of the other family
+    assert_false(handshake_named(foreign, s, NULL, NULL, &found));
+    assert_int_equal(found, X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY);
+
+    // Revoked, once the server has the list.
+    snprintf(crl_path, sizeof crl_path, "%s/mesh.crl", base);
+    assert_int_equal(tc_revoke(m.a, &client.node.serial, 1, NOW), HM_OK);
+    assert_int_equal(tc_authority_crl(m.a, TC_MESH, NOW, &crl), HM_OK);
+    assert_int_equal(hm_file_write(crl_path, hm_buf_bytes(&crl), 0644), HM_OK);
+    assert_true(handshake(known, s));
+    SSL_CTX *s2 = tls_of(true, &server, true, false, server.mesh_root, crl_path);
+    assert_false(handshake_named(known, s2, NULL, NULL, &found));
+    assert_int_equal(found, X509_V_ERR_CERT_REVOKED);
+    // With a list that is too old nobody is believed.
+    test_wall_ms = NOW + (TC_CRL_DAYS + 1) * DAY;
+    assert_false(handshake_named(known, s2, NULL, NULL, &found));
+    assert_int_equal(found, X509_V_ERR_CRL_HAS_EXPIRED);
+    test_wall_ms = NOW;
+
+    // What cannot be used is said at the start.
+    tc_tls_config cfg = {.is_server = true, .clock = &clock_of_test, .groups = "NOSUCHGROUP"};
+    assert_int_equal(tc_tls(&cfg, &bad), HM_E_CONFIG);
+    cfg.groups = NULL;
+    cfg.roots_path = server.node_key;
+    assert_int_equal(tc_tls(&cfg, &bad), HM_E_CONFIG);
+    cfg.roots_path = server.mesh_root;
+    cfg.crl_path = server.mesh_root;
+    assert_int_equal(tc_tls(&cfg, &bad), HM_E_CONFIG);
+    cfg.crl_path = NULL;
+    cfg.ids[0].cert_path = server.node_cert;
+    cfg.ids[0].key_path = client.node_key;
+    assert_int_equal(tc_tls(&cfg, &bad), HM_E_CONFIG);
+    cfg.ids[0].key_path = server.node_key;
+    assert_int_equal(chmod(server.node_key, 0640), 0);
+    assert_int_equal(tc_tls(&cfg, &bad), HM_E_DENIED);
+    assert_null(bad);
+
+    SSL_CTX *contexts[] = {s, known, foreign, nobody, edge, s2};
+    for (int i = 0; i < 6; i++)
+        SSL_CTX_free(contexts[i]);
+    hm_buf_free(&crl);
+    mesh_close(&m);
+    mesh_close(&other);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -454,6 +682,8 @@ int main(void)
         cmocka_unit_test(requests_that_are_wrong_are_refused),
         cmocka_unit_test(server_certificates_verify_as_any_client_does),
         cmocka_unit_test(nodes_talk_only_to_nodes_of_their_mesh),
+        cmocka_unit_test(servers_prove_themselves_in_the_family_that_the_client_believes),
+        cmocka_unit_test(clients_are_refused_for_a_reason),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
