@@ -15,6 +15,8 @@ int main(void)
     hm_config_markdown(hm_node_options, hm_node_option_count, &b);
     hm_buf_puts(&b, "\n## trustchain-server\n\n");
     hm_config_markdown(hm_trust_options, hm_trust_option_count, &b);
+    hm_buf_puts(&b, "\n## stoq-server\n\n");
+    hm_config_markdown(hm_stoq_options, hm_stoq_option_count, &b);
     int rc = hm_buf_status(&b) != HM_OK || fputs(hm_buf_cstr(&b), stdout) < 0;
     hm_buf_free(&b);
     return rc;

@@ -10,6 +10,16 @@ hm_err daemon_need(const hm_config *c, const char *name, const char **out)
     return *out && **out ? HM_OK : hm_fail(HM_E_USAGE, "--%s is needed", name);
 }
 
+size_t daemon_names(const char *list, char *text, size_t text_size, const char **out, size_t max)
+{
+    size_t n = 0;
+    snprintf(text, text_size, "%s", list);
+    for (char *save, *word = strtok_r(text, ", ", &save); word && n < max;
+         word = strtok_r(NULL, ", ", &save))
+        out[n++] = word;
+    return n;
+}
+
 hm_err daemon_token_file(const char *path, char out[DAEMON_TOKEN_MAX])
 {
     hm_buf text = {0};
@@ -71,5 +81,5 @@ int daemon_main(const daemon_program *p, int argc, char **argv)
         fprintf(stderr, "%s: %s%s%s\n", p->name, hm_err_text(err), hm_err_detail()[0] ? ": " : "",
                 hm_err_detail());
     hm_config_free(&c);
-    return err == HM_OK ? 0 : err == HM_E_USAGE ? 2 : 1;
+    return err == HM_OK ? 0 : err == HM_E_USAGE || err == HM_E_CONFIG ? 2 : 1;
 }

@@ -20,9 +20,11 @@ typedef struct daemon_program {
 } daemon_program;
 
 // Reads the options, runs the command that is the first positional argument, and tells on stderr
-// what went wrong. The options hold "log-level" and "help". Exit code: 0, 2 for wrong usage, else
-// 1.
+// what went wrong. The options hold "log-level" and "help". Exit code: 0, 2 for wrong usage or
+// configuration, else 1.
 int daemon_main(const daemon_program *p, int argc, char **argv);
+// Cuts "a,b" up into at most max names, which stand in text, a copy; returns how many.
+size_t daemon_names(const char *list, char *text, size_t text_size, const char **out, size_t max);
 // HM_E_USAGE when the option has no value.
 HM_CHECK hm_err daemon_need(const hm_config *c, const char *name, const char **out);
 // The first line of a file. Zero it after use.

@@ -63,3 +63,11 @@ void hm_metrics_end(hm_metrics *m)
         hm_jw_close(m->out, '}');
     hm_buf_puts(m->out, m->json ? "\n" : "# EOF\n");
 }
+
+void hm_metrics_reply(hm_metrics *m, const hm_http *http, hm_http_req *r)
+{
+    hm_metrics_http(m, http);
+    hm_metrics_end(m);
+    hm_http_reply(r, 200, m->json ? "application/json" : HM_OPENMETRICS_TYPE, hm_buf_bytes(m->out));
+    hm_buf_free(m->out);
+}

@@ -19,5 +19,7 @@ void hm_metrics_value(hm_metrics *m, const char *name, const char *help, const c
                       uint64_t value, bool gauge);
 void hm_metrics_http(hm_metrics *m, const hm_http *http);
 void hm_metrics_end(hm_metrics *m);
+// Adds the HTTP server's own, ends, answers the request and frees the buffer.
+void hm_metrics_reply(hm_metrics *m, const hm_http *http, hm_http_req *r);
 
 #endif

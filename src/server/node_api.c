@@ -309,10 +309,7 @@ static void put_metrics(hm_node_api *a, hm_http_req *r, bool json)
                      s.chunk_bytes_stored, true);
     hm_metrics_value(&m, "hm_node_uptime_milliseconds", "Since start", "", s.uptime_ms, true);
     hm_node_each_counter(a->node, on_counter, &m);
-    hm_metrics_http(&m, a->http);
-    hm_metrics_end(&m);
-    hm_http_reply(r, 200, json ? "application/json" : HM_OPENMETRICS_TYPE, hm_buf_bytes(&b));
-    hm_buf_free(&b);
+    hm_metrics_reply(&m, a->http, r);
 }
 
 static void on_metrics(void *ctx, hm_http_req *r)

@@ -56,3 +56,34 @@ const hm_option hm_trust_options[] = {
     {"help", NULL, NULL, NULL, NULL, "this text"},
 };
 const size_t hm_trust_option_count = sizeof(hm_trust_options) / sizeof(hm_trust_options[0]);
+
+const hm_option hm_stoq_options[] = {
+    {"config", "STOQ_CONFIG", NULL, "FILE", NULL, "INI file to read"},
+    {"dir", "STOQ_DIR", "stoq.dir", "DIR", NULL, "the server's data directory"},
+    {"name", "STOQ_NAME", "stoq.name", "NAME", "stoq", "init: name in the mesh, [a-z0-9-]"},
+    {"host", "STOQ_HOST", "stoq.host", "NAMES", "localhost,::1",
+     "init: names and IPv6 addresses in the server's certificate, with commas between"},
+    {"authority", "STOQ_AUTHORITY", "stoq.authority", "URL", "https://[::1]:8443",
+     "enroll: the authority to ask"},
+    {"token-file", "STOQ_TOKEN_FILE", NULL, "FILE", NULL, "enroll: the authority's bearer token"},
+    {"root", "STOQ_CA", NULL, "FILE", NULL,
+     "enroll: edge root, PEM, got from the authority's people: the authority must prove itself"},
+    {"listen", "STOQ_LISTEN", "stoq.listen", "ADDR", "[::]:9292", "run: UDP address"},
+    {"metrics-listen", "STOQ_METRICS_LISTEN", "metrics.listen", "ADDR", "[::1]:9292",
+     "run: TCP address of the metrics, HTTPS; off for none"},
+    {"cert", "STOQ_CERT", "stoq.cert", "FILE", NULL,
+     "run: certificate chain, PEM, instead of those that enroll got"},
+    {"key", "STOQ_KEY", "stoq.key", "FILE", NULL, "run: the key of --cert, PEM"},
+    {"client-ca", "STOQ_CLIENT_CA", "stoq.client_ca", "FILE", NULL,
+     "run: roots, PEM; clients must show a certificate under one of them"},
+    {"client-crl", "STOQ_CLIENT_CRL", "stoq.client_crl", "FILE", NULL,
+     "run: revocation list, DER, of those who issue the clients' certificates"},
+    {"groups", "STOQ_GROUPS", "stoq.groups", "LIST", "X25519MLKEM768",
+     "run: TLS groups, with colons between; any other is weaker"},
+    {"max-connections", "STOQ_MAX_CONNECTIONS", "stoq.max_connections", "N", "256",
+     "run: QUIC connections at a time"},
+    {"log-level", "STOQ_LOG_LEVEL", "log.level", "LEVEL", "info",
+     "error, warn, info or debug (a line for every connection)"},
+    {"help", NULL, NULL, NULL, NULL, "this text"},
+};
+const size_t hm_stoq_option_count = sizeof(hm_stoq_options) / sizeof(hm_stoq_options[0]);

@@ -9,5 +9,7 @@ extern const hm_option hm_node_options[];
 extern const size_t hm_node_option_count;
 extern const hm_option hm_trust_options[];
 extern const size_t hm_trust_option_count;
+extern const hm_option hm_stoq_options[];
+extern const size_t hm_stoq_option_count;
 
 #endif

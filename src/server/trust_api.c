@@ -368,10 +368,7 @@ static void put_metrics(hm_trust_api *a, hm_http_req *r, bool json)
                      a->refused, false);
     hm_metrics_value(&m, "hm_trust_uptime_milliseconds", "Since start", "",
                      now_ms(a) - a->started_ms, true);
-    hm_metrics_http(&m, a->http);
-    hm_metrics_end(&m);
-    hm_http_reply(r, 200, json ? "application/json" : HM_OPENMETRICS_TYPE, hm_buf_bytes(&b));
-    hm_buf_free(&b);
+    hm_metrics_reply(&m, a->http, r);
 }
 
 static void on_metrics(void *ctx, hm_http_req *r)

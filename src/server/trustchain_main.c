@@ -86,16 +86,6 @@ out:
 
 // ---- the server's own certificate ---------------------------------------------------------------
 
-// "a,b" as an array of texts; text is cut up.
-static size_t split_names(char *text, const char *out[TC_SERVER_NAMES_MAX])
-{
-    size_t n = 0;
-    for (char *save, *word = strtok_r(text, ", ", &save); word && n < TC_SERVER_NAMES_MAX;
-         word = strtok_r(NULL, ", ", &save))
-        out[n++] = word;
-    return n;
-}
-
 // Do certificate and key belong together, and is the certificate good for a while?
 static bool cert_is_good(const server_paths *p, const tc_authority *a, const char *names)
 {
@@ -130,8 +120,8 @@ static hm_err ensure_cert(const hm_config *c, const server_paths *p, tc_authorit
     tc_issued issued;
     hm_err err = HM_OK;
     *renewed = false;
-    snprintf(names, sizeof(names), "%s", hm_config_get(c, "host"));
-    size_t n = split_names(names, name);
+    size_t n =
+        daemon_names(hm_config_get(c, "host"), names, sizeof(names), name, TC_SERVER_NAMES_MAX);
     for (size_t i = 0; i < n; i++)
         hm_buf_printf(&subject, "%s%s", i ? " " : "", name[i]);
     snprintf(list, sizeof(list), "%s", hm_buf_cstr(&subject));

@@ -1,0 +1,354 @@
+#include "server/stoq_perf.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/config.h"
+#include "base/log.h"
+
+#define HEAD_BYTES 8u
+#define KEPT_MIN (STOQ_PERF_KEPT / STOQ_PERF_STREAMS)
+
+typedef struct perf_conn {
+    hm_list link; // in stoq_perf
+    stoq_perf *perf;
+    stoq_conn *conn;
+    unsigned streams;
+} perf_conn;
+
+typedef struct perf_stream {
+    perf_conn *conn;
+    uint8_t head[HEAD_BYTES];
+    unsigned head_len;
+    uint64_t left; // to be sent
+    bool ended;    // everything was handed over, or nothing more will be
+} perf_stream;
+
+// What an answer is made of.
+static const uint8_t zeros[65536];
+
+// ---- answers ------------------------------------------------------------------------------------
+
+// A stream's share of what is kept for its connection.
+static uint32_t share(const perf_conn *c)
+{
+    uint32_t bytes = STOQ_PERF_KEPT / (c->streams > 0 ? c->streams : 1);
+    return bytes > KEPT_MIN ? bytes : KEPT_MIN;
+}
+
+static void fill(perf_stream *s, stoq_stream *st)
+{
+    stoq_stream_set_send_bytes(st, share(s->conn));
+    while (!s->ended) {
+        size_t n = s->left < sizeof zeros ? (size_t)s->left : sizeof zeros, took = 0;
+        hm_err err = stoq_stream_send(st, hm_bytes_of(zeros, n), n == s->left, &took);
+        if (err != HM_OK) {
+            if (err == HM_E_NOMEM)
+                stoq_stream_reset(st, STOQ_PERF_MEMORY);
+            s->ended = true; // or the client wants no more
+            return;
+        }
+        s->left -= took;
+        s->conn->perf->n.bytes_out += took;
+        if (took < n)
+            return; // on_writable() goes on
+        s->ended = s->left == 0;
+    }
+}
+
+static void cancel(perf_stream *s, stoq_stream *st, uint64_t code)
+{
+    s->ended = true;
+    stoq_stream_reset(st, code);
+}
+
+// Takes the length from what came; what follows it is upload.
+static void take(perf_stream *s, stoq_stream *st, hm_bytes view)
+{
+    stoq_perf *p = s->conn->perf;
+    size_t at = 0;
+    bool begins = s->head_len < HEAD_BYTES;
+    while (s->head_len < HEAD_BYTES && at < view.len)
+        s->head[s->head_len++] = view.ptr[at++];
+    p->n.bytes_in += view.len - at;
+    if (!begins || s->head_len < HEAD_BYTES)
+        return;
+    for (unsigned i = 0; i < HEAD_BYTES; i++)
+        s->left = s->left << 8 | s->head[i];
+    p->n.requests++;
+    fill(s, st);
+}
+
+// ---- streams ------------------------------------------------------------------------------------
+
+static void on_stream_open(void *user, stoq_stream *st)
+{
+    stoq_perf *p = user;
+    perf_conn *c = stoq_conn_user(stoq_stream_conn(st));
+    perf_stream *s = NULL;
+    if (stoq_stream_is_uni(st)) {
+        p->n.refused_one_way++;
+        stoq_stream_stop(st, STOQ_PERF_ONE_WAY);
+        return;
+    }
+    if (c != NULL)
+        s = calloc(1, sizeof *s);
+    if (s == NULL) {
+        stoq_stream_stop(st, STOQ_PERF_MEMORY);
+        stoq_stream_reset(st, STOQ_PERF_MEMORY);
+        return;
+    }
+    s->conn = c;
+    c->streams++;
+    p->n.streams++;
+    stoq_stream_set_user(st, s);
+}
+
+static void on_readable(void *user, stoq_stream *st)
+{
+    stoq_perf *p = user;
+    perf_stream *s = stoq_stream_user(st);
+    bool fin = false;
+    while (s != NULL && !fin) {
+        hm_bytes view;
+        if (stoq_stream_peek(st, &view, &fin) != HM_OK) {
+            cancel(s, st, STOQ_PERF_CANCELED);
+            return;
+        }
+        if (view.len == 0 && !fin)
+            return;
+        take(s, st, view);
+        stoq_stream_consume(st, view.len);
+    }
+    if (s != NULL && s->head_len < HEAD_BYTES) {
+        p->n.refused_short++;
+        cancel(s, st, STOQ_PERF_SHORT);
+    }
+}
+
+static void on_writable(void *user, stoq_stream *st)
+{
+    (void)user;
+    perf_stream *s = stoq_stream_user(st);
+    if (s != NULL && s->head_len == HEAD_BYTES)
+        fill(s, st);
+}
+
+static void on_stream_closed(void *user, stoq_stream *st)
+{
+    stoq_perf *p = user;
+    perf_stream *s = stoq_stream_user(st);
+    if (s == NULL)
+        return;
+    perf_conn *c = s->conn;
+    c->streams--;
+    p->n.streams--;
+    free(s);
+    if (p->draining && c->streams == 0)
+        stoq_conn_close(c->conn, STOQ_PERF_DONE, "shutting down");
+}
+
+// ---- connections --------------------------------------------------------------------------------
+
+static void on_conn_open(void *user, stoq_conn *conn)
+{
+    stoq_perf *p = user;
+    char from[HM_ADDR_TEXT_MAX];
+    struct sockaddr_in6 addr;
+    perf_conn *c = calloc(1, sizeof *c);
+    p->n.accepted++;
+    if (c == NULL) {
+        stoq_conn_close(conn, STOQ_PERF_MEMORY, "out of memory");
+        return;
+    }
+    c->perf = p;
+    c->conn = conn;
+    hm_list_append(&p->conns, &c->link);
+    stoq_conn_set_user(conn, c);
+    stoq_conn_peer_address(conn, &addr);
+    hm_log(HM_LOG_DEBUG, "stoq", "connected", "peer=%s alpn=%s group=%s cipher=%s",
+           hm_addr_text(&addr, from), stoq_conn_alpn(conn), stoq_conn_group(conn),
+           stoq_conn_cipher(conn));
+    if (p->draining)
+        stoq_conn_close(conn, STOQ_PERF_DONE, "shutting down");
+}
+
+static void add_traffic(stoq_perf_counters *n, const stoq_conn *conn)
+{
+    stoq_conn_stats s;
+    stoq_conn_get_stats(conn, &s);
+    n->packets_sent += s.packets_sent;
+    n->packets_received += s.packets_received;
+    n->packets_lost += s.packets_lost;
+    n->packets_dropped += s.packets_dropped;
+    n->udp_in += s.bytes_received;
+    n->udp_out += s.bytes_sent;
+}
+
+static void on_conn_closed(void *user, stoq_conn *conn, uint64_t code, bool is_app, hm_bytes reason)
+{
+    stoq_perf *p = user;
+    perf_conn *c = stoq_conn_user(conn);
+    char from[HM_ADDR_TEXT_MAX], quoted[300];
+    struct sockaddr_in6 addr;
+    stoq_conn_peer_address(conn, &addr);
+    hm_log(HM_LOG_DEBUG, "stoq", "closed", "peer=%s app=%d code=0x%llx reason=%s",
+           hm_addr_text(&addr, from), is_app, (unsigned long long)code,
+           hm_log_quote(quoted, sizeof quoted, reason));
+    p->n.closed++;
+    add_traffic(&p->n, conn);
+    if (c != NULL)
+        hm_list_remove(&c->link);
+    free(c);
+}
+
+// ---- refusals -----------------------------------------------------------------------------------
+
+static const struct {
+    hm_err why;
+    const char *label;
+} reasons[] = {
+    {HM_E_STOQ_GROUP, "group"},
+    {HM_E_STOQ_ALPN, "protocol"},
+    {HM_E_CERT_MISSING, "certificate_missing"},
+    {HM_E_CERT_UNTRUSTED, "certificate_untrusted"},
+    {HM_E_CERT_EXPIRED, "certificate_expired"},
+    {HM_E_CERT_REVOKED, "certificate_revoked"},
+    {HM_E_CERT_PROFILE, "certificate_profile"},
+    {HM_E_CRL_STALE, "revocation_list_stale"},
+    {HM_E_STOQ_TLS, "tls"},
+    {HM_E_STOQ_TRANSPORT, "transport"},
+    {HM_E_CLOSED, "client_gave_up"},
+    {HM_E_TIMEOUT, "timeout"},
+};
+#define REASONS (sizeof(reasons) / sizeof(reasons[0]))
+
+static bool may_log(stoq_perf *p)
+{
+    uint64_t second = hm_clock_mono_us(&hm_clock_system) / 1000000;
+    if (second != p->line_second) {
+        p->line_second = second;
+        p->lines = 0;
+    }
+    if (p->lines < STOQ_PERF_LINES) {
+        p->lines++;
+        return true;
+    }
+    p->unsaid++;
+    return false;
+}
+
+static void on_conn_failed(void *user, stoq_conn *conn, hm_err why, uint64_t code, hm_bytes reason)
+{
+    stoq_perf *p = user;
+    char from[HM_ADDR_TEXT_MAX], quoted[300];
+    struct sockaddr_in6 addr;
+    size_t i = 0;
+    while (i + 1 < REASONS && reasons[i].why != why)
+        i++;
+    p->n.refused[i]++;
+    add_traffic(&p->n, conn);
+    if (!may_log(p))
+        return;
+    stoq_conn_peer_address(conn, &addr);
+    hm_log(HM_LOG_WARN, "stoq", "refused", "peer=%s reason=%s code=0x%llx detail=%s unsaid=%u",
+           hm_addr_text(&addr, from), reasons[i].label, (unsigned long long)code,
+           hm_log_quote(quoted, sizeof quoted, reason), p->unsaid);
+    p->unsaid = 0;
+}
+
+// ---- life, counters -----------------------------------------------------------------------------
+
+const stoq_callbacks stoq_perf_callbacks = {
+    .conn_open = on_conn_open,
+    .conn_closed = on_conn_closed,
+    .conn_failed = on_conn_failed,
+    .stream_open = on_stream_open,
+    .stream_readable = on_readable,
+    .stream_writable = on_writable,
+    .stream_closed = on_stream_closed,
+};
+
+void stoq_perf_init(stoq_perf *p)
+{
+    *p = (stoq_perf){0};
+    hm_list_init(&p->conns);
+}
+
+static void close_conns(stoq_perf *p, bool idle_only)
+{
+    hm_list_each(it, &p->conns)
+    {
+        perf_conn *c = hm_container_of(it, perf_conn, link);
+        if (!idle_only || c->streams == 0)
+            stoq_conn_close(c->conn, STOQ_PERF_DONE, "shutting down");
+    }
+}
+
+void stoq_perf_drain(stoq_perf *p)
+{
+    p->draining = true;
+    close_conns(p, true);
+}
+
+void stoq_perf_close(stoq_perf *p)
+{
+    close_conns(p, false);
+}
+
+static void put_endpoint(const stoq_endpoint *ep, hm_metrics *m)
+{
+    stoq_endpoint_stats e;
+    stoq_endpoint_get_stats(ep, &e);
+    hm_metrics_value(m, "hm_stoq_refused_total", "Connections that were not to be",
+                     "reason=\"limit\"", e.refused, false);
+    hm_metrics_value(m, "hm_stoq_connections", "Connections open now", "", e.connections, true);
+    hm_metrics_value(m, "hm_stoq_half_open", "Of them in their handshake", "", e.half_open, true);
+    hm_metrics_value(m, "hm_stoq_datagrams_received_total", "UDP datagrams received", "",
+                     e.datagrams_received, false);
+    hm_metrics_value(m, "hm_stoq_datagrams_dropped_total",
+                     "Datagrams that are malformed or belong to no connection", "",
+                     e.datagrams_dropped, false);
+    hm_metrics_value(m, "hm_stoq_retries_total", "Addresses asked to prove themselves", "",
+                     e.retries_sent, false);
+    hm_metrics_value(m, "hm_stoq_resets_total", "Stateless resets sent", "", e.resets_sent, false);
+    hm_metrics_value(m, "hm_stoq_versions_total", "Version negotiations sent", "", e.versions_sent,
+                     false);
+}
+
+void stoq_perf_metrics(const stoq_perf *p, const stoq_endpoint *ep, hm_metrics *m)
+{
+    stoq_perf_counters n = p->n;
+    char label[64];
+    for (const hm_list *it = p->conns.next; it != &p->conns; it = it->next)
+        add_traffic(&n, hm_container_of(it, perf_conn, link)->conn);
+    hm_metrics_value(m, "hm_stoq_accepted_total", "Connections whose handshake was completed", "",
+                     n.accepted, false);
+    hm_metrics_value(m, "hm_stoq_closed_total", "Of them closed since", "", n.closed, false);
+    for (size_t i = 0; i < REASONS; i++) {
+        snprintf(label, sizeof label, "reason=\"%s\"", reasons[i].label);
+        hm_metrics_value(m, "hm_stoq_refused_total", "Connections that were not to be", label,
+                         n.refused[i], false);
+    }
+    put_endpoint(ep, m);
+    hm_metrics_value(m, "hm_stoq_packets_sent_total", "QUIC packets sent", "", n.packets_sent,
+                     false);
+    hm_metrics_value(m, "hm_stoq_packets_received_total", "QUIC packets received", "",
+                     n.packets_received, false);
+    hm_metrics_value(m, "hm_stoq_packets_lost_total", "QUIC packets found lost", "", n.packets_lost,
+                     false);
+    hm_metrics_value(m, "hm_stoq_packets_dropped_total", "QUIC packets that did not open", "",
+                     n.packets_dropped, false);
+    hm_metrics_value(m, "hm_stoq_received_bytes_total", "UDP payload received", "", n.udp_in,
+                     false);
+    hm_metrics_value(m, "hm_stoq_sent_bytes_total", "UDP payload sent", "", n.udp_out, false);
+    hm_metrics_value(m, "hm_stoq_streams", "Requests in progress", "", n.streams, true);
+    hm_metrics_value(m, "hm_perf_requests_total", "Requests taken", "", n.requests, false);
+    hm_metrics_value(m, "hm_perf_refused_total", "Streams refused", "reason=\"short\"",
+                     n.refused_short, false);
+    hm_metrics_value(m, "hm_perf_refused_total", "Streams refused", "reason=\"one_way\"",
+                     n.refused_one_way, false);
+    hm_metrics_value(m, "hm_perf_received_bytes_total", "Upload taken", "", n.bytes_in, false);
+    hm_metrics_value(m, "hm_perf_sent_bytes_total", "Answers handed to the transport", "",
+                     n.bytes_out, false);
+}
