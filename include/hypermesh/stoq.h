@@ -175,6 +175,8 @@ HM_CHECK hm_err stoq_connect(stoq_endpoint *ep, const struct sockaddr_in6 *to,
 // Ends the connection with an application code; the peer learns it and the reason (cut at 256
 // bytes). conn_closed follows in the next process. Unsent stream bytes are discarded.
 void stoq_conn_close(stoq_conn *conn, uint64_t app_code, const char *reason);
+// Why it ended, for conn_closed: the codes of conn_failed, or HM_OK when this side closed it.
+hm_err stoq_conn_why(const stoq_conn *conn);
 bool stoq_conn_is_open(const stoq_conn *conn); // handshake complete, not closing
 bool stoq_conn_is_server(const stoq_conn *conn);
 stoq_endpoint *stoq_conn_endpoint(stoq_conn *conn);

@@ -9,9 +9,9 @@
 #include "server/stoq_api.h"
 #include "trustchain/trustchain.h"
 
-#define GRACE_MS 5000u      // for requests in progress at SIGTERM
-#define FAREWELL_MS 1000u   // for clients to hear that their connections are closed
-#define PUMPS_A_TURN 16u    // of the endpoint, before HTTP has its turn
+#define GRACE_MS 5000u    // for requests in progress at SIGTERM
+#define FAREWELL_MS 1000u // for clients to hear that their connections are closed
+#define PUMPS_A_TURN 16u  // of the endpoint, before HTTP has its turn
 #define SECRET_BYTES 32u
 #define PATH_BYTES 4096
 #define SIGNALS 3u
@@ -23,8 +23,8 @@ static hm_err cmd_init(const hm_config *c)
     const char *dir, *hosts[TC_SERVER_NAMES_MAX];
     char path[PATH_BYTES], names[1024];
     HM_TRY(daemon_need(c, "dir", &dir));
-    size_t n = daemon_names(hm_config_get(c, "host"), names, sizeof(names), hosts,
-                            TC_SERVER_NAMES_MAX);
+    size_t n =
+        daemon_names(hm_config_get(c, "host"), names, sizeof(names), hosts, TC_SERVER_NAMES_MAX);
     if (n == 0)
         return hm_fail(HM_E_CONFIG, "--host names nothing");
     HM_TRY(hm_crypto_init());
@@ -94,7 +94,8 @@ static hm_err server_tls(const hm_config *c, const char *dir, SSL_CTX **out)
     return tc_tls(&cfg, out);
 }
 
-// Keys stateless resets and tokens, so that clients of an earlier run learn at once that it is over.
+// Keys stateless resets and tokens, so that clients of an earlier run learn at once that it is
+// over.
 static hm_err endpoint_secret(const char *dir, uint8_t out[SECRET_BYTES])
 {
     char path[PATH_BYTES];

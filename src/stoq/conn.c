@@ -446,15 +446,15 @@ void conn_drain(stoq_conn *c, uint64_t code, bool app, hm_bytes reason)
     conn_wake(c);
 }
 
-static hm_err why_failed(const stoq_conn *c)
+hm_err stoq_conn_why(const stoq_conn *c)
 {
     if (c->tls.failed)
         return c->tls.why;
     if (c->close_code == STOQ_CLOSED_IDLE)
         return HM_E_TIMEOUT;
-    return c->state == STOQ_CONN_CLOSING && c->close_code != STOQ_CLOSED_ENDPOINT
-               ? HM_E_STOQ_TRANSPORT
-               : HM_E_CLOSED;
+    if (c->state != STOQ_CONN_CLOSING)
+        return HM_E_CLOSED;
+    return c->close_app || c->close_code == STOQ_CLOSED_ENDPOINT ? HM_OK : HM_E_STOQ_TRANSPORT;
 }
 
 void conn_tell(stoq_conn *c)
@@ -480,7 +480,7 @@ void conn_tell(stoq_conn *c)
         ep->stats.handshake_failed++;
     streams_close_all(c);
     if (!c->told_open && c->is_server && cb->conn_failed != NULL)
-        cb->conn_failed(ep->user, c, why_failed(c), c->close_code,
+        cb->conn_failed(ep->user, c, stoq_conn_why(c), c->close_code,
                         hm_bytes_of(c->close_reason, c->close_reason_len));
     if ((c->told_open || !c->is_server) && cb->conn_closed != NULL)
         cb->conn_closed(ep->user, c, c->close_code, c->close_app,

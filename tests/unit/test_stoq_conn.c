@@ -193,8 +193,8 @@ static void on_open(void *user, stoq_conn *c)
 static void on_closed(void *user, stoq_conn *c, uint64_t code, bool is_app, hm_bytes reason)
 {
     side *s = user;
-    (void)c;
     (void)reason;
+    s->why = stoq_conn_why(c);
     s->closed++;
     s->code = code;
     s->is_app = is_app;
@@ -396,6 +396,7 @@ static void transfer(uint64_t seed, unsigned loss, unsigned dup, unsigned corrup
     assert_true(run(&w, both_closed, UINT64_C(120000000)));
     assert_true(w.side[CLIENT].code == 77 && w.side[CLIENT].is_app);
     assert_true(w.side[SERVER].code == 77 && w.side[SERVER].is_app);
+    assert_true(w.side[CLIENT].why == HM_OK && w.side[SERVER].why == HM_E_CLOSED);
     run(&w, NULL, 10000000); // closing ends
     stoq_endpoint_get_stats(w.side[SERVER].ep, &st);
     assert_int_equal(st.connections, 0);
@@ -436,6 +437,7 @@ static void refused(SSL_CTX *server, SSL_CTX *client, const char *alpn, hm_err w
     assert_true(run(&w, client_closed, 20000000));
     assert_int_equal(w.side[CLIENT].code, STOQ_CRYPTO_ERROR + alert);
     assert_true(w.side[SERVER].failed || run(&w, server_failed, 20000000));
+    assert_int_equal(w.side[CLIENT].why, why == HM_E_CLOSED ? HM_E_CERT_UNTRUSTED : HM_E_CLOSED);
     assert_int_equal(w.side[SERVER].failed, 1);
     assert_int_equal(w.side[SERVER].opened + w.side[SERVER].closed, 0);
     assert_int_equal(w.side[SERVER].code, STOQ_CRYPTO_ERROR + alert);
@@ -552,8 +554,8 @@ static void test_idle_and_reset(void **state)
     assert_true(run(&w, both_open, 10000000));
     w.cut = true;
     assert_true(run(&w, both_closed, 60000000));
-    assert_true(w.side[CLIENT].code == STOQ_CLOSED_IDLE);
-    assert_true(w.side[SERVER].code == STOQ_CLOSED_IDLE);
+    assert_true(w.side[CLIENT].code == STOQ_CLOSED_IDLE && w.side[CLIENT].why == HM_E_TIMEOUT);
+    assert_true(w.side[SERVER].code == STOQ_CLOSED_IDLE && w.side[SERVER].why == HM_E_TIMEOUT);
     world_end(&w);
 
     world_begin(&w, 62); // nobody there at all

@@ -1,0 +1,39 @@
+// Private to src/cli: one connection to a STOQ server, driven by whoever waits for something on it.
+#ifndef HM_CLI_STOQ_H
+#define HM_CLI_STOQ_H
+
+#include "cli/cli.h"
+#include "hypermesh/stoq.h"
+
+typedef struct session {
+    stoq_endpoint *ep; // owned
+    stoq_conn *conn;   // NULL once closed
+    SSL_CTX *tls;      // owned
+    char target[HM_ADDR_TEXT_MAX];
+    char peer[200]; // who answered, from its certificate
+    const char *group, *cipher;
+    uint64_t handshake_us;
+    bool open;
+    hm_err end; // why it was closed, with the detail line
+    char detail[512];
+    void (*readable)(void *ctx, stoq_stream *s);
+    void (*writable)(void *ctx, stoq_stream *s);
+    void (*stream_closed)(void *ctx, stoq_stream *s);
+    void *ctx;
+} session;
+
+// Connects to the command's argument with the options ca, cert, key and server-name, and waits for
+// the handshake. End with session_close() also after a failure. The callbacks may be set after it.
+HM_CHECK hm_err session_open(session *s, cli *c);
+void session_close(session *s);
+// Waits for the network, at most until the time, and does what is due. False when the connection
+// is over (s->end and the detail line say why) or the person interrupted.
+bool session_turn(session *s, uint64_t until_us);
+bool session_interrupted(void);
+HM_CHECK hm_err session_end(const session *s);
+uint64_t session_now_us(void);
+// target, peer, group, cipher, handshake_us.
+void session_json(const session *s, hm_buf *b);
+void session_print(const session *s);
+
+#endif
