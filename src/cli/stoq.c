@@ -127,8 +127,10 @@ static void on_conn_closed(void *user, stoq_conn *conn, uint64_t code, bool is_a
         snprintf(s->detail, sizeof(s->detail), "%s: %s", s->target, quoted);
     } else if (!is_app && code == STOQ_CLOSED_RESET) {
         s->end = HM_E_UNREACHABLE;
-        snprintf(s->detail, sizeof(s->detail), "%s has started anew and knows the connection no "
-                                               "more", s->target);
+        snprintf(s->detail, sizeof(s->detail),
+                 "%s has started anew and knows the connection no "
+                 "more",
+                 s->target);
     } else if (refused) {
         s->end = HM_E_DENIED;
         snprintf(s->detail, sizeof(s->detail), "%s refuses: %s (%s)", s->target,

@@ -18,9 +18,9 @@
 typedef struct run {
     session *s;
     bool up;
-    uint64_t bytes;       // wanted in all; UINT64_MAX: until the time is over
-    uint64_t until_us;    // HM_TIME_NEVER: until the bytes are through
-    unsigned streams;     // wanted
+    uint64_t bytes;    // wanted in all; UINT64_MAX: until the time is over
+    uint64_t until_us; // HM_TIME_NEVER: until the bytes are through
+    unsigned streams;  // wanted
     unsigned opened, ended, refused;
     bool stopping;
     hm_list flows; // open
@@ -208,8 +208,8 @@ static hm_err run_it(run *r)
         r->elapsed_us = session_now_us() - r->started_us;
     stoq_conn_get_stats(s->conn, &r->after);
     if (r->refused)
-        err = hm_fail(HM_E_STOQ_RESET, "%s reset %u of %u streams", s->target, r->refused,
-                      r->opened);
+        err =
+            hm_fail(HM_E_STOQ_RESET, "%s reset %u of %u streams", s->target, r->refused, r->opened);
 out:
     if (tty)
         fputs("\r\033[K", stderr);
@@ -256,8 +256,9 @@ static hm_err size_of(const cli *c, const char *name, uint64_t *out)
     unsigned shift = *end == 'K' ? 10 : *end == 'M' ? 20 : *end == 'G' ? 30 : 0;
     if (text[0] < '0' || text[0] > '9' || (*end && (!shift || end[1])) || n == 0 ||
         n > (UINT64_C(1) << 60 >> shift))
-        return hm_fail(HM_E_USAGE, "--%s is \"%.40s\"; a number of bytes such as 1000, 64K, 10M or "
-                                   "4G is needed",
+        return hm_fail(HM_E_USAGE,
+                       "--%s is \"%.40s\"; a number of bytes such as 1000, 64K, 10M or "
+                       "4G is needed",
                        name, text);
     *out = n << shift;
     return HM_OK;

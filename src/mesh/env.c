@@ -29,9 +29,9 @@ hm_err hm_env_open(const char *dir, unsigned tables, unsigned flags, MDB_env **o
            map > MAP_MIN_BYTES)
         map /= 2;
     if (rc != 0)
-        return hm_fail(rc == ENOMEM                                  ? HM_E_NOMEM
+        return hm_fail(rc == ENOMEM                                      ? HM_E_NOMEM
                        : rc == MDB_INVALID || rc == MDB_VERSION_MISMATCH ? HM_E_CORRUPT
-                                                                     : HM_E_IO,
+                                                                         : HM_E_IO,
                        "%s cannot be opened: %s", dir, mdb_strerror(rc));
     if (map < MAP_MAX_BYTES)
         hm_log(HM_LOG_WARN, "mesh", "little address space", "store=%s can_grow_to_gib=%zu", dir,
