@@ -98,8 +98,16 @@ sanitizer_env() {
     export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
     export TSAN_OPTIONS=halt_on_error=1
 }
-stage_asan() { sanitizer_env; build asan && meson_tests build-asan --suite unit --timeout-multiplier 5; }
-stage_tsan() { sanitizer_env; build tsan && meson_tests build-tsan --suite unit --timeout-multiplier 8; }
+# sanitized NAME FACTOR: the unit tests, and a whole mesh of such nodes that loses some of them.
+sanitized() {
+    sanitizer_env
+    build "$1" || return 0
+    meson_tests "build-$1" --suite unit --timeout-multiplier "$2"
+    check "mesh ($1)" env HM_BUILD="build-$1" python3 tests/e2e/test_mesh.py \
+        /usr/include/flint /usr/include/openssl
+}
+stage_asan() { sanitized asan 5; }
+stage_tsan() { sanitized tsan 8; }
 stage_fuzz() {
     sanitizer_env
     build fuzz || return 0

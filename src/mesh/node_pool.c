@@ -259,16 +259,17 @@ static void submit_start(node_submit *s)
     s->nonce = n->next_nonce++;
     if (s->module == HM_MODULE_ASSET && s->kind == HM_ASSET_REGISTER)
         s->asset = hm_asset_id(&n->genesis->chain_id, &n->id, s->nonce);
-    s->err = hm_ledger_op_inputs(n->ledger, hm_ledger_tip(n->ledger), &n->id, s->module, s->kind,
-                                 &s->in);
+    hm_err err = hm_ledger_op_inputs(n->ledger, hm_ledger_tip(n->ledger), &n->id, s->module,
+                                     s->kind, &s->in);
     s->in.key = n->key;
     s->work.data = s;
-    if (s->err == HM_OK && uv_queue_work(n->loop, &s->work, submit_work, submit_signed) != 0)
-        s->err = hm_fail(HM_E_INTERNAL, "no worker thread");
-    if (s->err != HM_OK) {
+    // Once it is queued, s is the worker's until submit_signed().
+    if (err == HM_OK && uv_queue_work(n->loop, &s->work, submit_work, submit_signed) != 0)
+        err = hm_fail(HM_E_INTERNAL, "no worker thread");
+    if (err != HM_OK) {
         char why[160];
         snprintf(why, sizeof why, "%s", hm_err_detail());
-        submit_end(s, s->err, why, NULL);
+        submit_end(s, err, why, NULL);
         return;
     }
     s->working = true;

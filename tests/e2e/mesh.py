@@ -168,7 +168,7 @@ class Mesh:
         if kind and kind is not SystemExit:
             for n in self.nodes:
                 try:
-                    tail = n.log().splitlines()[-12:]
+                    tail = n.log().splitlines()[-80:]
                 except OSError:
                     continue
                 print(f"---- {n.name}", *tail, sep="\n", file=sys.stderr)
