@@ -52,7 +52,7 @@ trustchain_bin=$bin/server/trustchain-server
 node_bin=$bin/server/hypermesh-server
 stoq_bin=$bin/server/stoq-server
 cli_bin=$bin/cli/hypermesh
-programs=("$trustchain_bin" "$node_bin" "$cli_bin")
+programs=("$trustchain_bin" "$node_bin" "$stoq_bin" "$cli_bin")
 
 say() { echo "deploy-dev: $*"; }
 
@@ -125,7 +125,12 @@ show_status() {
                 what="$(api_url "$i")  ${what:-does not answer}"
                 ;;
             trustchain) what=$authority_url ;;
-            stoq) what='udp [::1]:9292' ;;
+            stoq)
+                what='does not answer'
+                if "$cli_bin" stoq ping '[::1]:9292' --count 1 --ca "$dir/trustchain/mesh-root.crt" \
+                    >/dev/null 2>&1; then what='answers'; fi
+                what="udp [::1]:9292  $what  metrics https://[::1]:9292/metrics"
+                ;;
             esac
             printf '%-11s pid %-8s %s\n' "$name" "$pid" "$what"
         else
@@ -273,6 +278,15 @@ init_nodes() {
     return $bad
 }
 
+init_stoq() {
+    local s=$dir/stoq
+    [ -e "$s/edge.csr" ] || "$stoq_bin" init --dir "$s" --name stoq # its last file
+    if ! fresh "$s/node.crt" || ! fresh "$s/edge.crt"; then
+        "$stoq_bin" enroll --dir "$s" --authority "$authority_url" \
+            --root "$dir/trustchain/edge-root.crt" --token-file "$dir/trustchain/api.token"
+    fi
+}
+
 make_genesis() {
     local i joins=()
     if [ -e "$dir/genesis.bin" ]; then return; fi
@@ -311,6 +325,8 @@ start_all() {
     wait_for "authority answers" 30 trustchain running trustchain
     step "keys, certificates and sectors of $nodes nodes" "Try again; --clean begins anew." \
         "$dir/init.log" init_nodes
+    step "keys and certificates of stoq-server" "Try again; --clean begins anew." \
+        "$dir/init.log" init_stoq
     step "genesis" "Try: ./deploy-dev.sh --clean" "$dir/init.log" make_genesis
 
     for ((i = 1; i <= nodes; i++)); do
@@ -320,7 +336,9 @@ start_all() {
             --mesh-listen "[::1]:$(mesh_port "$i")" --api-listen "[::1]:$(api_port "$i")" \
             "${page[@]}"
     done
-    [ ! -x "$stoq_bin" ] || start stoq "$stoq_bin" run --dir "$dir/stoq" --listen '[::1]:9292'
+    start stoq "$stoq_bin" run --dir "$dir/stoq" --listen '[::1]:9292' \
+        --metrics-listen '[::1]:9292'
+    wait_for "stoq-server runs" 30 stoq running stoq
     for ((i = 1; i <= nodes; i++)); do wait_for "node-$i runs" 60 "node-$i" running "node-$i"; done
     for ((i = 1; i <= nodes; i++)); do
         wait_for "ledger of node-$i finalises" 120 "node-$i" finalises "$i"
@@ -333,6 +351,7 @@ start_all() {
     echo "command:   export HYPERMESH_NODE='$(api_url 1)' HYPERMESH_CA=$dir/trustchain/edge-root.crt"
     echo "           export HYPERMESH_TOKEN_FILE=$dir/node-1/api.token"
     echo "           $cli_bin status"
+    echo "transport: $cli_bin stoq ping '[::1]:9292' --ca $dir/trustchain/mesh-root.crt"
     say "up after $((SECONDS - began)) s"
 }
 

@@ -467,7 +467,6 @@ static void on_conn_failed(void *user, stoq_conn *conn, hm_err why, uint64_t cod
     char from[HM_ADDR_TEXT_MAX];
     struct sockaddr_in6 addr;
     (void)code;
-    (void)reason;
     switch (why) {
     case HM_E_CERT_MISSING:
     case HM_E_STOQ_GROUP:
@@ -475,8 +474,8 @@ static void on_conn_failed(void *user, stoq_conn *conn, hm_err why, uint64_t cod
     case HM_E_STOQ_TLS:
     case HM_E_STOQ_TRANSPORT:
         stoq_conn_peer_address(conn, &addr);
-        node_refused(user, COUNT_REFUSED_PEER, NULL, "%s: %s", hm_addr_text(&addr, from),
-                     hm_err_text(why));
+        node_refused(user, COUNT_REFUSED_PEER, NULL, "%s: %s (%.*s)", hm_addr_text(&addr, from),
+                     hm_err_text(why), (int)reason.len, (const char *)reason.ptr);
         break;
     default:
         break;
