@@ -24,6 +24,7 @@ tsan) dir=build-tsan options=(-Db_sanitize=thread -Db_lundef=false) ;;
 fuzz)
     dir=build-fuzz options=(-Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false)
     export CC=clang
+    [ $# -gt 1 ] || set -- fuzz fuzzers
     ;;
 -h | --help) usage; exit 0 ;;
 *) usage >&2; exit 2 ;;
