@@ -9,9 +9,9 @@ static void written_again(const stoq_packet *a)
     static uint8_t out[65536];
     uint8_t *length_at;
     size_t payload = a->len - a->pn_offset;
-    uint8_t *p =
-        stoq_long_header_write(out, a->type, &a->dcid, &a->scid, a->token, 1, &length_at);
-    hm_assert((size_t)(p - out) == stoq_long_header_size(a->type, &a->dcid, &a->scid, a->token.len));
+    uint8_t *p = stoq_long_header_write(out, a->type, &a->dcid, &a->scid, a->token, 1, &length_at);
+    hm_assert((size_t)(p - out) ==
+              stoq_long_header_size(a->type, &a->dcid, &a->scid, a->token.len));
     if (payload >= 16384)
         return;
     stoq_long_header_set_length(length_at, payload);

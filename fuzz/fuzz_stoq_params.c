@@ -7,8 +7,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     stoq_transport_params a, b;
-    if (size == 0 || stoq_transport_params_decode(hm_bytes_of(data + 1, size - 1), data[0] & 1,
-                                                  &a) != HM_OK)
+    if (size == 0 ||
+        stoq_transport_params_decode(hm_bytes_of(data + 1, size - 1), data[0] & 1, &a) != HM_OK)
         return 0;
     hm_assert(a.max_udp_payload_bytes >= 1200 && a.ack_delay_exponent <= 20);
     hm_assert(a.max_ack_delay_ms < 1 << 14 && a.active_cid_limit >= 2);

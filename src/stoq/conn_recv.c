@@ -5,6 +5,14 @@
 #define MAX_ACK_DELAY_US 25000u
 #define CLOSE_EVERY 8u // packets of the peer that make us say CONNECTION_CLOSE again
 
+// The datagram that a packet came in.
+typedef struct arrival {
+    const struct sockaddr_in6 *from;
+    size_t len;
+    uint8_t ecn;
+    uint64_t now;
+} arrival;
+
 static stoq_level level_of(stoq_packet_type t)
 {
     return t == STOQ_PACKET_INITIAL     ? STOQ_LEVEL_INITIAL
@@ -264,17 +272,18 @@ static void note_received(stoq_conn *c, stoq_level level, uint64_t pn, bool elic
 }
 
 // The peer speaks from another address (section 9.3): answer there, but little until it is proven.
-static void on_new_path(stoq_conn *c, const struct sockaddr_in6 *from, uint64_t now)
+static void on_new_path(stoq_conn *c, const arrival *a)
 {
     if (c->address_validated)
         c->proven_peer = c->peer;
-    c->peer = *from;
+    c->peer = *a->from;
     c->address_validated = false;
-    c->amp_received = c->amp_sent = 0;
+    c->amp_received = a->len;
+    c->amp_sent = 0;
     hm_random_fill(&c->ep->random, c->challenge, sizeof c->challenge);
     c->challenge_pending = c->challenge_out = true;
     c->challenge_tries = 0;
-    c->challenge_until_us = now + 3 * conn_pto_us(c, STOQ_LEVEL_APP);
+    c->challenge_until_us = a->now + 3 * conn_pto_us(c, STOQ_LEVEL_APP);
     stoq_cc_init(&c->cc, conn_mss(c));
     c->first_rtt_us = 0;
     (void)conn_next_remote(c); // another id for another path, where the peer gave one
@@ -359,9 +368,9 @@ bool conn_is_reset(const stoq_conn *c, const struct sockaddr_in6 *from, const ui
 }
 
 // One packet; false when it could not be opened.
-static bool on_packet(stoq_conn *c, const stoq_packet *pkt, uint8_t *bytes,
-                      const struct sockaddr_in6 *from, uint8_t ecn, uint64_t now)
+static bool on_packet(stoq_conn *c, const stoq_packet *pkt, uint8_t *bytes, const arrival *a)
 {
+    uint64_t now = a->now;
     stoq_level level = level_of(pkt->type);
     stoq_space *s = &c->spaces[level];
     if (s->discarded || !stoq_keys_ready(&s->rx) ||
@@ -407,10 +416,10 @@ static bool on_packet(stoq_conn *c, const stoq_packet *pkt, uint8_t *bytes,
     if (!on_payload(c, pkt, level, payload, now, &eliciting, &probing))
         return true;
     if (!s->discarded)
-        note_received(c, level, o.pn, eliciting, ecn, now);
+        note_received(c, level, o.pn, eliciting, a->ecn, now);
     if (level == STOQ_LEVEL_APP && c->is_server && newest && !probing &&
-        !same_address(from, &c->peer) && c->state == STOQ_CONN_OPEN)
-        on_new_path(c, from, now);
+        !same_address(a->from, &c->peer) && c->state == STOQ_CONN_OPEN)
+        on_new_path(c, a);
     return true;
 }
 
@@ -429,11 +438,12 @@ void conn_receive(stoq_conn *c, const struct sockaddr_in6 *from, uint8_t *bytes,
     if (c->state >= STOQ_CONN_DRAINING)
         return;
     c->stats.bytes_received += len;
-    if (!c->address_validated) {
+    if (!c->address_validated && same_address(from, &c->peer)) {
         c->amp_received += len;
         conn_wake(c); // what was held back may go now
     }
     bool opened = false;
+    arrival a = {from, len, ecn, now};
     for (size_t at = 0; at < len && c->state <= STOQ_CONN_OPEN;) {
         stoq_packet pkt;
         hm_err err = stoq_packet_parse(bytes + at, len - at, &pkt);
@@ -447,7 +457,7 @@ void conn_receive(stoq_conn *c, const struct sockaddr_in6 *from, uint8_t *bytes,
             opened = true;
             break;
         }
-        if (pkt.type != STOQ_PACKET_0RTT && on_packet(c, &pkt, bytes + at, from, ecn, now))
+        if (pkt.type != STOQ_PACKET_0RTT && on_packet(c, &pkt, bytes + at, &a))
             opened = true;
         else
             c->stats.packets_dropped++;

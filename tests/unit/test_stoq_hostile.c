@@ -1,0 +1,294 @@
+// A peer that has the keys and does what it likes, one connection under test.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "stoq_forge.h"
+
+#define MS UINT64_C(1000)
+#define TYPES 32
+#define KEPT 4096
+
+// ---- the peer -----------------------------------------------------------------------------------
+
+typedef struct peer {
+    hm_prng prng;
+    hm_random random;
+    stoq_endpoint *ep;
+    stoq_conn *c; // NULL once closed
+    bool conn_is_server;
+    stoq_keys tx, rx;
+    uint64_t pn; // next to be sent
+    bool phase;
+    uint64_t now;
+    uint16_t port; // where the peer is
+    bool closed;
+    uint64_t close_code;
+    // What the connection has sent since the last forget().
+    unsigned datagrams, packets, seen[TYPES];
+    size_t bytes, longest;
+    uint16_t sent_to;
+    stoq_frame last[TYPES]; // without data but for what is copied to `data`
+    uint8_t data[TYPES][16];
+    uint64_t largest; // packet number, ever
+    uint64_t numbers[KEPT]; // of ack-eliciting packets
+    unsigned number_count;
+} peer;
+
+static const uint8_t secrets[2][32] = {{1}, {2}};
+
+static void note_frames(peer *p, uint64_t pn, hm_bytes payload)
+{
+    const uint8_t *at = payload.ptr, *end = at + payload.len;
+    bool eliciting = false;
+    while (at < end) {
+        stoq_frame f = {0};
+        uint64_t code;
+        if (stoq_frame_parse(&at, end, &f, &code) != HM_OK)
+            fail_msg("the connection sent a malformed frame");
+        eliciting |= stoq_frame_elicits_ack(f.type);
+        if (f.type >= TYPES)
+            fail_msg("the connection sent a frame of type %llu", (unsigned long long)f.type);
+        p->seen[f.type]++;
+        memcpy(p->data[f.type], f.data.ptr, f.data.len < 16 ? f.data.len : 16);
+        p->last[f.type] = f;
+    }
+    if (eliciting && p->number_count < KEPT)
+        p->numbers[p->number_count++] = pn;
+}
+
+static void net_send(void *ctx, const struct sockaddr_in6 *to, const uint8_t *bytes, size_t len,
+                     size_t segment)
+{
+    peer *p = ctx;
+    for (size_t at = 0; at < len; at += segment) {
+        uint8_t copy[2048];
+        stoq_packet packet;
+        hm_bytes payload;
+        uint64_t pn;
+        size_t n = len - at < segment ? len - at : segment;
+        p->datagrams++;
+        p->bytes += n;
+        p->longest = n > p->longest ? n : p->longest;
+        p->sent_to = ntohs(to->sin6_port);
+        memcpy(copy, bytes + at, n);
+        if (!stoq_keys_ready(&p->rx) ||
+            !forge_open(&p->rx, copy, n, p->largest + 1, &packet, &pn, &payload))
+            continue;
+        p->packets++;
+        p->largest = pn;
+        note_frames(p, pn, payload);
+    }
+}
+
+static void forget(peer *p)
+{
+    p->datagrams = p->packets = p->number_count = 0;
+    p->bytes = p->longest = 0;
+    memset(p->seen, 0, sizeof p->seen);
+}
+
+static void on_closed(void *user, stoq_conn *c, uint64_t code, bool is_app, hm_bytes reason)
+{
+    peer *p = user;
+    (void)c, (void)reason, (void)is_app;
+    p->closed = true;
+    p->close_code = code;
+    p->c = NULL;
+}
+
+static void on_readable(void *user, stoq_stream *s)
+{
+    hm_bytes v;
+    bool fin;
+    (void)user;
+    while (stoq_stream_peek(s, &v, &fin) == HM_OK && (v.len > 0 || fin)) {
+        stoq_stream_consume(s, v.len);
+        if (fin)
+            return;
+    }
+}
+
+static void turn(peer *p)
+{
+    unsigned turns = 0;
+    do {
+        stoq_endpoint_process(p->ep, p->now, false);
+        assert_true(++turns < 100); // else it would never wait
+    } while (stoq_endpoint_next_timeout_us(p->ep) <= p->now);
+}
+
+// Lets time pass, timer by timer.
+static void pass(peer *p, uint64_t us)
+{
+    uint64_t end = p->now + us;
+    for (;;) {
+        turn(p);
+        uint64_t t = stoq_endpoint_next_timeout_us(p->ep);
+        if (t > end)
+            break;
+        p->now = t;
+    }
+    p->now = end;
+}
+
+static void make_endpoint(peer *p, stoq_limits limits)
+{
+    *p = (peer){.now = 1000 * MS, .port = 5000};
+    hm_prng_seed(&p->prng, 1);
+    p->random = hm_random_prng(&p->prng);
+    stoq_net net = {net_send, p};
+    stoq_config config = {.bind = forge_address(4433),
+                          .net = &net,
+                          .alpn = {STOQ_ALPN_MESH},
+                          .random = &p->random,
+                          .callbacks = {.conn_closed = on_closed, .stream_readable = on_readable},
+                          .user = p,
+                          .limits = limits,
+                          .secret = {1}};
+    assert_int_equal(stoq_endpoint_create(&config, &p->ep), HM_OK);
+    p->ep->now_us = p->now;
+}
+
+// A connection of this role, open; what it says at first is forgotten.
+static void begin_with(peer *p, bool conn_is_server, stoq_limits limits, uint8_t peer_cid_len)
+{
+    make_endpoint(p, limits);
+    stoq_transport_params params = forge_params(p->ep);
+    static const uint8_t id[STOQ_LOCAL_CID] = {7, 7, 7};
+    stoq_cid cid = stoq_cid_of(id, peer_cid_len);
+    struct sockaddr_in6 from = forge_address(p->port);
+    p->conn_is_server = conn_is_server;
+    p->c = forge_conn(p->ep, conn_is_server, &from, &cid, secrets[0], secrets[1], &params);
+    p->c->told_open = true;
+    assert_int_equal(stoq_keys_init(&p->tx, STOQ_AES_128_GCM, secrets[0], 32, true), HM_OK);
+    if (peer_cid_len == STOQ_LOCAL_CID) // else what comes back cannot be parsed here
+        assert_int_equal(stoq_keys_init(&p->rx, STOQ_AES_128_GCM, secrets[1], 32, false), HM_OK);
+    turn(p);
+}
+
+static void begin(peer *p, bool conn_is_server)
+{
+    begin_with(p, conn_is_server, (stoq_limits){0}, STOQ_LOCAL_CID);
+}
+
+static void end(peer *p)
+{
+    stoq_endpoint_destroy(p->ep);
+    stoq_keys_free(&p->tx);
+    stoq_keys_free(&p->rx);
+}
+
+// Sends a payload in the next packet, from where the peer is. Returns the datagram's length.
+static size_t say(peer *p, const uint8_t *payload, size_t len)
+{
+    uint8_t out[FORGE_MAX];
+    struct sockaddr_in6 from = forge_address(p->port);
+    if (p->c == NULL)
+        return 0;
+    size_t n = forge_short(&p->tx, &p->c->local[0].cid, p->pn++, p->phase,
+                           hm_bytes_of(payload, len), out);
+    stoq_endpoint_receive(p->ep, &from, out, n, 0, p->now);
+    return n;
+}
+
+static size_t say1(peer *p, uint8_t type)
+{
+    return say(p, &type, 1);
+}
+
+static void ack_range(peer *p, uint64_t lo, uint64_t hi)
+{
+    uint8_t mem[32], *q = stoq_frame_write3(mem, STOQ_FRAME_ACK, hi, 0, 0);
+    q = stoq_varint_write(q, hi - lo);
+    say(p, mem, (size_t)(q - mem));
+}
+
+// Acknowledges all that the connection has sent.
+static void ack_all(peer *p)
+{
+    ack_range(p, 0, p->largest);
+}
+
+// ---- paths --------------------------------------------------------------------------------------
+
+// A client that has moved and says one small thing is asked to prove its new address at once, with
+// no more than three times what came from there.
+static void test_new_path_is_challenged(void **state)
+{
+    (void)state;
+    peer p;
+    begin(&p, true);
+    ack_all(&p);
+    turn(&p);
+    forget(&p);
+    p.port = 6000;
+    size_t sent = say1(&p, STOQ_FRAME_PING);
+    turn(&p);
+    assert_int_equal(p.seen[STOQ_FRAME_PATH_CHALLENGE], 1);
+    assert_int_equal(p.sent_to, 6000);
+    assert_true(p.bytes <= 3 * sent);
+    // The answer proves it.
+    uint8_t response[9] = {STOQ_FRAME_PATH_RESPONSE};
+    memcpy(response + 1, p.data[STOQ_FRAME_PATH_CHALLENGE], 8);
+    say(&p, response, sizeof response);
+    assert_true(p.c->address_validated);
+    end(&p);
+}
+
+// Only what comes from the address that is to be proven counts for how much may be sent there.
+static void test_credit_is_of_the_address(void **state)
+{
+    (void)state;
+    peer p;
+    begin(&p, true);
+    ack_all(&p);
+    turn(&p);
+    p.port = 6000;
+    size_t sent = say1(&p, STOQ_FRAME_PING);
+    p.port = 5001; // somebody else who saw the id
+    uint8_t noise[1200] = {0x40};
+    memcpy(noise + 1, p.c->local[0].cid.id, STOQ_LOCAL_CID);
+    struct sockaddr_in6 from = forge_address(p.port);
+    for (int i = 0; i < 20; i++) {
+        uint8_t copy[sizeof noise];
+        memcpy(copy, noise, sizeof noise);
+        stoq_endpoint_receive(p.ep, &from, copy, sizeof copy, 0, p.now);
+    }
+    assert_int_equal(p.c->amp_received, sent);
+    end(&p);
+}
+
+// Where nobody answers: three challenges, then back to the address that was proven.
+static void test_false_path_is_left(void **state)
+{
+    (void)state;
+    peer p;
+    begin(&p, true);
+    ack_all(&p);
+    turn(&p);
+    forget(&p);
+    p.port = 6000;
+    say1(&p, STOQ_FRAME_PING);
+    pass(&p, 20000 * MS);
+    assert_true(p.seen[STOQ_FRAME_PATH_CHALLENGE] >= 1 && p.seen[STOQ_FRAME_PATH_CHALLENGE] <= 3);
+    assert_true(p.c->address_validated);
+    assert_int_equal(ntohs(p.c->peer.sin6_port), 5000);
+    end(&p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_new_path_is_challenged),
+        cmocka_unit_test(test_credit_is_of_the_address),
+        cmocka_unit_test(test_false_path_is_left),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
