@@ -1,10 +1,11 @@
 // Two joined connections, and an input that is a program: it delivers, drops, doubles, reorders and
 // damages datagrams, gives one side packets that the other never made but with its keys (so all of
-// the code behind decryption sees hostile frames), raw datagrams, calls of the application, and time.
+// the code behind decryption sees hostile frames), raw datagrams, calls of the application, and
+// time.
 //
-// Always: counts agree with what they count, limits hold, time goes on (no turn of the loop asks for
-// another at once without end). Without forged frames: bytes arrive as they were sent; and once the
-// network is good again everything arrives and both sides come to rest.
+// Always: counts agree with what they count, limits hold, time goes on (no turn of the loop asks
+// for another at once without end). Without forged frames: bytes arrive as they were sent; and once
+// the network is good again everything arrives and both sides come to rest.
 #include "stoq_forge.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -328,8 +329,8 @@ static void step(pair *p, input *in)
     switch ((op >> 1) % 12) {
     case 0: { // time: to the next timer, or some milliseconds
         uint64_t ms = u8(in), t = next_timeout(p);
-        p->now = ms == 0 && t < p->now + 60 * SECOND_US ? (t > p->now ? t : p->now)
-                                                        : p->now + ms * 1000;
+        p->now =
+            ms == 0 && t < p->now + 60 * SECOND_US ? (t > p->now ? t : p->now) : p->now + ms * 1000;
         process(p);
         return;
     }

@@ -71,8 +71,8 @@ void forge_pair(stoq_endpoint *server, const struct sockaddr_in6 *server_address
     stoq_cid none = {0};
     stoq_conn *s =
         forge_conn(server, true, client_address, &none, to_server, to_client, &of_client);
-    stoq_conn *c =
-        forge_conn(client, false, server_address, &s->local[0].cid, to_client, to_server, &of_server);
+    stoq_conn *c = forge_conn(client, false, server_address, &s->local[0].cid, to_client, to_server,
+                              &of_server);
     s->remote[0].cid = s->peer_initial_scid = c->local[0].cid;
     *at_server = s;
     *at_client = c;

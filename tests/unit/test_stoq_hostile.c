@@ -36,7 +36,7 @@ typedef struct peer {
     uint16_t sent_to;
     stoq_frame last[TYPES]; // without data but for what is copied to `data`
     uint8_t data[TYPES][16];
-    uint64_t largest; // packet number, ever
+    uint64_t largest;       // packet number, ever
     uint64_t numbers[KEPT]; // of ack-eliciting packets
     unsigned number_count;
 } peer;
@@ -192,8 +192,8 @@ static size_t say(peer *p, const uint8_t *payload, size_t len)
     struct sockaddr_in6 from = forge_address(p->port);
     if (p->c == NULL)
         return 0;
-    size_t n = forge_short(&p->tx, &p->c->local[0].cid, p->pn++, p->phase,
-                           hm_bytes_of(payload, len), out);
+    size_t n =
+        forge_short(&p->tx, &p->c->local[0].cid, p->pn++, p->phase, hm_bytes_of(payload, len), out);
     stoq_endpoint_receive(p->ep, &from, out, n, 0, p->now);
     return n;
 }

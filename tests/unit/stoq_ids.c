@@ -1,0 +1,58 @@
+#include "stoq_ids.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+
+static void must(hm_err err)
+{
+    if (err == HM_OK)
+        return;
+    fprintf(stderr, "identities: %s: %s\n", hm_err_text(err), hm_err_detail());
+    abort();
+}
+
+static hm_err any_peer(void *ctx, hm_bytes leaf)
+{
+    (void)ctx, (void)leaf;
+    return HM_OK;
+}
+
+static void make_one(tc_authority *authority, bool is_server, uint64_t now, SSL_CTX **out)
+{
+    hm_key *key;
+    hm_buf csr = {0}, chain = {0};
+    must(hm_key_generate(&key));
+    must(tc_node_csr(key, is_server ? "server" : "client", &csr));
+    must(tc_issue_node(authority, hm_buf_bytes(&csr), now, &chain, NULL));
+    must(tc_node_tls(is_server, key, hm_buf_bytes(&chain), any_peer, NULL, out));
+    hm_buf_free(&csr);
+    hm_buf_free(&chain);
+    hm_key_free(key);
+}
+
+void stoq_ids_make(stoq_ids *ids)
+{
+    char dir[] = "/tmp/hm-stoq-XXXXXX", path[64], command[64];
+    tc_authority *authority;
+    uint64_t now = hm_clock_wall_ms(&hm_clock_system);
+    must(hm_crypto_init());
+    if (mkdtemp(dir) == NULL)
+        abort();
+    snprintf(path, sizeof path, "%s/authority", dir);
+    must(tc_authority_init(path, "test", now));
+    must(tc_authority_open(path, &authority));
+    make_one(authority, true, now, &ids->server);
+    make_one(authority, false, now, &ids->client);
+    tc_authority_close(authority);
+    snprintf(command, sizeof command, "rm -rf %s", dir);
+    if (system(command) != 0)
+        abort();
+}
+
+void stoq_ids_free(stoq_ids *ids)
+{
+    SSL_CTX_free(ids->server);
+    SSL_CTX_free(ids->client);
+}

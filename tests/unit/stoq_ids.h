@@ -1,0 +1,15 @@
+// TLS identities of a server and a client of one authority, for tests of the transport. Made once
+// for a program; aborts on failure.
+#ifndef STOQ_IDS_H
+#define STOQ_IDS_H
+
+#include "trustchain/trustchain.h"
+
+typedef struct stoq_ids {
+    SSL_CTX *server, *client; // mutual FALCON-1024, X25519MLKEM768
+} stoq_ids;
+
+void stoq_ids_make(stoq_ids *ids);
+void stoq_ids_free(stoq_ids *ids);
+
+#endif
