@@ -344,7 +344,7 @@ start_all() {
         wait_for "ledger of node-$i finalises" 120 "node-$i" finalises "$i"
     done
 
-    show_status || [ ! -x "$stoq_bin" ] || give_up "all processes run" "$(start_hint)" "$dir/stoq.log"
+    show_status || give_up "all processes run" "$(start_hint)" "$dir/stoq.log"
     echo
     echo "page:      $page_url"
     echo "authority: $authority_url   root: $dir/trustchain/edge-root.crt"

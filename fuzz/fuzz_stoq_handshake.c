@@ -1,5 +1,6 @@
 // A handshake over a network that the input governs: it delivers, drops, doubles, reorders and
-// damages datagrams, and forges Initial packets with the keys that everybody on the way can compute.
+// damages datagrams, and forges Initial packets with the keys that everybody on the way can
+// compute.
 //
 // Always: time goes on, and each side comes to an end or opens. When nothing was forged and no time
 // was lost, both sides open.
@@ -147,9 +148,9 @@ static void forge(pair *p, side *x, input *in)
     hm_assert(stoq_keys_init_initial(&client, &server, &p->dcid, !to_server) == HM_OK);
     stoq_cid dcid = to_server ? p->dcid : p->scid, scid = to_server ? p->scid : p->dcid;
     scid.id[0] ^= flags & 2;
-    size_t len = forge_long(to_server ? &client : &server, STOQ_PACKET_INITIAL, &dcid, &scid,
-                            (hm_bytes){0}, pn, hm_bytes_of(payload, flags & 1 ? 1160 : frames.len + 4),
-                            out);
+    size_t len =
+        forge_long(to_server ? &client : &server, STOQ_PACKET_INITIAL, &dcid, &scid, (hm_bytes){0},
+                   pn, hm_bytes_of(payload, flags & 1 ? 1160 : frames.len + 4), out);
     receive(x, out, len);
     stoq_keys_free(&client);
     stoq_keys_free(&server);
@@ -239,7 +240,8 @@ static void settle(pair *p, bool in_time)
 {
     uint64_t end = p->now + 60 * SECOND_US;
     side *server = &p->side[0], *client = &p->side[1];
-    while (p->now < end && !((server->opened || client->closed) && (client->opened || client->closed))) {
+    while (p->now < end &&
+           !((server->opened || client->closed) && (client->opened || client->closed))) {
         for (unsigned i = 0; i < 2; i++)
             while (p->side[i].count > 0)
                 deliver(&p->side[i]);
