@@ -334,6 +334,7 @@ start_all() {
         [ "$i" != 1 ] || page=(--page-dir "$PWD/dashboard/dist" --page-listen '[::1]:5173')
         start "node-$i" "$node_bin" run --dir "$dir/node-$i" --genesis "$dir/genesis.bin" \
             --mesh-listen "[::1]:$(mesh_port "$i")" --api-listen "[::1]:$(api_port "$i")" \
+            --authority "$authority_url" --crl-seconds 5 \
             "${page[@]}"
     done
     start stoq "$stoq_bin" run --dir "$dir/stoq" --listen '[::1]:9292' \

@@ -8,6 +8,7 @@ typedef struct hm_client {
     const char *url;     // "https://[::1]:8444"
     const char *ca_path; // PEM of the edge root; NULL = the system's roots
     char *token;         // NULL = none
+    uint32_t timeout_s;  // of a whole request; 0 = none
     void *kept;          // connection kept open between requests, or NULL
 } hm_client;
 

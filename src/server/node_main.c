@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "mesh/genesis.h"
+#include "server/crl_watch.h"
 #include "server/daemon.h"
 #include "server/enroll.h"
 #include "server/ledger_check.h"
@@ -89,6 +90,7 @@ typedef struct daemon {
     uv_signal_t signals[2];
     hm_node *node;
     hm_node_api *api;
+    crl_watch *watch;
     bool stopping;
 } daemon_state;
 
@@ -103,6 +105,7 @@ static void on_api_closed(void *ctx)
 {
     daemon_state *d = ctx;
     d->api = NULL;
+    crl_watch_close(d->watch);
     hm_node_close(d->node, on_node_closed, d);
 }
 
@@ -142,6 +145,22 @@ static hm_err start_api(const hm_config *c, daemon_state *d, const char *dir)
     return err;
 }
 
+static hm_err start_watch(const hm_config *c, daemon_state *d, const char *dir)
+{
+    char root[4096];
+    uint64_t every;
+    HM_TRY(hm_config_u64(c, "crl-seconds", 0, 86400, &every));
+    if (every == 0)
+        return HM_OK;
+    snprintf(root, sizeof root, "%s/edge-root.crt", dir);
+    return crl_watch_open(&(crl_watch_config){.loop = &d->loop,
+                                              .node = d->node,
+                                              .authority = hm_config_get(c, "authority"),
+                                              .root_path = root,
+                                              .every_s = (uint32_t)every},
+                          &d->watch);
+}
+
 static hm_err cmd_run(const hm_config *c)
 {
     daemon_state d = {0};
@@ -154,9 +173,13 @@ static hm_err cmd_run(const hm_config *c)
     uv_loop_init(&d.loop);
     hm_err err = hm_node_open(&node, &d.node);
     if (err == HM_OK) {
-        err = start_api(c, &d, node.data_dir);
-        if (err != HM_OK)
+        err = start_watch(c, &d, node.data_dir);
+        if (err == HM_OK)
+            err = start_api(c, &d, node.data_dir);
+        if (err != HM_OK) {
+            crl_watch_close(d.watch);
             hm_node_close(d.node, on_node_closed, &d);
+        }
     }
     if (err == HM_OK) {
         static const int numbers[] = {SIGTERM, SIGINT};

@@ -1,0 +1,148 @@
+#!/usr/bin/env python3
+"""Who is no member is refused by a node with a line that says why and a counter: no certificate,
+another root's, an expired one, a stranger's, a revoked member's, a peer without ML-KEM, another
+protocol, and bytes that are no QUIC. Each comes from openssl's own QUIC client or a bare socket."""
+import hashlib, os, random, socket, subprocess
+
+from mesh import BIN, CLI, Mesh, isolate, say, wait_until
+
+FALCON = ["-provider-path", os.path.join(BIN, "crypto"), "-provider", "falcon", "-provider",
+          "default"]
+
+
+class Client:
+    """openssl with the FALCON provider, in a folder of its own."""
+
+    def __init__(self, mesh):
+        self.mesh, self.dir = mesh, os.path.join(mesh.dir, "client")
+        self.authority = os.path.join(mesh.dir, "trustchain")
+        os.mkdir(self.dir)
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def openssl(self, *args, stdin=None):
+        p = subprocess.run(["openssl", args[0], *FALCON, *args[1:]], cwd=self.dir, input=stdin,
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert p.returncode == 0, f"openssl {' '.join(args)}: {p.stdout.decode()}"
+        return p.stdout
+
+    def certificates(self):
+        self.openssl("genpkey", "-algorithm", "falcon1024", "-out", "key")
+        os.chmod(self.path("key"), 0o600)
+        self.openssl("req", "-new", "-key", "key", "-subj", "/CN=stranger", "-out", "csr")
+        env = dict(os.environ, HYPERMESH_AUTHORITY="https://[::1]:8443", HYPERMESH_CA=self.mesh.ca,
+                   HYPERMESH_TOKEN_FILE=os.path.join(self.authority, "api.token"))
+        subprocess.run([CLI, "cert", "issue", "csr", "-o", "stranger"], cwd=self.dir, env=env,
+                       check=True, stdout=subprocess.DEVNULL)
+        with open(self.path("stranger")) as f:
+            issuing = "-----BEGIN CERT" + f.read().split("-----BEGIN CERT")[2]
+        with open(self.path("issuing"), "w") as f:
+            f.write(issuing)
+        node = hashlib.sha256(self.openssl("pkey", "-in", "key", "-pubout", "-outform", "DER"))
+        with open(self.path("ext"), "w") as f:
+            f.write("extendedKeyUsage=clientAuth\nkeyUsage=critical,digitalSignature\n"
+                    "basicConstraints=critical,CA:FALSE\nauthorityKeyIdentifier=keyid\n"
+                    "subjectKeyIdentifier=hash\n"
+                    f"subjectAltName=URI:hypermesh:node:{node.hexdigest()}\n")
+        # Of the mesh's own issuing CA, for a time that is over.
+        self.openssl("x509", "-req", "-in", "csr", "-CA", "issuing", "-CAkey",
+                     os.path.join(self.authority, "authority/mesh-ca.key"), "-extfile", "ext",
+                     "-not_before", "20250101000000Z", "-not_after", "20250201000000Z", "-out",
+                     "expired")
+        self.openssl("genpkey", "-algorithm", "falcon1024", "-out", "root.key")
+        self.openssl("req", "-x509", "-key", "root.key", "-subj", "/CN=root", "-days", "30", "-out",
+                     "root", "-addext", "keyUsage=critical,keyCertSign")
+        self.openssl("x509", "-req", "-in", "csr", "-CA", "root", "-CAkey", "root.key", "-extfile",
+                     "ext", "-days", "10", "-out", "foreign")
+        for name, ca in (("expired", "issuing"), ("foreign", "root")):
+            with open(self.path(name), "a") as out, open(self.path(ca)) as f:
+                out.write(f.read())
+
+    def connect(self, node, *args, alpn="stoq/1"):
+        p = subprocess.run(["openssl", "s_client", *FALCON, "-quic", "-alpn", alpn, "-connect",
+                            f"[::1]:{9292 + node.number}", *args], cwd=self.dir,
+                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                           stderr=subprocess.STDOUT, timeout=20)
+        return p.stdout.decode(errors="replace")
+
+
+def refusals(node):
+    return node.metric('hm_mesh_refused_total{what="peer"}')
+
+
+def refused(node, why, attempt):
+    before, lines = refusals(node), len(node.log().splitlines())
+    said = attempt()
+    wait_until(f"the counter counts: {why}\n{said}", 10, lambda: refusals(node) > before)
+    new = node.log().splitlines()[lines:]
+    assert any(why in line for line in new), f"no line says '{why}': {new}\n{said}"
+    say(next(line for line in new if why in line)[25:])
+
+
+def malformed(node):
+    rng = random.Random(1)
+    before = node.metric("hm_stoq_datagrams_dropped_total")
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as s:
+        s.connect(("::1", 9292 + node.number))
+        for n in range(2000):
+            data = bytearray(rng.randbytes(rng.randrange(1, 1500)))
+            if n % 2:  # looks like the begin of an Initial packet of version 1
+                data[:6] = b"\xc3\x00\x00\x00\x01\x08"
+            try:
+                s.send(data)
+            except ConnectionRefusedError:
+                pass
+    wait_until("malformed datagrams are counted", 10,
+               lambda: node.metric("hm_stoq_datagrams_dropped_total") >= before + 1000)
+    assert node.alive()
+
+
+def revoked(mesh):
+    first, last = mesh.nodes[0], mesh.nodes[3]
+    with open(os.path.join(last.dir, "node.crt")) as f:
+        pem = f.read()
+    serial = subprocess.run(["openssl", "x509", *FALCON, "-noout", "-serial"], input=pem,
+                            capture_output=True, text=True, check=True).stdout
+    env = dict(os.environ, HYPERMESH_AUTHORITY="https://[::1]:8443", HYPERMESH_CA=mesh.ca,
+               HYPERMESH_TOKEN_FILE=os.path.join(mesh.dir, "trustchain/api.token"))
+    lines = len(first.log().splitlines())
+    before = refusals(first)
+    subprocess.run([CLI, "cert", "revoke", serial.strip().split("=")[1].lower(), "--reason",
+                    "keyCompromise"], env=env, check=True, stdout=subprocess.DEVNULL)
+
+    def node_4(n):
+        return [p for p in n.get("/v1/nodes")["items"] if p["name"] == last.name][0]
+    for n in mesh.nodes[:3]:
+        wait_until(f"{n.name} lets node-4 go", 30, lambda n=n: node_4(n)["state"] != "up")
+    wait_until("it is refused again and again", 20, lambda: refusals(first) > before + 1)
+    new = first.log().splitlines()[lines:]
+    assert any("revoked" in line for line in new), new
+    say(next(line for line in new if "revoked" in line)[25:])
+    # The other three are a quorum and go on.
+    height = first.height()
+    wait_until("the others go on", 30, lambda: first.height() > height + 2)
+    made = first.request("POST", "/v1/assets", {"kind": "service", "name": "after"})
+    wait_until("an operation is final", 30, lambda: "after" in mesh.nodes[2].assets())
+    assert made["height"] > 0
+
+
+def main():
+    isolate()
+    with Mesh() as mesh:
+        node = mesh.nodes[0]
+        c = Client(mesh)
+        c.certificates()
+        cert = ["-key", "key", "-cert_chain"]
+        refused(node, "no certificate", lambda: c.connect(node))
+        for name, why in (("foreign", "not trusted"), ("expired", "expired"),
+                          ("stranger", "not a member")):
+            refused(node, why, lambda n=name: c.connect(node, *cert, n, "-cert", n))
+        refused(node, "no common group", lambda: c.connect(node, "-groups", "X25519"))
+        refused(node, "no common", lambda: c.connect(node, alpn="h3"))
+        malformed(node)
+        revoked(mesh)
+    say("all well")
+
+
+main()
