@@ -135,11 +135,11 @@ def main():
         c.certificates()
         cert = ["-key", "key", "-cert_chain"]
         refused(node, "no certificate", lambda: c.connect(node))
-        for name, why in (("foreign", "not trusted"), ("expired", "expired"),
+        for name, why in (("foreign", "not signed by a trusted root"), ("expired", "expired"),
                           ("stranger", "not a member")):
             refused(node, why, lambda n=name: c.connect(node, *cert, n, "-cert", n))
-        refused(node, "no common group", lambda: c.connect(node, "-groups", "X25519"))
-        refused(node, "no common", lambda: c.connect(node, alpn="h3"))
+        refused(node, "no TLS group in common", lambda: c.connect(node, "-groups", "X25519"))
+        refused(node, "in common", lambda: c.connect(node, alpn="h3"))
         malformed(node)
         revoked(mesh)
     say("all well")

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""A node under valgrind takes part, answers, and ends with every byte given back."""
-import sys
+"""A node under valgrind takes part, answers, and ends with every byte given back; one that cannot
+start says why."""
+import os, subprocess
 
 from mesh import Mesh, isolate, say, wait_until
 
@@ -10,9 +11,10 @@ def main():
     with Mesh() as mesh:
         first, last = mesh.nodes[0], mesh.nodes[3]
         last.signal(15)
-        last.argv = [b"valgrind", b"--quiet", b"--leak-check=full", b"--show-leak-kinds=definite,indirect,possible",
-                     b"--errors-for-leak-kinds=definite,indirect,possible", b"--error-exitcode=99",
-                     b"--num-callers=30", *last.argv]
+        kinds = b"-leak-kinds=definite,indirect,possible"
+        last.argv = [b"valgrind", b"--quiet", b"--leak-check=full", b"--show" + kinds,
+                     b"--errors-for" + kinds, b"--error-exitcode=99", b"--num-callers=30",
+                     *last.argv]
         last.start()
         last.wait_ready(120)
         for i in range(5):
@@ -28,7 +30,13 @@ def main():
         last.signal(15)
         status = [p.wait() for p in mesh.children if p.pid == last.pid]
         assert status == [0], f"exit {status}\n" + last.log()[-8000:]
-    say("no leak, no error")
+        say("no leak, no error")
+        with open(os.path.join(last.dir, "ledger/data.mdb"), "r+b") as f:
+            f.write(b"damaged " * 1000)
+        p = subprocess.run(last.argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                           stderr=subprocess.STDOUT, text=True)
+        assert p.returncode == 1 and "/ledger cannot be opened" in p.stdout, p
+        say(p.stdout.strip())
 
 
 main()
