@@ -13,10 +13,14 @@ static void event_emit(hm_node *n, hm_node_event *e)
 {
     e->seq = ++n->event_seq;
     e->wall_ms = node_wall_ms();
-    n->events[e->seq % NODE_EVENTS] = *e;
-    for (size_t i = 0; i < NODE_SUBSCRIBERS; i++)
-        if (n->subscribers[i].cb != NULL)
-            n->subscribers[i].cb(n->subscribers[i].ctx, e);
+    uint64_t i = n->event_counts[e->type]++;
+    if (e->type == HM_EVENT_FINAL)
+        n->finals[i % HM_NODE_EVENTS_FINAL] = *e;
+    else
+        n->others[e->type][i % HM_NODE_EVENTS_OTHER] = *e;
+    for (size_t k = 0; k < NODE_SUBSCRIBERS; k++)
+        if (n->subscribers[k].cb != NULL)
+            n->subscribers[k].cb(n->subscribers[k].ctx, e);
 }
 
 void node_event(hm_node *n, hm_node_event_type type, const hm_node_event *e, const char *fmt, ...)
@@ -49,14 +53,29 @@ void node_refused(hm_node *n, node_count what, const hm_node_id *peer, const cha
     event_emit(n, &event);
 }
 
+static int newer_first(const void *a, const void *b)
+{
+    const hm_node_event *const *x = a, *const *y = b;
+    return (*x)->seq < (*y)->seq ? 1 : -1;
+}
+
 size_t hm_node_recent_events(const hm_node *n, hm_node_event *out, size_t max)
 {
-    uint64_t have = n->event_seq < NODE_EVENTS ? n->event_seq : NODE_EVENTS;
-    if (have > max)
-        have = max;
-    for (uint64_t i = 0; i < have; i++)
-        out[i] = n->events[(n->event_seq - have + 1 + i) % NODE_EVENTS];
-    return (size_t)have;
+    const hm_node_event *kept[HM_NODE_EVENTS_MAX];
+    size_t count = 0;
+    for (size_t i = 0; i < HM_NODE_EVENTS_FINAL; i++)
+        if (n->finals[i].seq != 0)
+            kept[count++] = &n->finals[i];
+    for (size_t type = 0; type < HM_EVENT_TYPES; type++)
+        for (size_t i = 0; i < HM_NODE_EVENTS_OTHER; i++)
+            if (n->others[type][i].seq != 0)
+                kept[count++] = &n->others[type][i];
+    qsort(kept, count, sizeof kept[0], newer_first);
+    if (count > max)
+        count = max;
+    for (size_t i = 0; i < count; i++)
+        out[i] = *kept[count - 1 - i];
+    return count;
 }
 
 hm_err hm_node_subscribe(hm_node *n, hm_node_event_cb cb, void *ctx, uint64_t *token)

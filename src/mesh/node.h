@@ -165,8 +165,14 @@ typedef void (*hm_node_get_cb)(void *ctx, hm_err err, const char *detail, hm_byt
 HM_CHECK hm_err hm_node_get_begin(hm_node *n, const hm_commitment *commitment, hm_node_get **out);
 // Asks for the next chunk; the bytes are valid during the callback. One call at a time.
 void hm_node_get_next(hm_node_get *g, hm_node_get_cb done, void *ctx);
+// The manifest instead of a chunk: the hashes of all chunks, 32 bytes each, checked.
+void hm_node_get_manifest(hm_node_get *g, hm_node_get_cb done, void *ctx);
 // At any time; a pending callback is not made.
 void hm_node_get_close(hm_node_get *g);
+// Where a chunk belongs: the first of `order` (validator indices, room for all) keep it; returns
+// how many do. And whether it is stored on this node.
+uint32_t hm_node_placement(const hm_node *n, const hm_hash *chunk, uint32_t *order);
+bool hm_node_holds(const hm_node *n, const hm_hash *chunk);
 
 // ---- events -------------------------------------------------------------------------------------
 
@@ -178,6 +184,9 @@ typedef enum hm_node_event_type {
     HM_EVENT_EVIDENCE,  // a validator contradicted itself: peer, text
     HM_EVENT_SYNC,      // catching up began or ended: text
     HM_EVENT_REPAIR,    // content was copied again to keep its copies: text
+    HM_EVENT_NULLIFIED, // views passed without a block: count, peer (led the first), text, height
+                        // of the block that came after them
+    HM_EVENT_TYPES,
 } hm_node_event_type;
 
 typedef struct hm_node_event {
@@ -186,14 +195,19 @@ typedef struct hm_node_event {
     hm_node_event_type type;
     uint64_t height;
     uint32_t count;
-    uint64_t finality_us; // HM_EVENT_FINAL: proposal to final as seen here, 0 when unknown
+    uint64_t finality_us; // HM_EVENT_FINAL: proposal to final as seen here, 0 when unknown (a
+                          // block that others made final while this node was away)
     hm_hash hash;
     hm_node_id peer;
     char text[160];
 } hm_node_event;
 
 typedef void (*hm_node_event_cb)(void *ctx, const hm_node_event *e);
-// The newest events (at most 256 are kept), oldest first; returns how many were written.
+// The newest events, oldest first; returns how many were written. Of each type some are kept, so
+// that the pulse of blocks does not wash away the loss of a node.
+#define HM_NODE_EVENTS_FINAL 128u
+#define HM_NODE_EVENTS_OTHER 32u
+#define HM_NODE_EVENTS_MAX (HM_NODE_EVENTS_FINAL + (HM_EVENT_TYPES - 1) * HM_NODE_EVENTS_OTHER)
 size_t hm_node_recent_events(const hm_node *n, hm_node_event *out, size_t max);
 HM_CHECK hm_err hm_node_subscribe(hm_node *n, hm_node_event_cb cb, void *ctx, uint64_t *token);
 void hm_node_unsubscribe(hm_node *n, uint64_t token);

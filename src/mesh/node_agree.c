@@ -170,7 +170,8 @@ static void tell_final(hm_node *n, hm_view *v, uint32_t ops)
     const hm_block_header *h = hm_view_header(v);
     uint64_t wall = node_wall_ms();
     hm_node_event e = {.height = h->height, .count = ops, .hash = hm_view_block_id(v)};
-    e.finality_us = wall > h->time_ms ? (wall - h->time_ms) * 1000 : 0;
+    if (h->height > n->sync_to && wall > h->time_ms)
+        e.finality_us = (wall - h->time_ms) * 1000;
     n->counts[COUNT_BLOCKS_FINAL]++;
     n->counts[COUNT_OPS_FINAL] += ops;
     n->final_wall_ms = wall;
@@ -179,8 +180,26 @@ static void tell_final(hm_node *n, hm_view *v, uint32_t ops)
     node_event(n, HM_EVENT_FINAL, &e, "block %llu is final", (unsigned long long)h->height);
 }
 
+// Views between a block and its parent had no block that a quorum took.
+static void tell_nullified(hm_node *n, uint64_t height, uint64_t parent_view, uint64_t view)
+{
+    if (view == parent_view + 1 || height <= n->sync_to)
+        return;
+    uint64_t first = parent_view + 1, count = view - first;
+    uint32_t leader = hm_simplex_leader(&n->set, &n->genesis->chain_id, first);
+    hm_node_event e = {.height = height, .count = (uint32_t)count, .peer = n->ids[leader]};
+    if (count == 1)
+        node_event(n, HM_EVENT_NULLIFIED, &e, "view %llu, led by %s, gave no block",
+                   (unsigned long long)first, n->genesis->validators[leader].name);
+    else
+        node_event(n, HM_EVENT_NULLIFIED, &e, "views %llu to %llu gave no block",
+                   (unsigned long long)first, (unsigned long long)(view - 1));
+}
+
 static void do_final(hm_node *n, const hm_simplex_action *a)
 {
+    const hm_block_header *tip = hm_view_header(hm_ledger_tip(n->ledger));
+    uint64_t parent_view = tip == NULL ? 0 : tip->view;
     hm_hash id = a->id, parent = a->parent;
     uint64_t crl_before, crl_after;
     hm_bytes crl;
@@ -198,6 +217,7 @@ static void do_final(hm_node *n, const hm_simplex_action *a)
         fatal(n, "a final block cannot be written", err);
     hm_view_ref(v);
     views_prune(n);
+    tell_nullified(n, block.header.height, parent_view, block.header.view);
     tell_final(n, v, block.count);
     hm_view_release(v);
     pool_committed(n, &block);
@@ -284,6 +304,8 @@ static void watch_progress(hm_node *n, uint64_t now)
     hm_simplex_status s;
     hm_simplex_get_status(n->simplex, &s);
     bool behind = s.known_height > s.final_height + 2;
+    if (behind)
+        n->sync_to = s.known_height;
     if (behind != n->syncing) {
         n->syncing = behind;
         node_event(n, HM_EVENT_SYNC, NULL,

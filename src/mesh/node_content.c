@@ -58,6 +58,7 @@ struct hm_node_get {
     hm_commitment commitment;
     hm_buf manifest;
     bool has_manifest, waiting, local;
+    bool only_manifest; // that is what is asked for
     uint32_t index;
     ask *ask;
     hm_node_get_cb done;
@@ -382,7 +383,14 @@ void hm_node_get_next(hm_node_get *g, hm_node_get_cb done, void *ctx)
     g->done = done;
     g->ctx = ctx;
     g->waiting = true;
+    g->only_manifest = false;
     g->local = true; // looked at when the loop next turns
+}
+
+void hm_node_get_manifest(hm_node_get *g, hm_node_get_cb done, void *ctx)
+{
+    hm_node_get_next(g, done, ctx);
+    g->only_manifest = true;
 }
 
 void hm_node_get_close(hm_node_get *g)
@@ -419,6 +427,10 @@ static void get_step(hm_node_get *g)
     hm_node *n = g->node;
     hm_buf bytes = {0};
     g->local = false;
+    if (g->has_manifest && g->only_manifest) {
+        get_give(g, HM_OK, hm_buf_bytes(&g->manifest), false);
+        return;
+    }
     if (g->has_manifest && g->index >= g->commitment.chunk_count) {
         get_give(g, HM_OK, (hm_bytes){0}, true);
         return;
@@ -458,6 +470,17 @@ static void get_result(hm_node_get *g, hm_err err, hm_bytes bytes)
     if (err == HM_OK)
         g->index++;
     get_give(g, err, bytes, err != HM_OK || g->index == g->commitment.chunk_count);
+}
+
+uint32_t hm_node_placement(const hm_node *n, const hm_hash *chunk, uint32_t *order)
+{
+    hm_placement(chunk, n->ids, n->count, order);
+    return copies_wanted(n);
+}
+
+bool hm_node_holds(const hm_node *n, const hm_hash *chunk)
+{
+    return hm_content_has(n->content, chunk);
 }
 
 // ---- messages -----------------------------------------------------------------------------------

@@ -15,7 +15,6 @@
 #include "mesh/simplex.h"
 #include "trustchain/trustchain.h"
 
-#define NODE_EVENTS 256u
 #define NODE_LATENCIES 1024u
 #define NODE_SUBSCRIBERS 64u
 
@@ -169,6 +168,7 @@ struct hm_node {
     node_view views[NODE_VIEWS_MAX];
     size_t view_count;
     bool syncing, stalled;
+    uint64_t sync_to; // the greatest height that this node knew to have missed
     uint64_t final_wall_ms, final_mono_us;
     uint64_t fetch_to; // last height asked for
 
@@ -188,8 +188,8 @@ struct hm_node {
 
     // what happened
     uint64_t started_ms;
-    hm_node_event events[NODE_EVENTS];
-    uint64_t event_seq;
+    hm_node_event finals[HM_NODE_EVENTS_FINAL], others[HM_EVENT_TYPES][HM_NODE_EVENTS_OTHER];
+    uint64_t event_seq, event_counts[HM_EVENT_TYPES];
     struct {
         hm_node_event_cb cb;
         void *ctx;

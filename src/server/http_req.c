@@ -337,6 +337,7 @@ static bool add_headers(hm_http_req *r, uint8_t **p, uint8_t *end)
     bool ok = lws_add_http_header_status(r->wsi, r->status, p, end) == 0;
     ok = ok && add_header(r, p, end, "x-content-type-options:", "nosniff");
     ok = ok && add_header(r, p, end, "referrer-policy:", "no-referrer");
+    ok = ok && add_header(r, p, end, "cross-origin-resource-policy:", "same-origin");
     ok = ok && add_header(r, p, end, "content-security-policy:",
                           r->csp ? r->csp
                                  : "default-src 'none'; "

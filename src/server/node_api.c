@@ -46,21 +46,52 @@ bool api_param_id(hm_http_req *r, size_t n, hm_hash *out)
     return false;
 }
 
-bool api_query_u64(hm_http_req *r, const char *name, uint64_t def, uint64_t max, uint64_t *out)
+static bool query_number(hm_http_req *r, const char *name, uint64_t min, uint64_t max,
+                         uint64_t *out)
 {
     const char *text = hm_http_query(r, name);
     char *end, detail[96];
-    *out = def;
     if (!text || !*text)
         return true;
     unsigned long long n = strtoull(text, &end, 10);
-    if (*text >= '0' && *text <= '9' && !*end && n <= max && strlen(text) < 20) {
+    if (*text >= '0' && *text <= '9' && !*end && n >= min && n <= max && strlen(text) < 20) {
         *out = n;
         return true;
     }
-    snprintf(detail, sizeof(detail), "parameter %s must be a number up to %llu", name,
-             (unsigned long long)max);
+    snprintf(detail, sizeof(detail), "parameter %s must be a number from %llu to %llu", name,
+             (unsigned long long)min, (unsigned long long)max);
     hm_http_reply_err(r, HM_E_PARSE, detail);
+    return false;
+}
+
+bool api_query_u64(hm_http_req *r, const char *name, uint64_t def, uint64_t max, uint64_t *out)
+{
+    *out = def;
+    return query_number(r, name, 0, max, out);
+}
+
+bool api_query_limit(hm_http_req *r, uint64_t def, uint64_t max, uint64_t *out)
+{
+    *out = def;
+    return query_number(r, "limit", 1, max, out);
+}
+
+bool api_query_place(hm_http_req *r, hm_op_location *out)
+{
+    const char *text = hm_http_query(r, "cursor");
+    unsigned long long height;
+    unsigned index;
+    char canonical[40];
+    if (!text || !*text)
+        return true;
+    if (sscanf(text, "%19llu.%9u", &height, &index) == 2) {
+        snprintf(canonical, sizeof(canonical), "%llu.%u", height, index);
+        if (strcmp(canonical, text) == 0) {
+            *out = (hm_op_location){height, index};
+            return true;
+        }
+    }
+    hm_http_reply_err(r, HM_E_PARSE, "parameter cursor must be what a page gave as next");
     return false;
 }
 
@@ -81,106 +112,12 @@ void api_node_name(const hm_node_api *a, const hm_node_id *id, char out[64])
             snprintf(out, 64, "%s", peers[i].name);
 }
 
-// ---- status, nodes ------------------------------------------------------------------------------
-
-static void on_status(void *ctx, hm_http_req *r)
-{
-    hm_node_api *a = ctx;
-    hm_node_status s;
-    hm_buf b = {0};
-    char text[46];
-    hm_node_get_status(a->node, &s);
-    hm_jw_open(&b, NULL, '{');
-    hm_jw_hex(&b, "id", s.id.b, 32);
-    hm_jw_str(&b, "name", s.name);
-    hm_jw_str(&b, "overlay_addr", api_addr_text(s.overlay_addr.s6_addr, text));
-    hm_jw_hex(&b, "chain_id", s.chain_id.b, 32);
-    hm_jw_u64(&b, "height", s.height);
-    hm_jw_hex(&b, "state_root", s.state_root.b, 32);
-    hm_jw_u64(&b, "view", s.view);
-    hm_jw_u64(&b, "final_time_ms", s.final_time_ms);
-    hm_jw_u64(&b, "block_time_ms", s.block_time_ms);
-    hm_jw_u64(&b, "epoch", s.epoch);
-    hm_jw_u64(&b, "validators", s.validators);
-    hm_jw_u64(&b, "quorum", s.quorum);
-    hm_jw_u64(&b, "peers_connected", s.peers_connected);
-    hm_jw_u64(&b, "pending_ops", s.pending_ops);
-    hm_jw_bool(&b, "syncing", s.syncing);
-    hm_jw_bool(&b, "ready", s.ready);
-    hm_jw_u64(&b, "finality_p50_us", s.finality_p50_us);
-    hm_jw_u64(&b, "finality_p99_us", s.finality_p99_us);
-    hm_jw_u64(&b, "ops_final", s.ops_final);
-    hm_jw_u64(&b, "chunks_stored", s.chunks_stored);
-    hm_jw_u64(&b, "chunk_bytes_stored", s.chunk_bytes_stored);
-    hm_jw_u64(&b, "uptime_ms", s.uptime_ms);
-    hm_jw_str(&b, "version", a->version);
-    hm_jw_close(&b, '}');
-    api_send(r, 200, &b);
-}
-
-static void put_peer(hm_buf *b, const hm_node_peer *p)
-{
-    static const char *const states[] = {"down", "connecting", "up", "refused"};
-    char text[HM_ADDR_TEXT_MAX], overlay[46];
-    hm_jw_open(b, NULL, '{');
-    hm_jw_hex(b, "id", p->id.b, 32);
-    hm_jw_str(b, "name", p->name);
-    hm_jw_str(b, "addr", hm_addr_text(&p->addr, text));
-    hm_jw_str(b, "overlay_addr", api_addr_text(p->overlay_addr.s6_addr, overlay));
-    hm_jw_str(b, "state", states[p->state]);
-    hm_jw_bool(b, "self", p->self);
-    hm_jw_str(b, "reason", p->reason);
-    hm_jw_u64(b, "since_ms", p->since_ms);
-    hm_jw_u64(b, "height", p->height);
-    hm_jw_hex(b, "state_root", p->state_root.b, 32);
-    hm_jw_u64(b, "rtt_us", p->rtt_us);
-    hm_jw_u64(b, "bytes_sent", p->bytes_sent);
-    hm_jw_u64(b, "bytes_received", p->bytes_received);
-    hm_jw_u64(b, "power", p->power);
-    hm_jw_close(b, '}');
-}
-
-static void on_nodes(void *ctx, hm_http_req *r)
-{
-    hm_node_api *a = ctx;
-    hm_node_peer peers[HM_GENESIS_VALIDATORS_MAX];
-    size_t n = hm_node_get_peers(a->node, peers, HM_GENESIS_VALIDATORS_MAX);
-    hm_buf b = {0};
-    hm_jw_open(&b, NULL, '{');
-    hm_jw_open(&b, "items", '[');
-    for (size_t i = 0; i < n && i < HM_GENESIS_VALIDATORS_MAX; i++)
-        put_peer(&b, &peers[i]);
-    hm_jw_close(&b, ']');
-    hm_jw_close(&b, '}');
-    api_send(r, 200, &b);
-}
-
-// By id or by name.
-static void on_node(void *ctx, hm_http_req *r)
-{
-    hm_node_api *a = ctx;
-    hm_node_peer peers[HM_GENESIS_VALIDATORS_MAX];
-    size_t n = hm_node_get_peers(a->node, peers, HM_GENESIS_VALIDATORS_MAX);
-    const char *want = hm_http_param(r, 0);
-    hm_buf b = {0};
-    for (size_t i = 0; i < n && i < HM_GENESIS_VALIDATORS_MAX; i++) {
-        char id[65];
-        hm_hex(id, peers[i].id.b, 32);
-        if (strcmp(id, want) == 0 || strcmp(peers[i].name, want) == 0) {
-            put_peer(&b, &peers[i]);
-            api_send(r, 200, &b);
-            return;
-        }
-    }
-    hm_http_reply_err(r, HM_E_NOTFOUND, "no node of the mesh has this id or name");
-}
-
 // ---- events -------------------------------------------------------------------------------------
 
 static const char *event_word(hm_node_event_type type)
 {
-    static const char *const words[] = {"final",    "peer_up", "peer_down", "refused",
-                                        "evidence", "sync",    "repair"};
+    static const char *const words[HM_EVENT_TYPES] = {
+        "final", "peer_up", "peer_down", "refused", "evidence", "sync", "repair", "nullified"};
     return words[type];
 }
 
@@ -233,7 +170,7 @@ static void on_event(void *ctx, const hm_node_event *e)
 static void on_events(void *ctx, hm_http_req *r)
 {
     hm_node_api *a = ctx;
-    static hm_node_event recent[256];
+    static hm_node_event recent[HM_NODE_EVENTS_MAX];
     if (a->stream_count >= HM_API_EVENT_STREAMS_MAX) {
         hm_http_reply_err(r, HM_E_BUSY, "too many event streams are open");
         return;
@@ -249,11 +186,11 @@ static void on_events(void *ctx, hm_http_req *r)
     a->stream_count++;
     hm_http_on_abort(r, on_stream_gone, s);
     hm_http_sse(r);
-    size_t n = hm_node_recent_events(a->node, recent, 256);
+    size_t n = hm_node_recent_events(a->node, recent, HM_NODE_EVENTS_MAX);
     for (size_t i = 0; i < n; i++) {
         hm_buf b = {0};
         put_event(&b, &recent[i]);
-        // At most 256 short events: far below what an event stream may hold back.
+        // Some hundred short events: far below what an event stream may hold back.
         hm_err err =
             hm_http_sse_send(r, event_word(recent[i].type), recent[i].seq, hm_buf_bytes(&b));
         hm_buf_free(&b);
@@ -331,23 +268,26 @@ static void on_openapi(void *ctx, hm_http_req *r)
 // ---- life ---------------------------------------------------------------------------------------
 
 static const hm_http_route routes[] = {
-    {"GET", "/v1/status", on_status, 0, 0},
-    {"GET", "/v1/nodes", on_nodes, 0, 0},
-    {"GET", "/v1/nodes/{id}", on_node, 0, 0},
+    {"GET", "/v1/status", api_status, 0, 0},
+    {"GET", "/v1/nodes", api_nodes, 0, 0},
+    {"GET", "/v1/nodes/{id}", api_node, 0, 0},
     {"GET", "/v1/assets", api_assets_list, 0, 0},
     {"POST", "/v1/assets", api_assets_register, HM_HTTP_AUTH, 0},
     {"GET", "/v1/assets/{id}", api_asset_get, 0, 0},
     {"GET", "/v1/assets/{id}/history", api_asset_history, 0, 0},
     {"GET", "/v1/assets/{id}/content", api_content_get, 0, 0},
+    {"GET", "/v1/assets/{id}/chunks", api_asset_chunks, 0, 0},
     {"POST", "/v1/assets/{id}/transfer", api_asset_transfer, HM_HTTP_AUTH, 0},
     {"POST", "/v1/assets/{id}/state", api_asset_state, HM_HTTP_AUTH, 0},
     {"POST", "/v1/assets/{id}/retire", api_asset_retire, HM_HTTP_AUTH, 0},
     {"POST", "/v1/assets/{id}/policy", api_asset_policy, HM_HTTP_AUTH, 0},
     {"POST", "/v1/content", api_content_put, HM_HTTP_AUTH | HM_HTTP_STREAM, HM_API_CONTENT_MAX},
+    {"GET", "/v1/operations", api_operations, 0, 0},
     {"GET", "/v1/operations/{id}", api_operation, 0, 0},
     {"GET", "/v1/operations/{id}/proofs", api_operation_proofs, 0, 0},
     {"GET", "/v1/blocks", api_blocks, 0, 0},
     {"GET", "/v1/blocks/{height}", api_block, 0, 0},
+    {"GET", "/v1/blocks/{height}/operations", api_block_operations, 0, 0},
     {"GET", "/v1/blocks/{height}/raw", api_block_raw, 0, 0},
     {"GET", "/v1/genesis", api_genesis, 0, 0},
     {"POST", "/v1/ledger/verify", api_ledger_verify, HM_HTTP_AUTH, 0},

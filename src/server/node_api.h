@@ -10,6 +10,8 @@
 #define HM_API_CONTENT_MAX (UINT64_C(1) << 40) // bytes of an upload
 #define HM_API_PAGE_MAX 500u                   // items of a listing
 #define HM_API_EVENT_STREAMS_MAX 256u
+// Operations whose proofs are checked again: each costs the node's thread some 10 ms.
+#define HM_API_PROOFS_PER_SECOND 16u
 
 typedef struct hm_node_api hm_node_api;
 

@@ -1,5 +1,5 @@
-// Assets and contents: reading from the ledger's tip, writing by operations that are answered once
-// they are final.
+// Assets: reading from the ledger's tip, writing by operations that are answered once they are
+// final.
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -19,7 +19,7 @@ static hm_err first_op(void *ctx, const hm_asset_event *e)
     return HM_OK;
 }
 
-static void put_commitment(hm_buf *b, const char *name, const hm_commitment *c)
+void api_put_commitment(hm_buf *b, const char *name, const hm_commitment *c)
 {
     hm_jw_open(b, name, '{');
     hm_jw_u64(b, "size", c->size);
@@ -68,7 +68,7 @@ static hm_err put_asset(const hm_node_api *a, hm_buf *b, const hm_asset *x)
     hm_jw_u64(b, "revision", x->revision);
     hm_jw_hex(b, "registered_op", op.b, 32);
     if (x->has_content)
-        put_commitment(b, "content", &x->content);
+        api_put_commitment(b, "content", &x->content);
     else
         hm_jw_str(b, "content", NULL);
     hm_jw_close(b, '}');
@@ -129,7 +129,7 @@ void api_assets_list(void *ctx, hm_http_req *r)
         !read_word(r, "state", hm_asset_state_parse, &f.state) ||
         !read_owner(a, r, &owner, &has_owner) ||
         !api_query_u64(r, "cursor", UINT64_MAX, UINT64_MAX, &cursor) ||
-        !api_query_u64(r, "limit", 50, HM_API_PAGE_MAX, &limit))
+        !api_query_limit(r, 50, HM_API_PAGE_MAX, &limit))
         return;
     f.owner = has_owner ? &owner : NULL;
     f.name_contains = q ? hm_bytes_str(q) : (hm_bytes){0};
@@ -152,7 +152,7 @@ void api_assets_list(void *ctx, hm_http_req *r)
     }
 }
 
-static bool find_asset(const hm_node_api *a, hm_http_req *r, hm_asset *x)
+bool api_find_asset(const hm_node_api *a, hm_http_req *r, hm_asset *x)
 {
     hm_hash id;
     if (!api_param_id(r, 0, &id))
@@ -169,7 +169,7 @@ void api_asset_get(void *ctx, hm_http_req *r)
     hm_node_api *a = ctx;
     hm_asset x;
     hm_buf b = {0};
-    if (!find_asset(a, r, &x))
+    if (!api_find_asset(a, r, &x))
         return;
     hm_err err = put_asset(a, &b, &x);
     if (err == HM_OK) {
@@ -180,22 +180,35 @@ void api_asset_get(void *ctx, hm_http_req *r)
     }
 }
 
+struct history_ctx {
+    const hm_node_api *a;
+    hm_buf *b;
+    uint32_t count;
+};
+
 static hm_err history_each(void *ctx, const hm_asset_event *e)
 {
-    struct list_ctx *l = ctx;
-    char owner[64], detail[160];
+    struct history_ctx *l = ctx;
+    hm_buf *b = l->b;
+    char owner[64], actor[64], detail[160];
     const char *action = hm_ledger_kind_name(hm_node_ledger(l->a->node), HM_MODULE_ASSET, e->kind);
     api_node_name(l->a, &e->owner, owner);
+    api_node_name(l->a, &e->by, actor);
     snprintf(detail, sizeof(detail), "%s, owner %s", hm_asset_state_name(e->state), owner);
-    hm_jw_open(l->b, NULL, '{');
-    hm_jw_u64(l->b, "height", e->height);
-    hm_jw_u64(l->b, "time_ms", e->time_ms);
-    hm_jw_hex(l->b, "op", e->op_id.b, 32);
-    hm_jw_str(l->b, "action", action ? action : "?");
-    hm_jw_hex(l->b, "actor", e->by.b, 32);
-    hm_jw_str(l->b, "detail", detail);
-    hm_jw_close(l->b, '}');
-    return hm_buf_status(l->b);
+    hm_jw_open(b, NULL, '{');
+    hm_jw_u64(b, "height", e->height);
+    hm_jw_u64(b, "index", e->index);
+    hm_jw_u64(b, "time_ms", e->time_ms);
+    hm_jw_hex(b, "op", e->op_id.b, 32);
+    hm_jw_str(b, "action", action ? action : "?");
+    hm_jw_hex(b, "actor", e->by.b, 32);
+    hm_jw_str(b, "actor_name", actor);
+    hm_jw_str(b, "state", hm_asset_state_name(e->state));
+    hm_jw_hex(b, "owner", e->owner.b, 32);
+    hm_jw_str(b, "detail", detail);
+    hm_jw_close(b, '}');
+    l->count++;
+    return hm_buf_status(b);
 }
 
 void api_asset_history(void *ctx, hm_http_req *r)
@@ -203,16 +216,19 @@ void api_asset_history(void *ctx, hm_http_req *r)
     hm_node_api *a = ctx;
     hm_asset x;
     hm_buf b = {0};
-    struct list_ctx l = {a, &b};
+    struct history_ctx l = {a, &b, 0};
     hm_op_location after = {0};
     uint64_t limit;
-    if (!api_query_u64(r, "limit", HM_API_PAGE_MAX, HM_API_PAGE_MAX, &limit) ||
-        !find_asset(a, r, &x))
+    if (!api_query_limit(r, HM_API_PAGE_MAX, HM_API_PAGE_MAX, &limit) ||
+        !api_query_place(r, &after) || !api_find_asset(a, r, &x))
         return;
     hm_jw_open(&b, NULL, '{');
     hm_jw_open(&b, "items", '[');
     hm_err err = hm_asset_history(tip(a), &x.id, &after, (uint32_t)limit, history_each, &l);
     hm_jw_close(&b, ']');
+    char next[40];
+    snprintf(next, sizeof(next), "%llu.%u", (unsigned long long)after.height, after.index);
+    hm_jw_str(&b, "next", l.count == limit ? next : NULL);
     hm_jw_close(&b, '}');
     if (err == HM_OK) {
         api_send(r, 200, &b);
@@ -326,7 +342,7 @@ void api_asset_transfer(void *ctx, hm_http_req *r)
     hm_err err = api_transfer_read(hm_http_body(r), to.b);
     if (err != HM_OK) {
         api_refuse(r, err);
-    } else if (find_asset(ctx, r, &x)) {
+    } else if (api_find_asset(ctx, r, &x)) {
         hm_asset_transfer_encode(&to, &payload);
         submit(ctx, r, HM_ASSET_TRANSFER, &x.id, &payload);
     }
@@ -344,7 +360,7 @@ void api_asset_state(void *ctx, hm_http_req *r)
         err = hm_fail(HM_E_PARSE, "field \"state\" is no state of an asset");
     if (err != HM_OK) {
         api_refuse(r, err);
-    } else if (find_asset(ctx, r, &x)) {
+    } else if (api_find_asset(ctx, r, &x)) {
         hm_asset_set_state_encode(state, &payload);
         submit(ctx, r, HM_ASSET_SET_STATE, &x.id, &payload);
     }
@@ -358,7 +374,7 @@ void api_asset_retire(void *ctx, hm_http_req *r)
     hm_err err = api_empty_read(hm_http_body(r));
     if (err != HM_OK)
         api_refuse(r, err);
-    else if (find_asset(ctx, r, &x))
+    else if (api_find_asset(ctx, r, &x))
         submit(ctx, r, HM_ASSET_RETIRE, &x.id, &payload);
 }
 
@@ -375,175 +391,7 @@ void api_asset_policy(void *ctx, hm_http_req *r)
     }
     if (err != HM_OK)
         api_refuse(r, err);
-    else if (find_asset(ctx, r, &x))
+    else if (api_find_asset(ctx, r, &x))
         submit(ctx, r, HM_ASSET_SET_POLICY, &x.id, &payload);
     hm_buf_free(&payload);
-}
-
-// ---- contents -----------------------------------------------------------------------------------
-
-typedef struct upload {
-    hm_node_api *a;
-    hm_http_req *r;   // NULL once the peer left
-    hm_node_put *put; // NULL once it was finished or given up
-} upload;
-
-static void upload_gone(void *ctx)
-{
-    upload *u = ctx;
-    u->r = NULL;
-    if (!u->put)
-        return; // the node is storing; upload_done() follows
-    hm_node_put_abort(u->put);
-    free(u);
-}
-
-static void upload_drained(void *ctx)
-{
-    upload *u = ctx;
-    hm_http_body_resume(u->r);
-}
-
-static void upload_done(void *ctx, hm_err err, const char *detail, const hm_commitment *c)
-{
-    upload *u = ctx;
-    hm_node_api *a = u->a;
-    if (u->r && err != HM_OK) {
-        hm_http_reply_err(u->r, err, detail);
-    } else if (u->r) {
-        hm_buf b = {0};
-        put_commitment(&b, NULL, c);
-        api_send(u->r, 201, &b);
-    }
-    free(u);
-    api_work_done(a);
-}
-
-static hm_err upload_data(void *ctx, hm_bytes data, bool last)
-{
-    upload *u = ctx;
-    hm_err err = data.len ? hm_node_put_write(u->put, data, upload_drained, u) : HM_OK;
-    if (err != HM_OK && err != HM_E_AGAIN) {
-        hm_http_req *r = u->r;
-        hm_node_put_abort(u->put);
-        free(u);
-        hm_http_on_abort(r, NULL, NULL);
-        api_refuse(r, err);
-        return HM_OK;
-    }
-    if (!last)
-        return err;
-    hm_node_put *put = u->put;
-    u->put = NULL;
-    u->a->work++;
-    hm_node_put_finish(put, upload_done, u);
-    return HM_OK;
-}
-
-void api_content_put(void *ctx, hm_http_req *r)
-{
-    hm_node_api *a = ctx;
-    upload *u = calloc(1, sizeof(*u));
-    hm_err err = u ? hm_node_put_begin(a->node, &u->put) : HM_E_NOMEM;
-    if (err != HM_OK) {
-        free(u);
-        api_refuse(r, err);
-        return;
-    }
-    u->a = a;
-    u->r = r;
-    hm_http_on_abort(r, upload_gone, u);
-    hm_http_body_read(r, upload_data, u);
-}
-
-typedef struct download {
-    hm_http_req *r;
-    hm_node_get *get;
-    uint64_t size;
-    bool started, asking;
-} download;
-
-static void download_free(download *d)
-{
-    hm_node_get_close(d->get);
-    free(d);
-}
-
-static void download_gone(void *ctx)
-{
-    download_free(ctx);
-}
-
-static void download_chunk(void *ctx, hm_err err, const char *detail, hm_bytes chunk, bool last);
-
-static void download_next(void *ctx)
-{
-    download *d = ctx;
-    if (d->asking)
-        return;
-    d->asking = true;
-    hm_node_get_next(d->get, download_chunk, d);
-}
-
-static void download_chunk(void *ctx, hm_err err, const char *detail, hm_bytes chunk, bool last)
-{
-    download *d = ctx;
-    d->asking = false;
-    if (err != HM_OK) {
-        if (d->started)
-            hm_http_stream_fail(d->r);
-        else
-            hm_http_reply_err(d->r, err, detail);
-        download_free(d);
-        return;
-    }
-    if (!d->started) { // only now is it known that the content can be had
-        d->started = true;
-        hm_http_stream(d->r, 200, "application/octet-stream", (int64_t)d->size, download_next, d);
-    }
-    err = hm_http_stream_write(d->r, chunk);
-    if (last) {
-        hm_http_stream_end(d->r);
-        download_free(d);
-    } else if (err == HM_OK) {
-        download_next(d);
-    } else if (err != HM_E_AGAIN) {
-        hm_http_stream_fail(d->r);
-        download_free(d);
-    }
-}
-
-void api_content_get(void *ctx, hm_http_req *r)
-{
-    hm_node_api *a = ctx;
-    hm_asset x;
-    hm_node_status s;
-    if (!find_asset(a, r, &x))
-        return;
-    hm_node_get_status(a->node, &s);
-    if (!x.has_content) {
-        hm_http_reply_err(r, HM_E_NOTFOUND, "the asset has no content");
-        return;
-    }
-    if (!(hm_asset_rights(&x, &s.id) & HM_RIGHT_READ)) {
-        hm_http_reply_err(r, HM_E_DENIED, "the asset is private and this node has no read right");
-        return;
-    }
-    if (!x.policy.is_public && !hm_http_authorized(r)) {
-        hm_http_header(r, "www-authenticate", "Bearer");
-        hm_http_reply_error(r, 401, "DENIED", "the asset is private",
-                            "send Authorization: Bearer with the content of DIR/api.token");
-        return;
-    }
-    download *d = calloc(1, sizeof(*d));
-    hm_err err = d ? hm_node_get_begin(a->node, &x.content, &d->get) : HM_E_NOMEM;
-    if (err != HM_OK) {
-        free(d);
-        api_refuse(r, err);
-        return;
-    }
-    d->r = r;
-    d->size = x.content.size;
-    hm_http_on_abort(r, download_gone, d);
-    download_next(d);
 }

@@ -2,10 +2,19 @@
 #ifndef HM_SERVER_NODE_API_INTERNAL_H
 #define HM_SERVER_NODE_API_INTERNAL_H
 
+#include "mesh/proof_module.h"
 #include "server/json.h"
 #include "server/node_api.h"
 
 typedef struct api_verify api_verify;
+
+typedef struct api_found_op {
+    hm_hash id;
+    hm_op_location at;
+    hm_block_header header;
+    hm_op op;
+    hm_op_digests digests;
+} api_found_op;
 
 struct hm_node_api {
     uv_loop_t *loop;
@@ -18,6 +27,8 @@ struct hm_node_api {
     hm_list streams; // of api_stream
     uint32_t stream_count;
     uint32_t work; // requests that wait for the node
+    uint64_t proofs_second;
+    uint32_t proofs_count; // checked in that second
     bool http_closed;
     void (*closed)(void *ctx);
     void *closed_ctx;
@@ -31,12 +42,23 @@ void api_refuse(hm_http_req *r, hm_err err);
 bool api_param_id(hm_http_req *r, size_t n, hm_hash *out);
 // A decimal query parameter, or def when absent; answers 400 and gives false when it is none.
 bool api_query_u64(hm_http_req *r, const char *name, uint64_t def, uint64_t max, uint64_t *out);
+// The parameter "limit", at least 1.
+bool api_query_limit(hm_http_req *r, uint64_t def, uint64_t max, uint64_t *out);
+// The parameter "cursor" as a place among operations, "HEIGHT.INDEX"; *out stays when absent.
+bool api_query_place(hm_http_req *r, hm_op_location *out);
+// The asset or operation that the first parameter names; answers and gives false when it is none.
+bool api_find_asset(const hm_node_api *a, hm_http_req *r, hm_asset *out);
+bool api_find_op(const hm_node_api *a, hm_http_req *r, api_found_op *out);
+void api_put_commitment(hm_buf *b, const char *name, const hm_commitment *c);
 // The name of a member; its id's first 8 digits when unknown.
 void api_node_name(const hm_node_api *a, const hm_node_id *id, char out[64]);
 // Ends the wait of one request for the node.
 void api_work_done(hm_node_api *a);
 const char *api_addr_text(const uint8_t addr[16], char out[46]);
 
+void api_status(void *ctx, hm_http_req *r);
+void api_nodes(void *ctx, hm_http_req *r);
+void api_node(void *ctx, hm_http_req *r);
 void api_assets_list(void *ctx, hm_http_req *r);
 void api_assets_register(void *ctx, hm_http_req *r);
 void api_asset_get(void *ctx, hm_http_req *r);
@@ -47,10 +69,13 @@ void api_asset_retire(void *ctx, hm_http_req *r);
 void api_asset_policy(void *ctx, hm_http_req *r);
 void api_content_put(void *ctx, hm_http_req *r);
 void api_content_get(void *ctx, hm_http_req *r);
+void api_asset_chunks(void *ctx, hm_http_req *r);
+void api_operations(void *ctx, hm_http_req *r);
 void api_operation(void *ctx, hm_http_req *r);
 void api_operation_proofs(void *ctx, hm_http_req *r);
 void api_blocks(void *ctx, hm_http_req *r);
 void api_block(void *ctx, hm_http_req *r);
+void api_block_operations(void *ctx, hm_http_req *r);
 void api_block_raw(void *ctx, hm_http_req *r);
 void api_genesis(void *ctx, hm_http_req *r);
 void api_ledger_verify(void *ctx, hm_http_req *r);

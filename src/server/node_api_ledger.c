@@ -1,24 +1,19 @@
-// Operations with their proofs, blocks and the genesis.
+// Operations, blocks and the genesis.
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "mesh/proof_work.h"
 #include "server/node_api_internal.h"
+
+#define OPERATIONS_SCAN 512u // blocks that one listing looks at
 
 static hm_ledger *ledger(const hm_node_api *a)
 {
     return hm_node_ledger(a->node);
 }
 
-typedef struct found_op {
-    hm_hash id;
-    hm_op_location at;
-    hm_block_header header;
-    hm_op op;
-    hm_op_digests digests;
-} found_op;
+// ---- operations ---------------------------------------------------------------------------------
 
-static bool find_op(const hm_node_api *a, hm_http_req *r, found_op *f)
+bool api_find_op(const hm_node_api *a, hm_http_req *r, api_found_op *f)
 {
     hm_bytes bytes;
     if (!api_param_id(r, 0, &f->id))
@@ -38,194 +33,104 @@ static bool find_op(const hm_node_api *a, hm_http_req *r, found_op *f)
     return false;
 }
 
+static void put_operation(const hm_node_api *a, hm_buf *b, const hm_hash *id, hm_op_location at,
+                          const hm_op *op, uint64_t time_ms)
+{
+    char owner[64];
+    hm_buf payload = {0};
+    const char *module = hm_ledger_module_name(ledger(a), op->module);
+    const char *kind = hm_ledger_kind_name(ledger(a), op->module, op->kind);
+    api_node_name(a, &op->owner, owner);
+    hm_jw_open(b, NULL, '{');
+    hm_jw_hex(b, "id", id->b, 32);
+    hm_jw_u64(b, "height", at.height);
+    hm_jw_u64(b, "index", at.index);
+    hm_jw_str(b, "module", module ? module : "?");
+    hm_jw_str(b, "kind", kind ? kind : "?");
+    hm_jw_hex(b, "owner", op->owner.b, 32);
+    hm_jw_str(b, "owner_name", owner);
+    hm_jw_hex(b, "asset", op->asset.b, 32);
+    hm_jw_u64(b, "nonce", op->nonce);
+    hm_jw_u64(b, "time_ms", time_ms);
+    if (hm_ledger_describe(ledger(a), op, &payload) == HM_OK && payload.len)
+        hm_jw_raw(b, "payload", hm_buf_bytes(&payload));
+    else
+        hm_jw_str(b, "payload", NULL);
+    hm_jw_close(b, '}');
+    hm_buf_free(&payload);
+}
+
 void api_operation(void *ctx, hm_http_req *r)
 {
-    hm_node_api *a = ctx;
-    found_op f;
-    hm_buf b = {0}, payload = {0};
-    if (!find_op(a, r, &f))
+    api_found_op f;
+    hm_buf b = {0};
+    if (!api_find_op(ctx, r, &f))
         return;
-    const char *module = hm_ledger_module_name(ledger(a), f.op.module);
-    const char *kind = hm_ledger_kind_name(ledger(a), f.op.module, f.op.kind);
-    hm_jw_open(&b, NULL, '{');
-    hm_jw_hex(&b, "id", f.id.b, 32);
-    hm_jw_u64(&b, "height", f.at.height);
-    hm_jw_u64(&b, "index", f.at.index);
-    hm_jw_str(&b, "module", module ? module : "?");
-    hm_jw_str(&b, "kind", kind ? kind : "?");
-    hm_jw_hex(&b, "owner", f.op.owner.b, 32);
-    hm_jw_hex(&b, "asset", f.op.asset.b, 32);
-    hm_jw_u64(&b, "nonce", f.op.nonce);
-    hm_jw_u64(&b, "time_ms", f.header.time_ms);
-    if (hm_ledger_describe(ledger(a), &f.op, &payload) == HM_OK && payload.len)
-        hm_jw_raw(&b, "payload", hm_buf_bytes(&payload));
-    else
-        hm_jw_str(&b, "payload", NULL);
-    hm_jw_close(&b, '}');
-    hm_buf_free(&payload);
+    put_operation(ctx, &b, &f.id, f.at, &f.op, f.header.time_ms);
     api_send(r, 200, &b);
 }
 
-// ---- proofs -------------------------------------------------------------------------------------
-
-// A proof is written as its checks come; its own result is that of all of them.
-typedef struct proof_out {
-    hm_buf checks;
-    bool passed;
-} proof_out;
-
-static void check(proof_out *p, const char *what, bool passed, const char *detail)
+static hm_err put_op_of(const hm_node_api *a, hm_buf *b, const hm_block *block, uint32_t index)
 {
-    p->passed = p->passed && passed;
-    hm_jw_open(&p->checks, NULL, '{');
-    hm_jw_str(&p->checks, "what", what);
-    hm_jw_bool(&p->checks, "passed", passed);
-    hm_jw_str(&p->checks, "detail", detail);
-    hm_jw_close(&p->checks, '}');
+    hm_op op;
+    hm_op_digests d;
+    HM_TRY(hm_op_decode(block->ops[index], &op, &d));
+    put_operation(a, b, &d.id, (hm_op_location){block->header.height, index}, &op,
+                  block->header.time_ms);
+    return HM_OK;
 }
 
-static proof_out proof_begin(void)
+// Newest first; cursor is the place below which to go on.
+void api_operations(void *ctx, hm_http_req *r)
 {
-    proof_out p = {.passed = true};
-    hm_jw_open(&p.checks, NULL, '[');
-    return p;
-}
-
-static void proof_end(proof_out *p, hm_buf *b, const char *name, const char *summary)
-{
-    hm_jw_close(&p->checks, ']');
-    hm_jw_open(b, NULL, '{');
-    hm_jw_str(b, "name", name);
-    hm_jw_bool(b, "passed", p->passed);
-    hm_jw_str(b, "summary", summary);
-    hm_jw_raw(b, "checks", hm_buf_bytes(&p->checks));
-    hm_jw_close(b, '}');
-    hm_buf_free(&p->checks);
-}
-
-// What needs the state as it was then (the accepted answer, the beacon, the difficulty) was checked
-// by every validator before it voted; the block's certificate is the witness of that.
-static void put_witness(proof_out *p, const found_op *f, const char *what)
-{
-    char detail[128];
-    snprintf(detail, sizeof(detail), "in block %llu, certified by a quorum of validators",
-             (unsigned long long)f->at.height);
-    check(p, what, true, detail);
-}
-
-static void put_space(hm_buf *b, const found_op *f)
-{
-    proof_out p = proof_begin();
-    char detail[160], given[46], want[46], hex[65];
-    uint8_t addr[16];
-    const hm_op_space *s = &f->op.space;
-    if (f->op.has_space) {
-        hm_overlay_addr(&f->op.owner, 0, addr);
-        snprintf(detail, sizeof(detail), "%s; the owner's is %s", api_addr_text(s->addr, given),
-                 api_addr_text(addr, want));
-        check(&p, "the address is the owner's", memcmp(addr, s->addr, 16) == 0, detail);
-        hm_hex(hex, s->answer.b, 32);
-        snprintf(detail, sizeof(detail), "sector %u, epoch %llu, answer %s", s->sector,
-                 (unsigned long long)s->epoch, hex);
-        check(&p, "it names an answer", !hm_hash_is_zero(&s->answer), detail);
-        put_witness(&p, f, "the answer was the owner's accepted one");
-    }
-    proof_end(&p, b, "space",
-              f->op.has_space ? "WHERE: the owner holds its sealed sector"
-                              : "not asked of a system operation");
-}
-
-static void put_time(hm_buf *b, const found_op *f)
-{
-    proof_out p = proof_begin();
-    char detail[160], hex[65];
-    if (f->op.has_time) {
-        hm_hex(hex, f->op.time.value.b, 32);
-        snprintf(detail, sizeof(detail), "beacon %llu, value %s",
-                 (unsigned long long)f->op.time.index, hex);
-        check(&p, "it names a beacon", !hm_hash_is_zero(&f->op.time.value), detail);
-        put_witness(&p, f, "the beacon was a recent one with that value");
-    }
-    proof_end(&p, b, "time",
-              f->op.has_time ? "WHEN: made after the beacon, final with the block"
-                             : "not asked of a system operation");
-}
-
-static void put_stake(hm_node_api *a, hm_buf *b, const found_op *f)
-{
-    proof_out p = proof_begin();
-    hm_view *tip = hm_ledger_tip(ledger(a));
-    hm_bytes key;
-    hm_member_cert cert;
-    hm_member member;
-    char detail[160];
-    check(&p, "it is signed", f->op.has_stake, "");
-    hm_err err = hm_ledger_public_key(tip, &f->op.owner, &key);
-    if (err == HM_OK)
-        err = hm_op_verify_signature(&f->op, &f->digests, key);
-    check(&p, "the FALCON-1024 signature verifies now", err == HM_OK,
-          err == HM_OK ? "under the owner's key" : hm_err_text(err));
-    bool mine = hm_member_cert_find(tip, &f->op.stake_cert, &cert) == HM_OK &&
-                hm_hash_eq(&cert.node, &f->op.owner);
-    check(&p, "the certificate is the owner's", mine,
-          !mine          ? "the ledger does not hold it"
-          : cert.revoked ? "revoked since"
-                         : "in force");
-    bool in_time =
-        mine && cert.not_before_ms <= f->header.time_ms && f->header.time_ms <= cert.not_after_ms;
-    check(&p, "the certificate was in its time", in_time, "at the time of the block");
-    if (hm_member_find(tip, &f->op.owner, &member) == HM_OK) {
-        snprintf(detail, sizeof(detail), "%llu bonded now", (unsigned long long)member.stake);
-        check(&p, "the owner is a member", true, detail);
-    } else {
-        check(&p, "the owner is a member", false, "the ledger does not know it");
-    }
-    put_witness(&p, f, "stake and rights were enough");
-    proof_end(&p, b, "stake", "WHO: the owner signed with its certified key and has stake");
-}
-
-static void put_work(hm_buf *b, const found_op *f)
-{
-    proof_out p = proof_begin();
-    char detail[160];
-    uint64_t low = 1, high = HM_WORK_DIFFICULTY_MAX;
-    while (low < high) { // the highest difficulty that the nonce meets
-        uint64_t mid = low + (high - low + 1) / 2;
-        if (hm_work_check(&f->digests.work, mid, f->op.work_nonce))
-            low = mid;
-        else
-            high = mid - 1;
-    }
-    snprintf(detail, sizeof(detail), "nonce %llu meets difficulty %llu; the least is %u",
-             (unsigned long long)f->op.work_nonce, (unsigned long long)low, HM_WORK_DIFFICULTY_MIN);
-    check(&p, "the puzzle is solved",
-          f->op.has_work &&
-              hm_work_check(&f->digests.work, HM_WORK_DIFFICULTY_MIN, f->op.work_nonce),
-          detail);
-    put_witness(&p, f, "the difficulty was the one of that block");
-    proof_end(&p, b, "work", "HOW: a puzzle over the whole operation was solved");
-}
-
-void api_operation_proofs(void *ctx, hm_http_req *r)
-{
-    found_op f;
+    hm_node_api *a = ctx;
+    uint64_t limit;
+    hm_op_location place = {UINT64_MAX, 0};
     hm_buf b = {0};
-    if (!find_op(ctx, r, &f))
+    hm_err err = HM_OK;
+    if (!api_query_limit(r, 20, 100, &limit) || !api_query_place(r, &place))
         return;
+    uint64_t height = place.height;
+    uint32_t below = place.index;
+    if (height > hm_ledger_height(ledger(a))) {
+        height = hm_ledger_height(ledger(a));
+        below = UINT32_MAX;
+    }
     hm_jw_open(&b, NULL, '{');
     hm_jw_open(&b, "items", '[');
-    put_space(&b, &f);
-    put_stake(ctx, &b, &f);
-    put_work(&b, &f);
-    put_time(&b, &f);
+    for (uint32_t seen = 0; height > 0 && limit > 0 && seen < OPERATIONS_SCAN; seen++) {
+        hm_bytes bytes;
+        hm_block block = {0};
+        err = hm_ledger_block_at(ledger(a), height, &bytes, NULL);
+        if (err == HM_OK)
+            err = hm_block_decode(bytes, &block);
+        uint32_t at = err == HM_OK && below > block.count ? block.count : below;
+        for (; err == HM_OK && at > 0 && limit > 0; limit--)
+            err = put_op_of(a, &b, &block, --at);
+        hm_block_free(&block);
+        if (err != HM_OK)
+            break;
+        below = at > 0 ? at : UINT32_MAX;
+        height -= at == 0;
+    }
     hm_jw_close(&b, ']');
+    char next[40];
+    // Below the whole of a block is below more operations than a block can have.
+    snprintf(next, sizeof(next), "%llu.%u", (unsigned long long)height,
+             below < HM_BLOCK_OPS_MAX ? below : HM_BLOCK_OPS_MAX);
+    hm_jw_str(&b, "next", height ? next : NULL);
     hm_jw_close(&b, '}');
-    api_send(r, 200, &b);
+    if (err == HM_OK) {
+        api_send(r, 200, &b);
+    } else {
+        hm_buf_free(&b);
+        api_refuse(r, err);
+    }
 }
 
 // ---- blocks -------------------------------------------------------------------------------------
 
-static hm_err put_block(const hm_node_api *a, hm_buf *b, uint64_t height)
+static hm_err put_block(const hm_node_api *a, hm_buf *b, uint64_t height, bool with_ops)
 {
     hm_bytes bytes;
     hm_block block;
@@ -246,12 +151,14 @@ static hm_err put_block(const hm_node_api *a, hm_buf *b, uint64_t height)
     hm_jw_hex(b, "ops_root", h->ops_root.b, 32);
     hm_jw_u64(b, "ops_count", h->ops_count);
     hm_jw_hex(b, "state_root", h->state_root.b, 32);
-    hm_jw_open(b, "ops", '[');
-    for (uint32_t i = 0; i < block.count; i++) {
-        hm_hash id = hm_op_id(block.ops[i]);
-        hm_jw_hex(b, NULL, id.b, 32);
+    if (with_ops) {
+        hm_jw_open(b, "ops", '[');
+        for (uint32_t i = 0; i < block.count; i++) {
+            hm_hash id = hm_op_id(block.ops[i]);
+            hm_jw_hex(b, NULL, id.b, 32);
+        }
+        hm_jw_close(b, ']');
     }
-    hm_jw_close(b, ']');
     hm_jw_close(b, '}');
     hm_block_free(&block);
     return hm_buf_status(b);
@@ -264,7 +171,7 @@ void api_blocks(void *ctx, hm_http_req *r)
     uint64_t limit, cursor;
     hm_buf b = {0};
     hm_err err = HM_OK;
-    if (!api_query_u64(r, "limit", 20, 100, &limit) ||
+    if (!api_query_limit(r, 20, 100, &limit) ||
         !api_query_u64(r, "cursor", UINT64_MAX, UINT64_MAX, &cursor))
         return;
     uint64_t height = hm_ledger_height(ledger(a));
@@ -273,7 +180,7 @@ void api_blocks(void *ctx, hm_http_req *r)
     hm_jw_open(&b, NULL, '{');
     hm_jw_open(&b, "items", '[');
     for (; err == HM_OK && height > 0 && limit > 0; height--, limit--)
-        err = put_block(a, &b, height);
+        err = put_block(a, &b, height, false);
     hm_jw_close(&b, ']');
     char next[24];
     snprintf(next, sizeof(next), "%llu", (unsigned long long)height + 1);
@@ -310,7 +217,39 @@ void api_block(void *ctx, hm_http_req *r)
     hm_buf b = {0};
     if (!block_height(ctx, r, &height))
         return;
-    hm_err err = put_block(ctx, &b, height);
+    hm_err err = put_block(ctx, &b, height, true);
+    if (err == HM_OK) {
+        api_send(r, 200, &b);
+    } else {
+        hm_buf_free(&b);
+        api_refuse(r, err);
+    }
+}
+
+// In the block's order; cursor is the place at which to go on.
+void api_block_operations(void *ctx, hm_http_req *r)
+{
+    hm_node_api *a = ctx;
+    uint64_t height, limit, cursor;
+    hm_bytes bytes;
+    hm_block block = {0};
+    hm_buf b = {0};
+    if (!block_height(a, r, &height) || !api_query_limit(r, 50, 100, &limit) ||
+        !api_query_u64(r, "cursor", 0, HM_BLOCK_OPS_MAX, &cursor))
+        return;
+    hm_err err = hm_ledger_block_at(ledger(a), height, &bytes, NULL);
+    if (err == HM_OK)
+        err = hm_block_decode(bytes, &block);
+    hm_jw_open(&b, NULL, '{');
+    hm_jw_open(&b, "items", '[');
+    for (; err == HM_OK && cursor < block.count && limit > 0; cursor++, limit--)
+        err = put_op_of(a, &b, &block, (uint32_t)cursor);
+    hm_jw_close(&b, ']');
+    char next[24];
+    snprintf(next, sizeof(next), "%llu", (unsigned long long)cursor);
+    hm_jw_str(&b, "next", cursor < block.count ? next : NULL);
+    hm_jw_close(&b, '}');
+    hm_block_free(&block);
     if (err == HM_OK) {
         api_send(r, 200, &b);
     } else {

@@ -1,0 +1,463 @@
+#!/usr/bin/env python3
+"""A running node answers as docs/api/openapi.yaml says: every path and method, every answer."""
+import hashlib, http.client, json, os, re, socket, struct, time
+
+import jsonschema
+import yaml
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from mesh import ROOT, Mesh, isolate, say, wait_until
+
+METHODS = ("get", "post", "put", "patch", "delete")
+
+
+class Api:
+    """Asks one node and holds each answer against the definition."""
+
+    def __init__(self, mesh, node):
+        self.mesh, self.node = mesh, node
+        self.seen = set()  # (method, path of the definition, status)
+        with open(os.path.join(ROOT, "docs/api/openapi.yaml")) as f:
+            self.text = f.read()
+        self.doc = yaml.safe_load(self.text)
+        self.resolver = jsonschema.RefResolver("", self.doc)
+
+    def valid(self, value, schema):
+        if isinstance(schema, str):
+            schema = {"$ref": "#/components/schemas/" + schema}
+        jsonschema.Draft202012Validator(schema, resolver=self.resolver).validate(value)
+
+    def definition(self, path):
+        bare = path.split("?")[0]
+        fits = [p for p in self.doc["paths"]
+                if re.fullmatch(re.sub(r"\{[a-z]+\}", "[^/]+", re.escape(p).replace(r"\{", "{")
+                                       .replace(r"\}", "}")), bare)]
+        fits.sort(key=lambda p: p.count("{"))
+        return fits[0] if fits else None
+
+    def raw(self, method, path, body=None, headers=None, token=True, port=None, plain=False):
+        if plain:
+            c = http.client.HTTPConnection("::1", port, timeout=30)
+        else:
+            c = http.client.HTTPSConnection("::1", port or self.node.port, timeout=30,
+                                            context=self.mesh.tls)
+        headers = dict(headers or {})
+        if token:
+            headers["authorization"] = "Bearer " + self.mesh.token(self.node)
+        c.request(method, path, body, headers)
+        answer = c.getresponse()
+        data = answer.read()
+        c.close()
+        return answer, data
+
+    def check(self, method, path, answer, data):
+        """The answer is one that the definition has."""
+        where = f"{method} {path}: {answer.status} {data[:200]!r}"
+        assert answer.getheader("x-content-type-options") == "nosniff", where
+        assert "frame-ancestors 'none'" in answer.getheader("content-security-policy"), where
+        type_ = (answer.getheader("content-type") or "").split(";")[0]
+        of = self.definition(path)
+        what = self.doc["paths"].get(of, {}).get(method.lower())
+        if what is None:
+            assert answer.status in (400, 404, 405), where
+            self.valid(json.loads(data), "Error")
+            return None
+        self.seen.add((method.lower(), of, answer.status))
+        responses = what["responses"]
+        said = responses.get(str(answer.status), responses["default"])
+        if said is responses["default"]:
+            assert answer.status >= 400, where
+        assert type_ in said["content"], f"{where}: {type_}, not one of {list(said['content'])}"
+        schema = said["content"][type_].get("schema")
+        if type_ == "application/json":
+            value = json.loads(data)
+            try:
+                self.valid(value, schema)
+            except jsonschema.ValidationError as e:
+                raise AssertionError(f"{where}: {e.message} at {list(e.absolute_path)}")
+            return value
+        return data
+
+    def ask(self, method, path, body=None, want=(200, 201), **more):
+        if isinstance(body, (dict, list)):
+            body = json.dumps(body).encode()
+        if body is None and method == "POST":
+            body = b""
+        answer, data = self.raw(method, path, body, **more)
+        value = self.check(method, path, answer, data)
+        want = (want,) if isinstance(want, int) else want
+        assert answer.status in want, f"{method} {path}: {answer.status} {data[:300]!r}"
+        return value
+
+    def get(self, path, **more):
+        return self.ask("GET", path, **more)
+
+    def refused(self, status, code, method, path, body=None, **more):
+        e = self.ask(method, path, body, want=status, **more)["error"]
+        assert e["code"] == code and e["message"], f"{method} {path}: {e}, not {code}"
+        return e["detail"]
+
+
+def every_item(api, path, per_page):
+    items, cursor, sep = [], "", "&" if "?" in path else "?"
+    while True:
+        page = api.get(f"{path}{sep}limit={per_page}{cursor}")
+        assert len(page["items"]) <= per_page
+        items += page["items"]
+        if not page["next"]:
+            return items
+        cursor = "&cursor=" + page["next"]
+
+
+def nodes(api, mesh):
+    s = api.get("/v1/status")
+    assert s["name"] == "node-1" and s["validators"] == 4 and s["quorum"] == 3 and s["ready"]
+    all_ = api.get("/v1/nodes")["items"]
+    assert [n["name"] for n in all_] == ["node-1", "node-2", "node-3", "node-4"]
+    assert [n["self"] for n in all_] == [True, False, False, False]
+    for n in all_:
+        one = api.get("/v1/nodes/" + n["id"])
+        assert one["id"] == api.get("/v1/nodes/" + n["name"])["id"] == n["id"]
+        assert one["certificate"] == n["certificate"] and not n["certificate"]["revoked"]
+        assert n["certificate"]["not_before_ms"] < time.time() * 1000 < n["certificate"]["not_after_ms"]
+        assert n["stake"] == n["power"] == 100 and n["slashed_height"] == 0
+        sector = os.path.getsize(os.path.join(mesh.dir, n["name"], "sector-0"))
+        assert 0 < n["sector"]["bytes"] <= sector, (n["sector"], sector)
+        assert n["api"] == mesh.nodes[all_.index(n)].url
+    api.refused(404, "NOTFOUND", "GET", "/v1/nodes/nobody")
+
+
+def assets(api, mesh):
+    """Registers, changes and lists; returns a data asset and the receipt of its registration."""
+    bytes_ = os.urandom(600_000)
+    content = api.ask("POST", "/v1/content", bytes_, want=201)
+    assert content["size"] == len(bytes_) and content["chunks"] == 3
+    made = api.ask("POST", "/v1/assets", {"kind": "data", "name": "open", "policy": "public",
+                                          "content": content}, want=201)
+    private = api.ask("POST", "/v1/assets", {"kind": "data", "name": "closed", "content": content},
+                      want=201)
+    other = api.get("/v1/nodes/node-2")["id"]
+    given = api.ask("POST", "/v1/assets", {"kind": "gpu", "name": "given"}, want=201)["asset"]
+    path = "/v1/assets/" + given
+    api.ask("POST", path + "/policy",
+            {"policy": "private", "grants": [{"node": other, "rights": ["read", "use"]}]}, want=201)
+    assert api.get(path)["grants"] == [{"node": other, "rights": ["read", "use"]}]
+    api.ask("POST", path + "/state", {"state": "maintenance"}, want=201)
+    api.ask("POST", path + "/transfer", {"to": other}, want=201)
+    a = api.get(path)
+    assert a["owner"] == other and a["owner_name"] == "node-2" and a["state"] == "maintenance"
+    history = every_item(api, path + "/history", 1)
+    assert [h["action"] for h in history] == ["register", "set_policy", "set_state", "transfer"]
+    assert history == api.get(path + "/history")["items"]
+    assert {h["actor_name"] for h in history} == {"node-1"}
+    gone = api.ask("POST", "/v1/assets", {"kind": "cpu", "name": "gone"}, want=201)["asset"]
+    api.ask("POST", f"/v1/assets/{gone}/retire", want=201)
+    assert api.get("/v1/assets/" + gone)["state"] == "retired"
+
+    names = [x["name"] for x in every_item(api, "/v1/assets", 2)]
+    assert names == ["gone", "given", "closed", "open"], names
+    for query, want in (("q=o", ["gone", "closed", "open"]), ("kind=gpu", ["given"]),
+                        ("state=retired", ["gone"]), ("owner=node-2", ["given"]),
+                        ("owner=" + other, ["given"]), ("name=open", ["open"]), ("q=zzz", [])):
+        have = [x["name"] for x in api.get("/v1/assets?" + query)["items"]]
+        assert have == want, (query, have)
+
+    path = "/v1/assets/" + made["asset"]
+    assert api.get(path + "/content") == bytes_
+    chunks = every_item(api, path + "/chunks", 2)
+    assert [c["index"] for c in chunks] == [0, 1, 2]
+    at = 0
+    for c in chunks:
+        assert hashlib.sha256(bytes_[at:at + c["bytes"]]).hexdigest() == c["hash"]
+        assert len(set(c["nodes"])) == 3 and set(c["nodes"]) < {n.name for n in mesh.nodes}
+        assert c["here"] # the node that took them keeps them
+        at += c["bytes"]
+    assert at == len(bytes_)
+    # A node that holds nothing of it gives the same list.
+    for n in mesh.nodes[1:]:
+        wait_until("the asset is on " + n.name, 10, lambda n=n: "open" in n.assets())
+        there = n.get(f"{path}/chunks")["items"]
+        assert [(c["hash"], c["nodes"]) for c in there] == [(c["hash"], c["nodes"]) for c in chunks]
+        assert all(c["here"] for c in there if n.name in c["nodes"])
+    path = "/v1/assets/" + private["asset"]
+    assert api.get(path + "/content") == bytes_
+    for what in ("content", "chunks"):
+        api.refused(401, "DENIED", "GET", f"{path}/{what}", token=False)
+        api.refused(404, "NOTFOUND", "GET", f"/v1/assets/{gone}/{what}")
+    api.refused(409, "EXISTS", "POST", "/v1/assets", {"kind": "cpu", "name": "open"})
+    api.refused(409, "OP_STATE", "POST", f"/v1/assets/{gone}/state", {"state": "available"})
+    return made
+
+
+def ledger(api, made):
+    op = api.get("/v1/operations/" + made["op"])
+    assert (op["height"], op["index"], op["kind"], op["asset"]) == \
+        (made["height"], made["index"], "register", made["asset"])
+    assert op["payload"]["name"] == "open" and op["owner_name"] == "node-1"
+    proofs = api.get(f"/v1/operations/{made['op']}/proofs")["items"]
+    assert [p["name"] for p in proofs] == ["space", "stake", "work", "time"]
+    for p in proofs:
+        assert p["present"] and p["passed"] and len(p["checks"]) >= 2, p
+        assert all(c["passed"] for c in p["checks"]), p
+    block = api.get(f"/v1/blocks/{made['height']}")
+    assert block["ops"][made["index"]] == made["op"] and len(block["ops"]) == block["ops_count"]
+    in_block = every_item(api, f"/v1/blocks/{made['height']}/operations", 1)
+    assert [o["id"] for o in in_block] == block["ops"]
+    assert api.get(f"/v1/blocks/{made['height'] + 1}")["parent"] == block["id"]
+
+    blocks = every_item(api, "/v1/blocks", 7)
+    assert [b["height"] for b in blocks] == list(range(len(blocks), 0, -1))
+    ops = every_item(api, "/v1/operations", 3)
+    places = [(o["height"], o["index"]) for o in ops]
+    assert places == sorted(places, reverse=True) and made["op"] in [o["id"] for o in ops]
+    counted = sum(b["ops_count"] for b in blocks)
+    assert len(set(places)) == len(ops) >= counted > 0, (len(ops), counted)
+    assert {o["module"] for o in ops} >= {"asset"}
+
+    raw = api.get(f"/v1/blocks/{made['height']}/raw")
+    n = struct.unpack(">I", raw[:4])[0]
+    m = struct.unpack(">I", raw[4 + n:8 + n])[0]
+    assert len(raw) == 8 + n + m
+    genesis = api.get("/v1/genesis")
+    assert hashlib.sha256(genesis).hexdigest() == api.get("/v1/status")["chain_id"]
+    assert len(api.get("/v1/genesis?format=json")["validators"]) == 4
+    lines = [json.loads(x) for x in api.ask("POST", "/v1/ledger/verify").splitlines()]
+    for line in lines:
+        api.valid(line, "VerifyLine")
+    assert lines[-1]["good"] and lines[-1]["blocks"] >= made["height"], lines[-1]
+
+
+def proofs_limited(api, made):
+    """Checking proofs is dear: past a number a second they wait."""
+    path = f"/v1/operations/{made['op']}/proofs"
+    answers = [api.raw("GET", path) for _ in range(60)]
+    for a, data in answers:
+        api.check("GET", path, a, data)
+    statuses = {a.status for a, _ in answers}
+    if statuses == {200}:  # a machine so slow that it never came to that
+        return
+    assert statuses == {200, 503}, statuses
+    assert all(a.getheader("retry-after") == "1" for a, _ in answers if a.status == 503)
+    wait_until("proofs are checked again", 5, lambda: api.raw("GET", path)[0].status == 200)
+
+
+def metrics(api):
+    figures = {}
+    text = api.get("/metrics").decode()
+    answer, _ = api.raw("GET", "/metrics")
+    assert answer.getheader("content-type") == \
+        "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    for family in text_string_to_metric_families(text):
+        assert family.documentation, family
+        for s in family.samples:
+            labels = ",".join(f'{k}="{v}"' for k, v in s.labels.items())
+            figures[s.name + (f"{{{labels}}}" if labels else "")] = s.value
+    performance = api.get("/metrics/performance")
+    assert set(performance) == set(figures), set(performance) ^ set(figures)
+    assert figures["hm_node_height"] > 0 and figures["hm_node_peers"] == 3
+    assert api.get("/healthz") == b"ok\n" and api.get("/readyz") == b"ready\n"
+    assert api.get("/v1/openapi.yaml").decode() == api.text
+
+
+class Stream:
+    """Server-sent events over a connection of its own."""
+
+    def __init__(self, api):
+        self.c = http.client.HTTPSConnection("::1", api.node.port, timeout=30,
+                                             context=api.mesh.tls)
+        self.c.request("GET", "/v1/events")
+        self.answer = self.c.getresponse()
+        self.api = api
+
+    def event(self):
+        fields = {}
+        while True:
+            line = self.answer.fp.readline().decode().rstrip("\n")
+            if line == "" and "data" in fields:
+                break
+            if line == "":
+                continue
+            name, _, value = line.partition(": ")
+            fields[name] = value
+        e = json.loads(fields["data"])
+        self.api.valid(e, "Event")
+        assert fields["event"] == e["type"] and int(fields["id"]) == e["seq"]
+        return e
+
+    def until(self, condition):
+        while True:
+            e = self.event()
+            if condition(e):
+                return e
+
+
+def events(api, mesh):
+    s = Stream(api)
+    api.check("GET", "/v1/events", s.answer, b"")
+    assert s.answer.getheader("content-type") == "text/event-stream"
+    final = s.until(lambda e: e["type"] == "final")
+    assert final["height"] > 0
+    node = mesh.nodes[2]
+    id_ = api.get("/v1/nodes/node-3")["id"]
+    seq = final["seq"]
+    node.kill()
+    lost = s.until(lambda e: e["type"] == "peer_down" and e["seq"] > seq)
+    assert lost["peer"] == id_ and "node-3" in lost["text"], lost
+    assert api.get("/v1/nodes/node-3")["state"] != "up"
+    skipped = s.until(lambda e: e["type"] == "nullified" and e["seq"] > lost["seq"])
+    assert skipped["peer"] == id_ and skipped["count"] >= 1, skipped
+    node.start()
+    back = s.until(lambda e: e["type"] == "peer_up" and e["seq"] > lost["seq"])
+    assert back["peer"] == id_
+    s.c.close()
+    # What happened is told to those who come later, whatever number of blocks came since.
+    height = api.get("/v1/status")["height"]
+    wait_until("blocks enough to fill what is kept of them", 200,
+               lambda: api.get("/v1/status")["height"] > height + 20)
+    again = Stream(api)
+    told = []
+    again.until(lambda e: told.append(e) or e["height"] > height + 20)
+    again.c.close()
+    seqs = [e["seq"] for e in told]
+    assert seqs == sorted(set(seqs))
+    assert any(e["seq"] == lost["seq"] and e == lost for e in told)
+
+    many = []
+    for _ in range(256):
+        many.append(Stream(api))
+        assert many[-1].answer.status == 200
+    api.refused(503, "BUSY", "GET", "/v1/events")
+    for m in many:
+        m.c.close()
+    wait_until("streams that ended make room", 10, lambda: room(api))
+
+
+def room(api):
+    s = Stream(api)
+    good = s.answer.status == 200
+    s.c.close()
+    return good
+
+
+BODIES = (b"", b"{", b"[]", b"null", b"7", b'"x"', b'{"no_such_field":1}', b"{}{}",
+          b'{"kind":1,"name":2,"to":3,"state":4,"policy":5}', b"\xff\xfe", b'{"a":"\x00"}',
+          b'{"kind":"cpu","kind":"cpu","name":"x","name":"y"}', b"[" * 5000,
+          b'{"grants":' + b"[" * 500 + b"]" * 500 + b"}")
+
+
+def bad_requests(api, made):
+    id_ = made["asset"]
+    for path, item in api.doc["paths"].items():
+        here = re.sub(r"\{id\}", id_, path).replace("{height}", "1")
+        wrong = re.sub(r"\{id\}", "xyz", path).replace("{height}", "xyz")
+        absent = re.sub(r"\{id\}", "ab" * 32, path).replace("{height}", "999999999")
+        for method in METHODS:
+            if method not in item:
+                answer, data = api.raw(method.upper(), here, b"" if method != "get" else None)
+                api.check(method.upper(), here, answer, data)
+                allowed = {m.strip().lower() for m in answer.getheader("allow").split(",")}
+                assert answer.status == 405 and allowed == set(item), (method, path, allowed)
+        for method, what in item.items():
+            up = method.upper()
+            body = b"" if method == "post" else None
+            if "{" in path and path != "/v1/nodes/{id}":
+                valid = body
+                for m in (what.get("requestBody") or {}).get("content", {}):
+                    assert m == "application/json"
+                    valid = json.dumps({"to": id_} if "transfer" in path else
+                                       {"state": "failed"} if "state" in path else
+                                       {"policy": "public"}).encode()
+                api.refused(400, "PARSE", up, wrong, valid)
+                api.refused(404, "NOTFOUND", up, absent, valid)
+            if what.get("security"):
+                for headers in ({}, {"authorization": "Bearer wrong"},
+                                {"authorization": "Basic " + api.mesh.token(api.node)}):
+                    answer, data = api.raw(up, here, body, headers, token=False)
+                    api.check(up, here, answer, data)
+                    assert answer.status == 401, (up, here, answer.status)
+                    assert answer.getheader("www-authenticate") == "Bearer"
+                api.refused(403, "DENIED", up, here, body, port=5173, plain=True)
+            if "application/json" in (what.get("requestBody") or {}).get("content", {}):
+                for bad in BODIES:
+                    api.ask(up, here, bad, want=400)
+                api.refused(413, "LIMIT", up, here, b"x" * (256 * 1024 + 1))
+            for p in what.get("parameters", ()):
+                if p["in"] == "query" and p["name"] in ("limit", "cursor", "kind", "state", "owner"):
+                    sep = f"{here}?{p['name']}="
+                    for bad in ("x", "-1", "1e3", "%00", "99999999999999999999999"):
+                        if p["name"] == "cursor" or "limit" == p["name"] or bad == "x":
+                            api.ask(up, sep + bad, want=400)
+                    if p["name"] == "limit":
+                        api.refused(400, "PARSE", up, sep + "0")
+                        api.refused(400, "PARSE", up, f"{sep}{p['schema']['maximum'] + 1}")
+    for path in ("/", "/nothing", "/v1", "/v1/", "/v1/status/", "/v1/assets/", "/v1/assets/x/y",
+                 "//v1/status"):
+        api.refused(404, "NOTFOUND", "GET", path)
+    api.refused(400, "PARSE", "GET", "/v1/../etc/passwd")
+    for body in ({"kind": "boat", "name": "x"}, {"kind": "cpu", "name": ""}, {"kind": "cpu"},
+                 {"kind": "cpu", "name": "x" * 256}, {"kind": "cpu", "name": "x", "policy": "open"},
+                 {"kind": "cpu", "name": "x", "grants": [{"node": "12", "rights": ["read"]}]},
+                 {"kind": "data", "name": "x", "content": {"size": -1}}):
+        api.ask("POST", "/v1/assets", body, want=(400, 422))
+    api.refused(422, "OP_PAYLOAD", "POST", "/v1/assets", {"kind": "data", "name": "no content"})
+
+
+def lengths(api):
+    """A body has a Content-Length; what was announced too long is refused before it comes."""
+    def send(head):
+        with socket.create_connection(("::1", api.node.port)) as raw:
+            with api.mesh.tls.wrap_socket(raw, server_hostname="::1") as c:
+                c.settimeout(30)
+                c.sendall((head + f"authorization: Bearer {api.mesh.token(api.node)}\r\n"
+                           "host: [::1]\r\n\r\n").encode())
+                return int(c.recv(4096).split()[1])
+    assert send("POST /v1/assets HTTP/1.1\r\n") == 411
+    assert send("POST /v1/assets HTTP/1.1\r\ntransfer-encoding: chunked\r\n") == 411
+    assert send("POST /v1/assets HTTP/1.1\r\ncontent-length: 99999999\r\n") == 413
+    assert send("POST /v1/assets HTTP/1.1\r\ncontent-length: x\r\n") == 400
+
+
+def page(api):
+    """The page's address gives reads to this machine's own names alone."""
+    local = dict(port=5173, plain=True, token=False)
+    answer, data = api.raw("GET", "/v1/status", headers={"host": "localhost:5173"}, **local)
+    assert answer.status == 200, data
+    for host in ("attacker.example", "localhost.attacker.example", "[::2]:5173"):
+        answer, data = api.raw("GET", "/v1/status", headers={"host": host}, **local)
+        assert answer.status == 421, (host, answer.status)
+    answer, data = api.raw("GET", "/v1/status", headers={"origin": "http://attacker.example"},
+                           **local)
+    assert answer.getheader("access-control-allow-origin") is None
+    assert answer.getheader("cross-origin-resource-policy") == "same-origin"
+
+
+def not_ready(api, mesh):
+    for n in mesh.nodes[2:]:
+        n.kill()
+    wait_until("the node says that it is not ready", 30,
+               lambda: api.raw("GET", "/readyz")[0].status == 503)
+    assert b"no quorum" in api.ask("GET", "/readyz", want=503)
+    assert api.get("/healthz") == b"ok\n" and not api.get("/v1/status")["ready"]
+
+
+def main():
+    isolate()
+    with Mesh() as mesh:
+        api = Api(mesh, mesh.nodes[0])
+        nodes(api, mesh)
+        made = assets(api, mesh)
+        ledger(api, made)
+        proofs_limited(api, made)
+        metrics(api)
+        bad_requests(api, made)
+        lengths(api)
+        page(api)
+        events(api, mesh)
+        not_ready(api, mesh)
+        want = {(m, p) for p, item in api.doc["paths"].items() for m in item}
+        good = {(m, p) for m, p, status in api.seen if status < 300}
+        assert good == want, f"never answered well: {want - good}"
+        say(f"{len(want)} routes, {len(api.seen)} kinds of answers, as the definition says")
+
+
+main()
