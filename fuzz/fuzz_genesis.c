@@ -1,5 +1,5 @@
-// A genesis in its bytes, or a member's join file in JSON (which begins with a brace): what is taken
-// comes out as the same bytes, or as JSON that is read to the same.
+// A genesis in its bytes, or a member's join file in JSON (which begins with a brace): what is
+// taken comes out as the same bytes, or as JSON that is read to the same.
 #include "mesh/genesis.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

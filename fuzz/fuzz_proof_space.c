@@ -1,5 +1,5 @@
-// Answers and seal proofs of a small sector whose true ones are known. The first byte: answer (0) or
-// seal part, and whether the rest is the proof itself or how the true one is changed (bit 7: two
+// Answers and seal proofs of a small sector whose true ones are known. The first byte: answer (0)
+// or seal part, and whether the rest is the proof itself or how the true one is changed (bit 7: two
 // bytes of place, one to xor). What verifies is the true one.
 #include <stdio.h>
 #include <stdlib.h>

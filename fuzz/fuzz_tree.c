@@ -40,7 +40,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
         uint8_t key = (uint8_t)i, value[2] = {1, (uint8_t)i};
         values[i] = hm_sha256(hm_bytes_of(value, 2));
         if (i < PRESENT)
-            changes[i] = (hm_tree_change){.path = hm_sha256(hm_bytes_of(&key, 1)), .value = values[i]};
+            changes[i] =
+                (hm_tree_change){.path = hm_sha256(hm_bytes_of(&key, 1)), .value = values[i]};
     }
     hm_assert(hm_tree_update(&s, changes, PRESENT, &root) == HM_OK);
     for (unsigned i = 0; i < KEYS; i++) {

@@ -1,5 +1,5 @@
-// A log file: opening never crashes, gives the same records each time, and takes appends after them;
-// what was cut off is gone for good.
+// A log file: opening never crashes, gives the same records each time, and takes appends after
+// them; what was cut off is gone for good.
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
