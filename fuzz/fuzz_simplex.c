@@ -1,8 +1,8 @@
 // One honest validator of four, and an input that is everything around it: messages of the others,
 // well signed or not, blocks, answers to what it asks, time, and restarts from its log. The others
-// have a quorum, so they may do to the chain what they like; but this node never contradicts itself,
-// not over restarts either, gives final blocks in order with a certificate each, accuses only the
-// guilty, and goes to rest until a time that lies ahead.
+// have a quorum, so they may do to the chain what they like; but this node never contradicts
+// itself, not over restarts either, gives final blocks in order with a certificate each, accuses
+// only the guilty, and goes to rest until a time that lies ahead.
 #include "mesh/simplex_internal.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -425,8 +425,7 @@ static void fetched(input *in)
     hm_buf cert = {0};
     put_cert(&cert, how & 1 ? HM_SIMPLEX_NOTARIZE : HM_SIMPLEX_FINALIZE, b->info.view, &b->info.id,
              how >> 1);
-    hm_err err =
-        hm_simplex_certified_block(w.s, w.now, block_bytes(b), hm_buf_bytes(&cert));
+    hm_err err = hm_simplex_certified_block(w.s, w.now, block_bytes(b), hm_buf_bytes(&cert));
     (void)err;
     drain();
     hm_buf_free(&cert);

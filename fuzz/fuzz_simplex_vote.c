@@ -1,6 +1,6 @@
-// Certificates and evidence: what is taken is in its one encoding, shows a quorum (a contradiction),
-// and every signature in it was checked. The first byte says which; signatures are a hash that the
-// input can name in short (an empty signature is replaced by the good one).
+// Certificates and evidence: what is taken is in its one encoding, shows a quorum (a
+// contradiction), and every signature in it was checked. The first byte says which; signatures are
+// a hash that the input can name in short (an empty signature is replaced by the good one).
 #include "mesh/simplex_internal.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -8,7 +8,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define COUNT 4u
 #define SIG 8u
 
-static hm_simplex_validator validators[COUNT] = {{.power = 1}, {.power = 2}, {.power = 3}, {.power = 1}};
+static hm_simplex_validator validators[COUNT] = {
+    {.power = 1}, {.power = 2}, {.power = 3}, {.power = 1}};
 
 static void sign(uint32_t index, hm_bytes message, uint8_t sig[SIG])
 {
@@ -128,7 +129,8 @@ static void check_evidence(const hm_simplex_set *set, hm_bytes in, unsigned *che
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     unsigned checked = 0;
-    hm_simplex_set set = {.count = COUNT, .validators = validators, .verify = verify, .ctx = &checked};
+    hm_simplex_set set = {
+        .count = COUNT, .validators = validators, .verify = verify, .ctx = &checked};
     if (size == 0)
         return 0;
     hm_bytes in = hm_bytes_of(data + 1, size - 1);

@@ -36,10 +36,10 @@ const char *hm_ledger_kind_name(const hm_ledger *l, uint8_t module, uint8_t kind
 
 hm_err hm_ledger_describe(const hm_ledger *l, const hm_op *op, hm_buf *json)
 {
-    const hm_module *m = ledger_module(l, op->module);
-    if (m == NULL)
-        return hm_fail(HM_E_OP_MODULE, "no module has number %u", op->module);
-    return m->describe(op, json);
+    if (ledger_kind(l, op->module, op->kind) == NULL)
+        return hm_fail(HM_E_OP_MODULE, "no operation has module %u and kind %u", op->module,
+                       op->kind);
+    return ledger_module(l, op->module)->describe(op, json);
 }
 
 // ---- life cycle ---------------------------------------------------------------------------------

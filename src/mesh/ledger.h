@@ -142,7 +142,7 @@ HM_CHECK hm_err hm_ledger_nonce(const hm_view *view, const hm_node_id *owner, ui
 // The module and kind of an operation in words, such as "asset" and "register"; NULL if unknown.
 const char *hm_ledger_module_name(const hm_ledger *l, uint8_t module);
 const char *hm_ledger_kind_name(const hm_ledger *l, uint8_t module, uint8_t kind);
-// The payload as JSON.
+// The payload as JSON. HM_E_OP_MODULE, HM_E_OP_PAYLOAD.
 HM_CHECK hm_err hm_ledger_describe(const hm_ledger *l, const hm_op *op, hm_buf *json);
 
 // ---- blocks -------------------------------------------------------------------------------------

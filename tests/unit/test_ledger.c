@@ -408,6 +408,12 @@ static void test_proofs_are_all_needed(void **state)
         if (err != cases[i].want)
             fail_msg("case %d: %s (%s)", cases[i].what, hm_err_name(err), hm_err_detail());
     }
+    // An operation of no known kind has no words.
+    hm_op unknown = good;
+    unknown.module = HM_MODULE_NODE;
+    unknown.kind = 200;
+    hm_buf_reset(&op);
+    assert_int_equal(hm_ledger_describe(l, &unknown, &op), HM_E_OP_MODULE);
     // Truncations and trailing bytes.
     for (size_t n = 0; n < whole.len; n += 61)
         assert_int_not_equal(hm_ledger_check(l, hm_ledger_tip(l), hm_bytes_of(whole.ptr, n), now),
