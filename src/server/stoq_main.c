@@ -294,7 +294,7 @@ static hm_err cmd_run(const hm_config *c)
         return hm_fail(HM_E_LIMIT, "the directory's name is too long");
     HM_TRY(hm_crypto_init());
     signal(SIGPIPE, SIG_IGN);
-    stoq_perf_init(&d.perf);
+    stoq_perf_init(&d.perf, &hm_clock_system);
     HM_TRY(start_endpoint(&d));
     uv_loop_init(&d.loop);
     hm_err err = start_api(&d, metrics);

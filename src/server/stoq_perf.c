@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 
-#include "base/clock.h"
 #include "base/config.h"
 #include "base/log.h"
 
@@ -225,7 +224,7 @@ static const struct {
 
 static bool may_log(stoq_perf *p)
 {
-    uint64_t second = hm_clock_mono_us(&hm_clock_system) / 1000000;
+    uint64_t second = hm_clock_mono_us(p->clock) / 1000000;
     if (second != p->line_second) {
         p->line_second = second;
         p->lines = 0;
@@ -269,9 +268,9 @@ const stoq_callbacks stoq_perf_callbacks = {
     .stream_closed = on_stream_closed,
 };
 
-void stoq_perf_init(stoq_perf *p)
+void stoq_perf_init(stoq_perf *p, const hm_clock *clock)
 {
-    *p = (stoq_perf){0};
+    *p = (stoq_perf){.clock = clock};
     hm_list_init(&p->conns);
 }
 

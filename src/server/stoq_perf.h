@@ -12,6 +12,7 @@
 #ifndef HM_SERVER_STOQ_PERF_H
 #define HM_SERVER_STOQ_PERF_H
 
+#include "base/clock.h"
 #include "base/list.h"
 #include "hypermesh/stoq.h"
 #include "server/metrics.h"
@@ -41,13 +42,14 @@ typedef struct stoq_perf_counters {
 
 typedef struct stoq_perf {
     hm_list conns; // perf_conn
+    const hm_clock *clock;
     stoq_perf_counters n;
     bool draining;
     uint64_t line_second; // of the last line about a refusal
     unsigned lines, unsaid;
 } stoq_perf;
 
-void stoq_perf_init(stoq_perf *p);
+void stoq_perf_init(stoq_perf *p, const hm_clock *clock); // borrowed
 // The endpoint's callbacks; their user is the stoq_perf.
 extern const stoq_callbacks stoq_perf_callbacks;
 // From now on a connection ends with its last stream; those without streams end at once. Take no
