@@ -22,11 +22,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static const struct {
     uint8_t module, kind;
 } kinds[] = {
-    {HM_MODULE_ASSET, HM_ASSET_REGISTER},      {HM_MODULE_ASSET, HM_ASSET_TRANSFER},
-    {HM_MODULE_ASSET, HM_ASSET_SET_STATE},     {HM_MODULE_ASSET, HM_ASSET_RETIRE},
-    {HM_MODULE_ASSET, HM_ASSET_SET_POLICY},    {HM_MODULE_NODE, HM_NODE_CERT},
-    {HM_MODULE_NODE, HM_NODE_CRL},             {HM_MODULE_NODE, HM_NODE_EVIDENCE},
-    {HM_MODULE_PROOF, HM_PROOF_SPACE_ANSWER},  {HM_MODULE_PROOF, HM_PROOF_BEACON},
+    {HM_MODULE_ASSET, HM_ASSET_REGISTER},
+    {HM_MODULE_ASSET, HM_ASSET_TRANSFER},
+    {HM_MODULE_ASSET, HM_ASSET_SET_STATE},
+    {HM_MODULE_ASSET, HM_ASSET_RETIRE},
+    {HM_MODULE_ASSET, HM_ASSET_SET_POLICY},
+    {HM_MODULE_NODE, HM_NODE_CERT},
+    {HM_MODULE_NODE, HM_NODE_CRL},
+    {HM_MODULE_NODE, HM_NODE_EVIDENCE},
+    {HM_MODULE_PROOF, HM_PROOF_SPACE_ANSWER},
+    {HM_MODULE_PROOF, HM_PROOF_BEACON},
 };
 #define KINDS (sizeof kinds / sizeof kinds[0])
 #define ASSETS 3u
@@ -87,7 +92,8 @@ static void make_assets(void)
                     .nonce = 1,
                     .payload = hm_buf_bytes(&payload)};
         hm_op_inputs in = {.key = fx.keys[i]};
-        must(hm_ledger_op_inputs(ledger, hm_ledger_tip(ledger), &fx.ids[i], op.module, op.kind, &in));
+        must(hm_ledger_op_inputs(ledger, hm_ledger_tip(ledger), &fx.ids[i], op.module, op.kind,
+                                 &in));
         must(hm_op_finish(&op, &in, &bytes, NULL));
         make_block(&(hm_bytes){bytes.ptr, bytes.len}, 1);
         hm_buf_free(&payload);
@@ -198,7 +204,8 @@ static void check_unsigned(hm_op *op, unsigned who, uint64_t time_ms)
     hm_op_digests d;
     hm_op again;
     static const uint8_t no_signature[40] = {0x3a};
-    must(hm_ledger_op_inputs(ledger, hm_ledger_tip(ledger), &fx.ids[who], op->module, op->kind, &in));
+    must(hm_ledger_op_inputs(ledger, hm_ledger_tip(ledger), &fx.ids[who], op->module, op->kind,
+                             &in));
     op->has_space = op->has_time = in.full;
     op->space = in.space;
     op->time = in.time;
@@ -210,7 +217,8 @@ static void check_unsigned(hm_op *op, unsigned who, uint64_t time_ms)
     must(hm_work_solve(&d.work, in.difficulty, NULL, &op->work_nonce, NULL));
     hm_buf_reset(&bytes);
     hm_op_encode(&bytes, op);
-    hm_assert(hm_ledger_check(ledger, hm_ledger_tip(ledger), hm_buf_bytes(&bytes), time_ms) != HM_OK);
+    hm_assert(hm_ledger_check(ledger, hm_ledger_tip(ledger), hm_buf_bytes(&bytes), time_ms) !=
+              HM_OK);
     hm_buf_free(&bytes);
 }
 

@@ -276,14 +276,14 @@ static void world_begin(world *w)
     w->last = &w->first;
     clock_of_test = (hm_clock){.mono_us = world_us, .wall_ms = world_us, .ctx = w};
     stoq_perf_init(&w->perf, &clock_of_test);
-    stoq_config cfg = {.bind = address(SERVER),
-                       .net = &net,
-                       .server_tls = ids.tls[SERVER],
-                       .alpn = {STOQ_PERF_ALPN},
-                       .callbacks = stoq_perf_callbacks,
-                       .user = &w->perf,
-                       .limits = {.max_streams_bidi = STOQ_PERF_STREAMS,
-                                  .stream_send_bytes = STOQ_PERF_KEPT}};
+    stoq_config cfg = {
+        .bind = address(SERVER),
+        .net = &net,
+        .server_tls = ids.tls[SERVER],
+        .alpn = {STOQ_PERF_ALPN},
+        .callbacks = stoq_perf_callbacks,
+        .user = &w->perf,
+        .limits = {.max_streams_bidi = STOQ_PERF_STREAMS, .stream_send_bytes = STOQ_PERF_KEPT}};
     OK(stoq_endpoint_create(&cfg, &w->ep[SERVER]));
 }
 
