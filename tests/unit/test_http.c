@@ -429,7 +429,7 @@ static void test_files(void **state)
     (void)state;
     assert_int_equal(sh("$C -i $P/"), 0);
     OUT_HAS("<p>page</p>");
-    OUT_HAS("default-src 'self'");
+    OUT_HAS("default-src 'none'; script-src 'self'");
     OUT_HAS("cache-control: no-cache");
     assert_int_equal(sh("$C -i $P/assets/a-1.js"), 0);
     OUT_HAS("immutable");
