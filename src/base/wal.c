@@ -150,19 +150,20 @@ hm_err hm_wal_open(const char *path, hm_err (*each)(void *ctx, hm_bytes record),
         HM_TRY_OUT(replay(path, hm_buf_bytes(&content), each, ctx, &good));
     else if (err != HM_E_NOTFOUND)
         goto out;
-    if (good == 0) {
-        HM_TRY_OUT(hm_file_write(path, hm_bytes_of(wal_magic, WAL_HEADER_BYTES), 0600));
-        good = WAL_HEADER_BYTES;
-    }
-    HM_TRY_OUT(open_file(w));
-    if (good < content.len) {
+    if (good < content.len)
         hm_log(HM_LOG_WARN, "wal", "cut a record torn by a crash", "path=%s bytes=%llu", path,
                (unsigned long long)(content.len - good));
-        if (ftruncate(w->fd, (off_t)good) != 0 || fdatasync(w->fd) != 0) {
-            err = hm_fail(HM_E_IO, "%s: %s", path, strerror(errno));
-            goto out;
-        }
+    if (good < WAL_HEADER_BYTES) {
+        hm_buf_reset(&content);
+        hm_buf_append(&content, wal_magic, WAL_HEADER_BYTES);
+        HM_TRY_OUT(hm_buf_status(&content));
+        good = WAL_HEADER_BYTES;
     }
+    // Its last record may stand in the page cache alone, written by a process that ended, or was
+    // told of a failure, before it was on the disk. Who reads it will act on it, so it goes to the
+    // disk first, in a new file: a second sync of the old one may skip what the first one lost.
+    HM_TRY_OUT(hm_file_write(path, hm_bytes_of(content.ptr, (size_t)good), 0600));
+    HM_TRY_OUT(open_file(w));
     w->size = good;
     *out = w;
     w = NULL;

@@ -123,14 +123,13 @@ void sim_check_core(sim *s, sim_node *nd)
     if (c == NULL)
         return;
     hm_simplex_get_status(c, &st);
-    // Behind what was given, and so many ahead of the view.
-    uint64_t views = c->view + HM_SIMPLEX_VIEWS_AHEAD - c->given_view + HM_SIMPLEX_VIEWS_BEHIND;
-    if (c->views.count > views || c->by_block.count > c->views.count)
-        sim_fail(s, "what is held is bounded", "node %u holds %zu views, %zu blocks", nd->number,
-                 c->views.count, c->by_block.count);
-    if (c->high > c->view + HM_SIMPLEX_VIEWS_AHEAD)
-        sim_fail(s, "what is held is bounded", "node %u: view %llu is held in view %llu",
-                 nd->number, (unsigned long long)c->high, (unsigned long long)c->view);
+    // Some behind what was given, and some ahead of the view or of the own votes in the log.
+    uint64_t top = (c->view > nd->restored ? c->view : nd->restored) + HM_SIMPLEX_VIEWS_AHEAD;
+    if (c->views.count > top - nd->given_before + HM_SIMPLEX_VIEWS_BEHIND ||
+        c->by_block.count > c->views.count || c->high > top)
+        sim_fail(s, "what is held is bounded", "node %u holds %zu views to %llu, %zu blocks",
+                 nd->number, c->views.count, (unsigned long long)c->high, c->by_block.count);
+    nd->given_before = c->given_view; // the next input forgets what lies behind it
     if (st.view <= st.final_view)
         sim_fail(s, "the view is past the final one", "node %u", nd->number);
     if (st.view > s->r.views)

@@ -105,9 +105,30 @@ static void forget_life(sim *s, sim_node *nd)
     nd->crash_in = 0;
 }
 
+typedef struct restored {
+    sim *s;
+    sim_node *nd;
+    hm_buf records;
+} restored;
+
 static hm_err restore(void *ctx, hm_bytes record)
 {
-    return hm_simplex_restore(ctx, record);
+    restored *r = ctx;
+    hm_wr_bytes(&r->records, record);
+    return hm_simplex_restore(r->nd->core, record);
+}
+
+// What the log gives back will be sent: it must be on the disk, not only in a cache.
+static hm_err open_wal(sim *s, sim_node *nd)
+{
+    restored back = {.s = s, .nd = nd};
+    uint64_t syncs = sim_os_syncs();
+    HM_TRY(hm_wal_open(nd->wal_path, restore, &back, &nd->wal));
+    hm_rd r = hm_rd_of(hm_buf_bytes(&back.records));
+    while (r.left > 0 && sim_os_syncs() != syncs && nd->byz == 0)
+        sim_check_durable(s, nd, hm_rd_bytes(&r, HM_WAL_RECORD_MAX));
+    hm_buf_free(&back.records);
+    return HM_OK;
 }
 
 void sim_node_start(sim *s, sim_node *nd)
@@ -133,7 +154,7 @@ void sim_node_start(sim *s, sim_node *nd)
                              .idle_us = s->p.idle_us,
                              .calls = {&contexts[nd->number], core_sign, core_block_info}};
     sim_must(hm_simplex_new(&cfg, &nd->core), "core");
-    hm_err err = hm_wal_open(nd->wal_path, restore, nd->core, &nd->wal);
+    hm_err err = open_wal(s, nd);
     if (err != HM_OK) {
         sim_fail(s, "what was durable can be read again", "node %u: %s: %s", nd->number,
                  hm_err_text(err), hm_err_detail());
@@ -143,6 +164,8 @@ void sim_node_start(sim *s, sim_node *nd)
         return;
     }
     nd->wal_limit = s->p.wal_rewrite_bytes;
+    nd->restored = nd->core->high;
+    nd->given_before = tip.view;
     sim_note(s, "start", nd->number, UINT32_MAX, tip.height, tip.view, &tip.id);
     if (nd->byz == 0)
         sim_check_started(s, nd);
