@@ -35,7 +35,7 @@ enum {
     SIM_BYZ_FORGE = 1 << 8,       // makes certificates of signatures that nobody made
     SIM_BYZ_BAD_BLOCKS = 1 << 9,  // proposes what cannot be executed, or on a wrong parent
     SIM_BYZ_SILENT = 1 << 10,     // says nothing
-    SIM_BYZ_ALL = (1 << 11) - 1,
+    SIM_BYZ_KINDS = 11,
 };
 
 typedef struct sim_params {

@@ -97,6 +97,10 @@ typedef struct sim_ledger_ops {
     hm_err (*commit)(sim *s, sim_node *nd, const hm_hash *id, const hm_hash *parent, hm_bytes block,
                      hm_bytes cert, hm_hash *state);
     bool (*block_at)(const sim_node *nd, uint64_t height, hm_bytes *block, hm_bytes *cert);
+    // Changes what a block's header says, so that it is another block: tamper() anything but view
+    // and proposer, spoil() the state alone.
+    void (*tamper)(sim *s, hm_buf *block);
+    void (*spoil)(sim *s, hm_buf *block);
     // The next operation of a client, as it comes to a node that is up; false when there is none.
     bool (*client)(sim *s, sim_node *nd, hm_buf *out);
     // May an operation still come into a block?

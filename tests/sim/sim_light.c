@@ -273,6 +273,26 @@ static bool light_block_at(const sim_node *nd, uint64_t height, hm_bytes *block,
     return true;
 }
 
+static void light_spoil(sim *s, hm_buf *block)
+{
+    block->ptr[HEADER - sim_between(s, 1, HM_HASH_BYTES)] ^= (uint8_t)sim_between(s, 1, 255);
+}
+
+static void light_tamper(sim *s, hm_buf *block)
+{
+    switch (sim_between(s, 0, 2)) {
+    case 0:
+        block->ptr[sim_between(s, 0, HM_HASH_BYTES - 1)] ^= 1; // parent
+        break;
+    case 1:
+        block->ptr[HM_HASH_BYTES + 7] ^= (uint8_t)sim_between(s, 1, 3); // height
+        break;
+    default:
+        light_spoil(s, block);
+        break;
+    }
+}
+
 // ---- operations ---------------------------------------------------------------------------------
 
 // A client looks at the node's state and sends one of the next few numbers, perhaps once more.
@@ -304,6 +324,8 @@ const sim_ledger_ops sim_light = {
     .execute = light_execute,
     .commit = light_commit,
     .block_at = light_block_at,
+    .tamper = light_tamper,
+    .spoil = light_spoil,
     .client = light_client,
     .op_alive = light_op_alive,
 };

@@ -34,6 +34,22 @@ void sim_params_draw(sim_params *p, uint64_t seed, uint32_t kinds)
         total += p->power[v];
     }
     // Liars and those who stay away have less than a third together.
+    uint64_t left = (total - 1) / 3;
+    uint32_t liars = hm_prng_below(&r, 10) < 7 ? (uint32_t)hm_prng_below(&r, 4) + 1 : 0;
+    for (uint32_t tries = 0; tries < 3 * p->n && liars > 0; tries++) {
+        uint32_t v = (uint32_t)hm_prng_below(&r, p->n);
+        if (p->byz[v] != 0 || p->power[v] > left)
+            continue;
+        left -= p->power[v];
+        liars--;
+        for (uint64_t k = 1 + hm_prng_below(&r, 4); k > 0; k--)
+            p->byz[v] |= 1u << hm_prng_below(&r, SIM_BYZ_KINDS);
+    }
+    for (uint32_t v = 0; v < p->n && hm_prng_below(&r, 4) == 0; v++)
+        if (p->byz[v] == 0 && p->power[v] <= left) {
+            left -= p->power[v];
+            p->down |= 1u << v;
+        }
     static const uint64_t delays[] = {300, 2000, 5000, 20000, 60000};
     p->delay_us = delays[hm_prng_below(&r, 5)];
     p->delta_us = 10000 + hm_prng_below(&r, 300000);
@@ -45,10 +61,12 @@ void sim_params_draw(sim_params *p, uint64_t seed, uint32_t kinds)
     p->answer_us = hm_prng_below(&r, 2) == 0 ? 0 : 1 + hm_prng_below(&r, 20000);
     p->wal_rewrite_bytes = hm_prng_below(&r, 2) == 0 ? 0 : 2000 + hm_prng_below(&r, 20000);
     p->op_every_us = 5000 + hm_prng_below(&r, 200000);
-    p->weather_us = 300000 + hm_prng_below(&r, 2000000);
-    p->fault_us = hm_prng_below(&r, 4) == 0 ? 0 : 200000 + hm_prng_below(&r, 3000000);
-    p->chaos_us = 20000000;
-    p->chaos_steps = p->falcon || p->lmdb ? 1500 : 8000;
+    // In the measure of what happens: a view takes some three delays.
+    uint64_t pace = 3 * p->delay_us + 2000;
+    p->weather_us = pace * (3 + hm_prng_below(&r, 60));
+    p->fault_us = hm_prng_below(&r, 4) == 0 ? 0 : pace * (5 + hm_prng_below(&r, 100));
+    p->chaos_us = 60000000;
+    p->chaos_steps = p->falcon || p->lmdb ? 1500 : 2000 + hm_prng_below(&r, 20000);
     p->heights = 5;
     p->heal_limit_us = 300000000;
 }
