@@ -299,9 +299,11 @@ hm_err sx_add_cert(hm_simplex *s, hm_bytes bytes)
     if (want)
         install(s, v, c.kind, &c.id, bytes);
     // Its votes may contradict what those signers told this node. Those of a certificate that was
-    // not wanted are unchecked, and only a contradiction makes them worth a check.
+    // not wanted are unchecked, and only a contradiction makes them worth a check. What this node
+    // has voted, it knows from itself alone.
     for (uint32_t i = 0; i < c.count; i++)
-        if (sx_add_vote(s, v, c.kind, c.signers[i], &c.id, c.sigs[i], want) != HM_OK)
+        if (c.signers[i] != s->self &&
+            sx_add_vote(s, v, c.kind, c.signers[i], &c.id, c.sigs[i], want) != HM_OK)
             return hm_fail(HM_E_SIGNATURE, "a certificate of view %llu names a signer in vain",
                            (unsigned long long)c.view);
     return HM_OK;

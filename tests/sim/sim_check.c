@@ -129,7 +129,6 @@ void sim_check_core(sim *s, sim_node *nd)
         c->by_block.count > c->views.count || c->high > top)
         sim_fail(s, "what is held is bounded", "node %u holds %zu views to %llu, %zu blocks",
                  nd->number, c->views.count, (unsigned long long)c->high, c->by_block.count);
-    nd->given_before = c->given_view; // the next input forgets what lies behind it
     if (st.view <= st.final_view)
         sim_fail(s, "the view is past the final one", "node %u", nd->number);
     if (st.view > s->r.views)

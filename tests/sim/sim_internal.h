@@ -138,7 +138,7 @@ struct sim_node {
     bool disk_fails;   // the next sync fails
     uint32_t crash_in; // actions from now; 0 = no crash planned
     uint64_t wal_limit;
-    uint64_t given_before; // final view that was given before the last input
+    uint64_t given_before; // final view that was given when the last input came
     uint64_t restored;     // greatest view of the votes that the log gave back
     // ledger
     void *ledger;

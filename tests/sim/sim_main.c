@@ -7,6 +7,7 @@ int main(int argc, char **argv)
     (void)argc;
     uint64_t a = strtoull(argv[1], NULL, 10), b = strtoull(argv[2], NULL, 10);
     int bad = 0;
+    hm_log_set_level(HM_LOG_ERROR);
     for (uint64_t seed = a; seed <= b; seed++) {
         sim_params p;
         sim_report r;

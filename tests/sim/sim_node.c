@@ -12,6 +12,13 @@ uint64_t sim_node_clock(const sim *s, const sim_node *nd)
     return nd->clock_base + (s->now - nd->clock_since) * nd->clock_ppm / 1000000;
 }
 
+// The time for an input to the core, which forgets at that what lies behind the last FINAL.
+static uint64_t input_time(const sim *s, sim_node *nd)
+{
+    nd->given_before = nd->core->given_view;
+    return sim_node_clock(s, nd);
+}
+
 // The first moment of the run at which the node's clock shows `local`.
 static uint64_t when_clock_shows(const sim *s, const sim_node *nd, uint64_t local)
 {
@@ -169,7 +176,7 @@ void sim_node_start(sim *s, sim_node *nd)
     sim_note(s, "start", nd->number, UINT32_MAX, tip.height, tip.view, &tip.id);
     if (nd->byz == 0)
         sim_check_started(s, nd);
-    hm_simplex_start(nd->core, sim_node_clock(s, nd));
+    hm_simplex_start(nd->core, input_time(s, nd));
     for (uint32_t v = 0; v < s->p.n; v++)
         if (v != nd->index && sim_chance(s, 800000)) {
             sim_at(s, s->now + sim_between(s, 0, 20000), SIM_PEER_UP, nd->number)->from = v;
@@ -268,7 +275,7 @@ static void answer_build(sim *s, sim_node *nd, const hm_hash *parent, uint64_t v
     if (err == HM_OK && nd->byz != 0)
         sim_byz_block(s, nd, &block);
     if (err == HM_OK)
-        err = hm_simplex_proposal(nd->core, sim_node_clock(s, nd), hm_buf_bytes(&block));
+        err = hm_simplex_proposal(nd->core, input_time(s, nd), hm_buf_bytes(&block));
     if (err == HM_OK && s->ledger->block_info(s, hm_buf_bytes(&block), &info) == HM_OK) {
         learn(&nd->validated, &info.id);
         sim_note(s, "proposed", nd->number, UINT32_MAX, view, info.height, &info.id);
@@ -308,7 +315,7 @@ static void do_validate(sim *s, sim_node *nd, const hm_simplex_action *a)
     if (ok)
         learn(&nd->validated, &id);
     if (s->p.answer_us == 0) {
-        hm_simplex_validated(nd->core, sim_node_clock(s, nd), &id, ok);
+        hm_simplex_validated(nd->core, input_time(s, nd), &id, ok);
         return;
     }
     sim_event *e = sim_at(s, s->now + sim_between(s, 0, s->p.answer_us), SIM_VALIDATED, nd->number);
@@ -351,7 +358,7 @@ static void do_final(sim *s, sim_node *nd, const hm_simplex_action *a)
         hm_arena_free(&arena);
     }
     if (nd->pool_count > 0)
-        hm_simplex_nudge(nd->core, sim_node_clock(s, nd));
+        hm_simplex_nudge(nd->core, input_time(s, nd));
 }
 
 static void do_fetch(sim *s, sim_node *nd, const hm_simplex_action *a)
@@ -454,7 +461,7 @@ static void wake(sim *s, sim_node *nd)
     uint64_t now = sim_node_clock(s, nd);
     bool due = hm_simplex_next_timeout(nd->core) <= now;
     if (due)
-        hm_simplex_timer(nd->core, now);
+        hm_simplex_timer(nd->core, input_time(s, nd));
     act_all(s, nd);
     if (nd->core != NULL && due && nd->byz == 0 && hm_simplex_next_timeout(nd->core) <= now)
         sim_fail(s, "a timer that was served is not due again", "node %u", nd->number);
@@ -470,7 +477,7 @@ static void take_op(sim *s, sim_node *nd, const sim_event *e)
             return;
     nd->pool[nd->pool_count++] = sim_blob_ref(e->blob);
     if (nd->pool_count == 1)
-        hm_simplex_nudge(nd->core, sim_node_clock(s, nd));
+        hm_simplex_nudge(nd->core, input_time(s, nd));
 }
 
 static void give_blocks(sim *s, sim_node *nd, const sim_event *e)
@@ -505,7 +512,7 @@ static void take_blocks(sim *s, sim_node *nd, const sim_event *e)
         hm_bytes cert = hm_rd_bytes(&r, HM_SIMPLEX_CERT_MAX);
         if (!hm_rd_ok(&r))
             return;
-        hm_err err = hm_simplex_certified_block(nd->core, sim_node_clock(s, nd), block, cert);
+        hm_err err = hm_simplex_certified_block(nd->core, input_time(s, nd), block, cert);
         if (err != HM_OK && err != HM_E_AGAIN)
             s->r.refused++;
     }
@@ -513,14 +520,13 @@ static void take_blocks(sim *s, sim_node *nd, const sim_event *e)
 
 void sim_node_event(sim *s, sim_node *nd, sim_event *e)
 {
-    uint64_t now = sim_node_clock(s, nd);
     hm_err err;
     switch (e->what) {
     case SIM_WAKE:
         wake(s, nd);
         return;
     case SIM_MESSAGE:
-        err = hm_simplex_message(nd->core, now, e->from, sim_blob_bytes(e->blob));
+        err = hm_simplex_message(nd->core, input_time(s, nd), e->from, sim_blob_bytes(e->blob));
         sim_note(s, "message", nd->number, e->from, sim_blob_bytes(e->blob).ptr[0], err, NULL);
         if (nd->byz == 0)
             sim_check_delivered(s, nd, e, err);
@@ -538,10 +544,10 @@ void sim_node_event(sim *s, sim_node *nd, sim_event *e)
         answer_build(s, nd, &e->id, e->a);
         break;
     case SIM_VALIDATED:
-        hm_simplex_validated(nd->core, now, &e->id, e->ok);
+        hm_simplex_validated(nd->core, input_time(s, nd), &e->id, e->ok);
         break;
     case SIM_PEER_UP:
-        hm_simplex_peer_up(nd->core, now, e->from);
+        hm_simplex_peer_up(nd->core, input_time(s, nd), e->from);
         break;
     default:
         return;
