@@ -76,22 +76,11 @@ bool hm_simplex_next_action(hm_simplex *s, hm_simplex_action *out)
 
 // ---- the log of votes ---------------------------------------------------------------------------
 // A record is u64 epoch, u64 view, u8 kind, id, bytes signature, bytes signature of the leader,
-// bytes block. A block is kept with the first vote for it, so that those who certified it can give
-// it to others after all of them fell at once.
-
-static void record_write(const hm_simplex *s, const sx_view *v, hm_simplex_kind kind,
-                         const sx_vote *vote, bool with_block, hm_buf *out)
-{
-    bool prop = with_block && kind == HM_SIMPLEX_NOTARIZE;
-    hm_wr_u64(out, s->set.epoch);
-    hm_wr_u64(out, v->view);
-    hm_wr_u8(out, (uint8_t)kind);
-    hm_wr_raw(out, vote->id.b, HM_HASH_BYTES);
-    hm_wr_bytes(out, hm_bytes_of(vote->sig, vote->len));
-    hm_wr_bytes(out, hm_bytes_of(v->prop.sig, prop ? v->prop.len : 0));
-    hm_wr_bytes(out, hm_bytes_of(v->block.ptr, with_block ? v->block.len : 0));
-    hm_assert(hm_buf_status(out) == HM_OK);
-}
+// bytes block, bytes certificate. After all fell at once, what was certified must still be shown to
+// be so, though those who lie vote no more:
+//   the block, with the first vote for it, so that those who certified it can give it to others;
+//   the certificate of the view, with finalize: who has voted that does not help to nullify it;
+//   the certificate of the parent, with notarize: it may become final below this block.
 
 static bool block_goes_with(const hm_simplex *s, const sx_view *v, hm_simplex_kind kind,
                             const sx_vote *vote)
@@ -100,10 +89,45 @@ static bool block_goes_with(const hm_simplex *s, const sx_view *v, hm_simplex_ki
     return carries && v->block.len > 0 && hm_hash_eq(&v->info.id, &vote->id);
 }
 
-static void persist(hm_simplex *s, const sx_view *v, hm_simplex_kind kind, const sx_vote *vote)
+// The view whose certificate goes with a vote; NULL when there is none.
+static sx_view *cert_goes_with(const hm_simplex *s, sx_view *v, hm_simplex_kind kind,
+                               const sx_vote *vote)
+{
+    sx_view *of = NULL;
+    if (kind == HM_SIMPLEX_FINALIZE)
+        of = v;
+    else if (kind == HM_SIMPLEX_NOTARIZE && v->block.len > 0 && hm_hash_eq(&v->info.id, &vote->id))
+        of = sx_block(s, &v->info.parent);
+    return of != NULL && sx_certified_block(of) != NULL ? of : NULL;
+}
+
+static void record_write(const hm_simplex *s, const sx_view *v, hm_simplex_kind kind,
+                         const sx_vote *vote, const sx_view *certified, hm_buf *out)
+{
+    bool with_block = block_goes_with(s, v, kind, vote);
+    bool with_prop = kind == HM_SIMPLEX_NOTARIZE && v->leader != s->self &&
+                     hm_hash_eq(&v->prop.id, &vote->id);
+    int k = certified != NULL && sx_certified(certified, SX_NOTARIZE) ? SX_NOTARIZE : SX_FINALIZE;
+    hm_wr_u64(out, s->set.epoch);
+    hm_wr_u64(out, v->view);
+    hm_wr_u8(out, (uint8_t)kind);
+    hm_wr_raw(out, vote->id.b, HM_HASH_BYTES);
+    hm_wr_bytes(out, hm_bytes_of(vote->sig, vote->len));
+    hm_wr_bytes(out, hm_bytes_of(v->prop.sig, with_prop ? v->prop.len : 0));
+    hm_wr_bytes(out, hm_bytes_of(v->block.ptr, with_block ? v->block.len : 0));
+    hm_wr_bytes(out, certified == NULL ? (hm_bytes){0} : hm_buf_bytes(&certified->certs[k].bytes));
+    hm_assert(hm_buf_status(out) == HM_OK);
+}
+
+static void persist(hm_simplex *s, sx_view *v, hm_simplex_kind kind, const sx_vote *vote)
 {
     hm_buf rec = {0};
-    record_write(s, v, kind, vote, block_goes_with(s, v, kind, vote), &rec);
+    sx_view *certified = cert_goes_with(s, v, kind, vote);
+    if (certified != NULL && certified->logged)
+        certified = NULL;
+    record_write(s, v, kind, vote, certified, &rec);
+    if (certified != NULL)
+        certified->logged = true;
     sx_act(s, HM_SIMPLEX_PERSIST, hm_buf_bytes(&rec), (hm_bytes){0});
     hm_buf_free(&rec);
 }
@@ -112,7 +136,7 @@ typedef struct record {
     uint64_t epoch, view;
     hm_simplex_kind kind;
     hm_hash id;
-    hm_bytes sig, prop, block;
+    hm_bytes sig, prop, block, cert;
 } record;
 
 static hm_err record_read(hm_bytes bytes, record *out)
@@ -125,6 +149,7 @@ static hm_err record_read(hm_bytes bytes, record *out)
     out->sig = hm_rd_bytes(&r, HM_FALCON_SIGNATURE_MAX);
     out->prop = hm_rd_bytes(&r, HM_FALCON_SIGNATURE_MAX);
     out->block = hm_rd_bytes(&r, HM_SIMPLEX_BLOCK_MAX);
+    out->cert = hm_rd_bytes(&r, HM_SIMPLEX_CERT_MAX);
     if (hm_rd_end(&r) != HM_OK || out->kind == 0)
         return hm_fail(HM_E_CORRUPT, "the log of votes holds what is no vote");
     return HM_OK;
@@ -139,7 +164,7 @@ hm_err hm_simplex_restore(hm_simplex *s, hm_bytes bytes)
         (s->broken & HM_SIMPLEX_BREAK_WAL) != 0)
         return HM_OK;
     sx_view *v = sx_get(s, rec.view);
-    // Own signatures are as good as on the day they were made.
+    // Own signatures are as good as on the day they were made, and so is what was checked then.
     if (rec.kind == HM_SIMPLEX_PROPOSE) {
         if (v->leader != s->self)
             return hm_fail(HM_E_CORRUPT, "the log of votes is another validator's");
@@ -156,7 +181,7 @@ hm_err hm_simplex_restore(hm_simplex *s, hm_bytes bytes)
             return hm_fail(HM_E_CORRUPT, "the log of votes holds another block than it says");
         (void)sx_hold_block(s, v, &info, rec.block);
     }
-    return HM_OK;
+    return rec.cert.len > 0 ? sx_restore_cert(s, rec.cert) : HM_OK;
 }
 
 hm_err hm_simplex_wal_snapshot(const hm_simplex *s, hm_arena *arena, hm_bytes **records,
@@ -169,7 +194,7 @@ hm_err hm_simplex_wal_snapshot(const hm_simplex *s, hm_arena *arena, hm_bytes **
     if (list == NULL)
         return HM_E_NOMEM;
     for (uint64_t view = s->given_view + 1; view <= s->high; view++) {
-        const sx_view *v = sx_find(s, view);
+        sx_view *v = sx_find(s, view);
         if (v == NULL)
             continue;
         for (int k = -1; k < SX_KINDS; k++) {
@@ -178,7 +203,7 @@ hm_err hm_simplex_wal_snapshot(const hm_simplex *s, hm_arena *arena, hm_bytes **
             hm_buf b = {0};
             if (vote == NULL || !sx_has(vote))
                 continue;
-            record_write(s, v, kind, vote, block_goes_with(s, v, kind, vote), &b);
+            record_write(s, v, kind, vote, cert_goes_with(s, v, kind, vote), &b);
             list[n] = hm_arena_copy(arena, hm_buf_bytes(&b));
             hm_buf_free(&b);
             if (list[n++].ptr == NULL)
@@ -539,11 +564,13 @@ void hm_simplex_start(hm_simplex *s, uint64_t now_us)
     s->now_us = now_us;
     s->started = true;
     enter(s, s->tip_view + 1);
-    // Restored votes may be a quorum of their own.
+    // What was certified before is so now, and restored votes may be a quorum of their own.
     for (uint64_t n = s->tip_view + 1; n <= s->high; n++) {
         sx_view *v = sx_find(s, n);
         for (int k = 0; v != NULL && k < SX_KINDS; k++) {
             sx_vote own = *sx_own(s, v, k);
+            if (sx_certified(v, k))
+                sx_on_cert(s, v, (hm_simplex_kind)(HM_SIMPLEX_NOTARIZE + k));
             if (sx_has(&own))
                 sx_try_cert(s, v, (hm_simplex_kind)(HM_SIMPLEX_NOTARIZE + k), &own.id);
         }

@@ -216,6 +216,20 @@ hm_err sx_add_vote(hm_simplex *s, sx_view *v, hm_simplex_kind kind, uint32_t sig
 
 // ---- certificates -------------------------------------------------------------------------------
 
+static void keep_cert(hm_simplex *s, sx_view *v, hm_simplex_kind kind, const hm_hash *id,
+                      hm_bytes bytes)
+{
+    int k = (int)kind - HM_SIMPLEX_NOTARIZE;
+    v->certs[k].id = *id;
+    hm_buf_put(&v->certs[k].bytes, bytes);
+    hm_assert(hm_buf_status(&v->certs[k].bytes) == HM_OK);
+    s->dirty = true;
+    if (k == SX_FINALIZE && v->view > s->finalized_view)
+        s->finalized_view = v->view;
+    if (k != SX_NULLIFY && v->block.len > 0 && !hm_hash_eq(&v->info.id, id))
+        sx_drop_block(s, v);
+}
+
 // Takes a certificate that holds; tells it to all.
 static void install(hm_simplex *s, sx_view *v, hm_simplex_kind kind, const hm_hash *id,
                     hm_bytes bytes)
@@ -227,14 +241,7 @@ static void install(hm_simplex *s, sx_view *v, hm_simplex_kind kind, const hm_ha
         sx_event(s, "two blocks are certified in view %llu", (unsigned long long)v->view);
         return;
     }
-    v->certs[k].id = *id;
-    hm_buf_put(&v->certs[k].bytes, bytes);
-    hm_assert(hm_buf_status(&v->certs[k].bytes) == HM_OK);
-    s->dirty = true;
-    if (k == SX_FINALIZE && v->view > s->finalized_view)
-        s->finalized_view = v->view;
-    if (k != SX_NULLIFY && v->block.len > 0 && !hm_hash_eq(&v->info.id, id))
-        sx_drop_block(s, v);
+    keep_cert(s, v, kind, id, bytes);
     if (v->view > s->tip_view)
         sx_send_cert(s, HM_SIMPLEX_ALL, &v->certs[k]);
     sx_on_cert(s, v, kind);
@@ -273,6 +280,18 @@ void sx_try_cert(hm_simplex *s, sx_view *v, hm_simplex_kind kind, const hm_hash 
     hm_assert(hm_buf_status(&bytes) == HM_OK);
     install(s, v, kind, &copy, hm_buf_bytes(&bytes));
     hm_buf_free(&bytes);
+}
+
+hm_err sx_restore_cert(hm_simplex *s, hm_bytes bytes)
+{
+    sx_cert_view c;
+    HM_TRY(sx_cert_read(&s->set, bytes, &c));
+    sx_view *v = c.view > s->tip_view ? sx_get(s, c.view) : NULL;
+    if (v == NULL || c.kind == HM_SIMPLEX_NULLIFY || sx_certified_block(v) != NULL)
+        return HM_OK;
+    keep_cert(s, v, c.kind, &c.id, bytes);
+    v->logged = true;
+    return HM_OK;
 }
 
 // Was this very signature checked already?

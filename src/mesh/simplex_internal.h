@@ -70,6 +70,7 @@ typedef struct sx_view {
     sx_vote prop;             // the leader's signature over its block
     sx_vote *votes[SX_KINDS]; // one of each validator
     sx_cert certs[SX_KINDS];  // at most one of each kind
+    bool logged;              // the certificate of the block is in the log of votes
     bool *accused;            // validators against whom evidence was given
     hm_buf block;             // empty: none held
     hm_simplex_block_info info;
@@ -183,6 +184,8 @@ HM_CHECK hm_err sx_add_vote(hm_simplex *s, sx_view *v, hm_simplex_kind kind, uin
 HM_CHECK hm_err sx_add_proposal(hm_simplex *s, sx_view *v, const hm_hash *id, hm_bytes sig,
                                 bool verified);
 HM_CHECK hm_err sx_add_cert(hm_simplex *s, hm_bytes bytes);
+// One that this node has checked and logged in an earlier life.
+HM_CHECK hm_err sx_restore_cert(hm_simplex *s, hm_bytes bytes);
 void sx_try_cert(hm_simplex *s, sx_view *v, hm_simplex_kind kind, const hm_hash *id);
 // Keeps a block unless the view has another one that may matter; false then.
 bool sx_hold_block(hm_simplex *s, sx_view *v, const hm_simplex_block_info *info, hm_bytes block);

@@ -187,6 +187,19 @@ static hm_err on_status(hm_simplex *s, uint32_t from, hm_rd *r)
     return HM_OK;
 }
 
+// The view in which a block is held, or certified without being held.
+static const sx_view *view_of(const hm_simplex *s, const hm_hash *id)
+{
+    const sx_view *v = sx_block(s, id);
+    for (uint64_t n = s->tip_view + 1; v == NULL && n <= s->high; n++) {
+        const sx_view *x = sx_find(s, n);
+        const hm_hash *certified = x == NULL ? NULL : sx_certified_block(x);
+        if (certified != NULL && hm_hash_eq(certified, id))
+            v = x;
+    }
+    return v;
+}
+
 static hm_err on_get(hm_simplex *s, uint32_t from, hm_rd *r)
 {
     uint64_t view = hm_rd_u64(r);
@@ -199,7 +212,7 @@ static hm_err on_get(hm_simplex *s, uint32_t from, hm_rd *r)
             sx_send_cert(s, from, &v->certs[SX_NULLIFY]);
         return HM_OK;
     }
-    const sx_view *v = sx_block(s, &id);
+    const sx_view *v = view_of(s, &id);
     if (v == NULL) {
         // It may be final here already: then this tells where to fetch it.
         sx_send_status(s, from, false);
