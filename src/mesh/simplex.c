@@ -578,12 +578,28 @@ void hm_simplex_start(hm_simplex *s, uint64_t now_us)
     sx_evaluate(s);
 }
 
+// Nothing moves. The certificate of a view that was jumped over may be gone with those who held it;
+// without one no block can stand on the far side, and only its nullification is left to make.
+static void nullify_gaps(hm_simplex *s)
+{
+    unsigned cast = 0;
+    for (uint64_t n = s->tip_view + 1; n < s->view && cast < HM_SIMPLEX_VIEWS_AHEAD; n++) {
+        sx_view *v = sx_get(s, n);
+        if (sx_certified_block(v) != NULL || sx_certified(v, SX_NULLIFY))
+            continue;
+        cast++;
+        if (!sx_has(sx_own(s, v, SX_NULLIFY)) && !sx_has(sx_own(s, v, SX_FINALIZE)))
+            (void)sx_cast(s, v, HM_SIMPLEX_NULLIFY, &(hm_hash){0});
+    }
+}
+
 void hm_simplex_timer(hm_simplex *s, uint64_t now_us)
 {
     s->now_us = now_us;
     sx_prune(s);
     if (now_us >= s->resend_us) {
         s->resend_us = now_us + sx_resend_after(s);
+        nullify_gaps(s);
         sx_send_status(s, HM_SIMPLEX_ALL, true);
         sx_send_votes(s, HM_SIMPLEX_ALL, s->view);
     }

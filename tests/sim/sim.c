@@ -531,6 +531,7 @@ void sim_run_seed(const sim_params *p, sim_report *r, FILE *out)
                 (unsigned long long)s->step, r->invariant, r->detail);
         if (!p->verbose)
             sim_print_trace(s, out);
+        sim_print_cores(s, out);
     }
     sim_free(s);
 }

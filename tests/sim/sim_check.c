@@ -278,3 +278,56 @@ void sim_check_evidence_due(sim *s, sim_node *nd, const sim_event *e)
         sim_fail(s, "a contradiction is told within a second", "node %u, of %u in view %llu",
                  nd->number, e->from, (unsigned long long)e->a);
 }
+
+// ---- for people ---------------------------------------------------------------------------------
+
+static void print_view(const hm_simplex *c, const sx_view *v, FILE *out)
+{
+    static const char *const states[] = {"unchecked", "asked", "valid", "invalid"};
+    fprintf(out, "    view %llu leader %u", (unsigned long long)v->view, v->leader);
+    if (sx_has(&v->prop))
+        fprintf(out, "  proposed %02x%02x", v->prop.id.b[0], v->prop.id.b[1]);
+    if (v->block.len > 0)
+        fprintf(out, "  block %02x%02x on %02x%02x height %llu %s", v->info.id.b[0],
+                v->info.id.b[1], v->info.parent.b[0], v->info.parent.b[1],
+                (unsigned long long)v->info.height, states[v->state]);
+    for (int k = 0; k < SX_KINDS; k++) {
+        uint32_t votes = 0;
+        for (uint32_t i = 0; i < c->set.count; i++)
+            votes |= (uint32_t)sx_has(&v->votes[k][i]) << i;
+        if (votes != 0 || sx_certified(v, k))
+            fprintf(out, "  %s%s%s by %x", (const char *[]){"notarize", "nullify", "finalize"}[k],
+                    sx_has(sx_own(c, v, k)) ? "+" : "", sx_certified(v, k) ? " CERT" : "", votes);
+    }
+    fprintf(out, "\n");
+}
+
+void sim_print_cores(const sim *s, FILE *out)
+{
+    for (uint32_t i = 0; i < s->node_count; i++) {
+        const sim_node *nd = &s->nodes[i];
+        const hm_simplex *c = nd->core;
+        fprintf(out, "node %u: validator %u%s%s", i, nd->index, nd->byz != 0 ? ", lies" : "",
+                c == NULL ? ", down\n" : "");
+        if (c == NULL)
+            continue;
+        fprintf(out, ", view %llu, tip %llu in view %llu (%02x%02x), finalized view %llu, certified view %llu",
+                (unsigned long long)c->view, (unsigned long long)c->tip_height,
+                (unsigned long long)c->tip_view, c->tip_id.b[0], c->tip_id.b[1],
+                (unsigned long long)c->finalized_view, (unsigned long long)c->certified_view);
+        fprintf(out, ", delta %llu us, fetching %d from %u to %llu, cursor %llu, target %llu\n",
+                (unsigned long long)c->delta_us, c->fetching, c->fetch_peer,
+                (unsigned long long)c->fetch_to, (unsigned long long)c->cursor_height,
+                (unsigned long long)c->target_height);
+        if (nd->byz != 0)
+            continue;
+        int shown = 0;
+        for (uint64_t n = c->tip_view; n <= c->high && shown < 40; n++) {
+            const sx_view *v = sx_find(c, n);
+            if (v == NULL || (shown >= 12 && n + 20 < c->view))
+                continue;
+            print_view(c, v, out);
+            shown++;
+        }
+    }
+}

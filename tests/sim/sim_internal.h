@@ -271,6 +271,8 @@ void sim_check_evidence_due(sim *s, sim_node *nd, const sim_event *e);
 void sim_check_core(sim *s, sim_node *nd);
 void sim_check_started(sim *s, sim_node *nd);
 
+void sim_print_cores(const sim *s, FILE *out);
+
 // ---- sim_byz.c ----------------------------------------------------------------------------------
 
 void sim_byz_send(sim *s, sim_node *nd, uint32_t to, hm_bytes message);
