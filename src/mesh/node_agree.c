@@ -233,11 +233,8 @@ static void do_final(hm_node *n, const hm_simplex_action *a)
 
 static void do_fetch(hm_node *n, const hm_simplex_action *a)
 {
-    uint8_t mem[16];
-    hm_buf b = hm_buf_fixed(mem, sizeof mem);
-    hm_wr_u64(&b, a->height);
-    hm_wr_u64(&b, a->to_height);
-    (void)peer_send(n, a->peer, LANE_BULK, MSG_BLOCKS_GET, hm_buf_bytes(&b));
+    node_message m = {.type = MSG_BLOCKS_GET, .height = a->height, .to_height = a->to_height};
+    (void)peer_send(n, a->peer, LANE_BULK, &m);
 }
 
 static void evidence_done(void *ctx, hm_err err, const char *detail, const hm_node_receipt *receipt)
@@ -261,6 +258,15 @@ static void do_evidence(hm_node *n, const hm_simplex_action *a)
     hm_buf_free(&payload);
 }
 
+static void do_send(hm_node *n, const hm_simplex_action *a)
+{
+    node_message m = {.type = MSG_CONSENSUS, .bytes = a->bytes};
+    if (a->peer == HM_SIMPLEX_ALL)
+        peers_send_all(n, LANE_FAST, &m);
+    else
+        (void)peer_send(n, a->peer, LANE_FAST, &m);
+}
+
 static void do_action(hm_node *n, const hm_simplex_action *a)
 {
     hm_err err;
@@ -270,10 +276,7 @@ static void do_action(hm_node *n, const hm_simplex_action *a)
             fatal(n, "a vote cannot be written", err);
         break;
     case HM_SIMPLEX_SEND:
-        if (a->peer == HM_SIMPLEX_ALL)
-            peers_send_all(n, LANE_FAST, MSG_CONSENSUS, a->bytes);
-        else
-            (void)peer_send(n, a->peer, LANE_FAST, MSG_CONSENSUS, a->bytes);
+        do_send(n, a);
         break;
     case HM_SIMPLEX_BUILD:
         do_build(n, a);
@@ -344,9 +347,9 @@ void agree_peer_up(hm_node *n, uint32_t index)
     hm_simplex_peer_up(n->simplex, node_now_us(), index);
 }
 
-void agree_message(hm_node *n, uint32_t from, hm_bytes body)
+void agree_message(hm_node *n, uint32_t from, const node_message *m)
 {
-    hm_err err = hm_simplex_message(n->simplex, node_now_us(), from, body);
+    hm_err err = hm_simplex_message(n->simplex, node_now_us(), from, m->bytes);
     if (err != HM_OK)
         node_refused(n, COUNT_REFUSED_VOTE, &n->ids[from], "%s: %s", hm_err_text(err),
                      hm_err_detail());
@@ -354,42 +357,21 @@ void agree_message(hm_node *n, uint32_t from, hm_bytes body)
 
 // ---- catching up --------------------------------------------------------------------------------
 
-void agree_blocks_get(hm_node *n, uint32_t from, hm_bytes body)
+void agree_blocks_get(hm_node *n, uint32_t from, const node_message *asked)
 {
-    hm_rd r = hm_rd_of(body);
-    uint64_t height = hm_rd_u64(&r), to = hm_rd_u64(&r);
-    if (hm_rd_end(&r) != HM_OK || height == 0 || to < height ||
-        to - height >= HM_SIMPLEX_FETCH_MAX) {
-        node_refused(n, COUNT_REFUSED_MESSAGE, &n->ids[from], "a malformed request for blocks");
-        return;
-    }
-    for (size_t given = 0; height <= to && given < BLOCKS_BYTES_MAX; height++) {
-        hm_bytes block, cert;
+    node_message m = {.type = MSG_BLOCK, .height = asked->height};
+    for (size_t given = 0; m.height <= asked->to_height && given < BLOCKS_BYTES_MAX; m.height++) {
         if (peer_backlog(n, from, LANE_BULK) > BLOCKS_BYTES_MAX ||
-            hm_ledger_block_at(n->ledger, height, &block, &cert) != HM_OK)
+            hm_ledger_block_at(n->ledger, m.height, &m.bytes, &m.cert) != HM_OK ||
+            !peer_send(n, from, LANE_BULK, &m))
             return;
-        hm_buf b = {0};
-        hm_wr_u64(&b, height);
-        hm_wr_bytes(&b, block);
-        hm_wr_bytes(&b, cert);
-        bool sent = hm_buf_status(&b) == HM_OK &&
-                    peer_send(n, from, LANE_BULK, MSG_BLOCK, hm_buf_bytes(&b));
-        given += b.len;
-        hm_buf_free(&b);
-        if (!sent)
-            return;
+        given += m.bytes.len + m.cert.len;
     }
 }
 
-void agree_block(hm_node *n, uint32_t from, hm_bytes body)
+void agree_block(hm_node *n, uint32_t from, const node_message *m)
 {
-    hm_rd r = hm_rd_of(body);
-    (void)hm_rd_u64(&r);
-    hm_bytes block = hm_rd_bytes(&r, HM_BLOCK_BYTES_MAX);
-    hm_bytes cert = hm_rd_bytes(&r, HM_SIMPLEX_CERT_MAX);
-    hm_err err = hm_rd_end(&r);
-    if (err == HM_OK)
-        err = hm_simplex_certified_block(n->simplex, node_now_us(), block, cert);
+    hm_err err = hm_simplex_certified_block(n->simplex, node_now_us(), m->bytes, m->cert);
     if (err != HM_OK && err != HM_E_AGAIN)
         node_refused(n, COUNT_REFUSED_BLOCK, &n->ids[from], "a block for catching up: %s: %s",
                      hm_err_text(err), hm_err_detail());

@@ -132,19 +132,16 @@ static bool send_question(ask *a, uint32_t peer)
     if (q == NULL)
         return false;
     *q = (node_request){a, peer, node_now_us(), ++n->next_request};
-    hm_buf b = {0};
-    hm_wr_u64(&b, q->id);
-    hm_wr_bool(&b, a->manifest);
-    hm_wr_raw(&b, a->hash.b, HM_HASH_BYTES);
-    if (!a->fetching)
-        hm_wr_bytes(&b, hm_buf_bytes(&a->bytes));
-    bool ok = hm_buf_status(&b) == HM_OK && hm_map_put(&n->requests, &q->id, q) == HM_OK;
-    if (ok && !peer_send(n, peer, LANE_BULK, a->fetching ? MSG_CHUNK_GET : MSG_CHUNK_PUT,
-                         hm_buf_bytes(&b))) {
+    node_message m = {.type = a->fetching ? MSG_CHUNK_GET : MSG_CHUNK_PUT,
+                      .request = q->id,
+                      .manifest = a->manifest,
+                      .hash = a->hash,
+                      .bytes = hm_buf_bytes(&a->bytes)};
+    bool ok = hm_map_put(&n->requests, &q->id, q) == HM_OK;
+    if (ok && !peer_send(n, peer, LANE_BULK, &m)) {
         (void)hm_map_remove(&n->requests, &q->id);
         ok = false;
     }
-    hm_buf_free(&b);
     if (!ok)
         free(q);
     else if (!a->fetching)
@@ -485,78 +482,56 @@ bool hm_node_holds(const hm_node *n, const hm_hash *chunk)
 
 // ---- messages -----------------------------------------------------------------------------------
 
-static hm_err on_chunk_put(hm_node *n, uint32_t from, hm_rd *r)
+static hm_err on_chunk_put(hm_node *n, uint32_t from, const node_message *m)
 {
-    uint64_t request = hm_rd_u64(r);
-    bool manifest = hm_rd_bool(r);
-    hm_hash hash;
-    hm_rd_copy(r, hash.b, HM_HASH_BYTES);
-    hm_bytes bytes = hm_rd_bytes(r, HM_CONTENT_CHUNK_MAX);
-    HM_TRY(hm_rd_end(r));
-    HM_TRY(manifest ? hm_content_put_manifest(n->content, &hash, bytes)
-                    : hm_content_put(n->content, &hash, bytes));
+    HM_TRY(m->manifest ? hm_content_put_manifest(n->content, &m->hash, m->bytes)
+                       : hm_content_put(n->content, &m->hash, m->bytes));
     n->counts[COUNT_CHUNKS_RECEIVED]++;
     stored_ack *ack = calloc(1, sizeof *ack);
     if (ack == NULL)
         return HM_E_NOMEM;
     ack->peer = from;
-    ack->request = request;
+    ack->request = m->request;
     hm_list_append(&n->stored_acks, &ack->link);
     return HM_OK;
 }
 
-static hm_err on_chunk_stored(hm_node *n, uint32_t from, hm_rd *r)
+static void on_chunk_stored(hm_node *n, uint32_t from, const node_message *m)
 {
-    uint64_t request = hm_rd_u64(r);
-    bool ok = hm_rd_bool(r);
-    HM_TRY(hm_rd_end(r));
-    ask *a = request_end(n, request, from);
+    ask *a = request_end(n, m->request, from);
     if (a == NULL)
-        return HM_OK; // a repair, or it came too late
-    a->have += ok;
+        return; // a repair, or it came too late
+    a->have += m->ok;
     ask_step(a);
-    return HM_OK;
 }
 
-static hm_err on_chunk_get(hm_node *n, uint32_t from, hm_rd *r)
+static void on_chunk_get(hm_node *n, uint32_t from, const node_message *asked)
 {
-    uint64_t request = hm_rd_u64(r);
-    bool manifest = hm_rd_bool(r);
-    hm_hash hash;
-    hm_rd_copy(r, hash.b, HM_HASH_BYTES);
-    HM_TRY(hm_rd_end(r));
-    hm_buf bytes = {0}, b = {0};
-    bool found = (manifest ? hm_content_get_manifest(n->content, &hash, &bytes)
-                           : hm_content_get(n->content, &hash, &bytes)) == HM_OK;
-    hm_wr_u64(&b, request);
-    hm_wr_bool(&b, found);
-    hm_wr_bytes(&b, hm_buf_bytes(&bytes));
-    if (hm_buf_status(&b) == HM_OK)
-        (void)peer_send(n, from, LANE_BULK, MSG_CHUNK, hm_buf_bytes(&b));
+    hm_buf bytes = {0};
+    node_message m = {.type = MSG_CHUNK, .request = asked->request};
+    m.ok = (asked->manifest ? hm_content_get_manifest(n->content, &asked->hash, &bytes)
+                            : hm_content_get(n->content, &asked->hash, &bytes)) == HM_OK;
+    m.bytes = hm_buf_bytes(&bytes);
+    (void)peer_send(n, from, LANE_BULK, &m);
     hm_buf_free(&bytes);
-    hm_buf_free(&b);
-    return HM_OK;
 }
 
-static hm_err on_chunk(hm_node *n, uint32_t from, hm_rd *r)
+static hm_err on_chunk(hm_node *n, uint32_t from, const node_message *m)
 {
-    uint64_t request = hm_rd_u64(r);
-    bool found = hm_rd_bool(r);
-    hm_bytes bytes = hm_rd_bytes(r, HM_CONTENT_CHUNK_MAX);
-    HM_TRY(hm_rd_end(r));
-    ask *a = request_end(n, request, from);
+    ask *a = request_end(n, m->request, from);
     if (a == NULL)
         return HM_OK;
-    if (!found) {
+    if (!m->ok) {
         ask_step(a);
         return HM_OK;
     }
-    hm_hash got = a->manifest ? a->hash : hm_sha256(bytes); // a manifest is checked by its reader
+    // A manifest is checked by its reader.
+    hm_hash got = a->manifest ? a->hash : hm_sha256(m->bytes);
     if (!hm_hash_eq(&got, &a->hash)) {
         ask_step(a);
         return hm_fail(HM_E_CHUNK_HASH, "a chunk that is not what was asked for");
     }
-    hm_buf_put(&a->bytes, bytes);
+    hm_buf_put(&a->bytes, m->bytes);
     ask_settle(a, hm_buf_status(&a->bytes), hm_buf_bytes(&a->bytes));
     return HM_OK;
 }
@@ -596,96 +571,90 @@ static void offer_more(hm_node *n, uint32_t index)
                 list[count++] = list[i];
         if (count == 0)
             continue;
-        hm_buf b = {0};
-        hm_wr_bool(&b, p->offer_manifests);
-        hm_wr_u32(&b, count);
-        for (uint32_t i = 0; i < count; i++)
-            hm_wr_raw(&b, list[i].b, HM_HASH_BYTES);
-        p->offer_waits = hm_buf_status(&b) == HM_OK &&
-                         peer_send(n, index, LANE_BULK, MSG_HAVE_GET, hm_buf_bytes(&b));
-        hm_buf_free(&b);
+        node_message m = {.type = MSG_HAVE_GET,
+                          .manifest = p->offer_manifests,
+                          .count = count,
+                          .list = hm_bytes_of(list, count * sizeof list[0])};
+        p->offer_waits = peer_send(n, index, LANE_BULK, &m);
         if (!p->offer_waits)
             return;
     }
 }
 
-static hm_err on_have_get(hm_node *n, uint32_t from, hm_rd *r)
+static void on_have_get(hm_node *n, uint32_t from, const node_message *asked)
 {
-    bool manifests = hm_rd_bool(r);
-    uint32_t count = hm_rd_count(r, MSG_HASHES_MAX, HM_HASH_BYTES), missing = 0;
-    hm_buf list = {0}, b = {0};
-    for (uint32_t i = 0; i < count; i++) {
-        hm_hash h;
-        hm_rd_copy(r, h.b, HM_HASH_BYTES);
-        if (manifests ? hm_content_has_manifest(n->content, &h) : hm_content_has(n->content, &h))
+    hm_buf list = {0};
+    node_message m = {.type = MSG_HAVE, .manifest = asked->manifest};
+    for (uint32_t i = 0; i < asked->count; i++) {
+        hm_hash h = node_msg_hash(asked, i);
+        if (m.manifest ? hm_content_has_manifest(n->content, &h) : hm_content_has(n->content, &h))
             continue;
         hm_wr_raw(&list, h.b, HM_HASH_BYTES);
-        missing++;
+        m.count++;
     }
-    hm_err err = hm_rd_end(r);
-    hm_wr_bool(&b, manifests);
-    hm_wr_u32(&b, missing);
-    hm_buf_put(&b, hm_buf_bytes(&list));
-    if (err == HM_OK && hm_buf_status(&b) == HM_OK)
-        (void)peer_send(n, from, LANE_BULK, MSG_HAVE, hm_buf_bytes(&b));
+    m.list = hm_buf_bytes(&list);
+    if (hm_buf_status(&list) == HM_OK)
+        (void)peer_send(n, from, LANE_BULK, &m);
     hm_buf_free(&list);
-    hm_buf_free(&b);
-    return err;
 }
 
 static void send_repair(hm_node *n, uint32_t to, bool manifest, const hm_hash *hash)
 {
-    hm_buf bytes = {0}, b = {0};
+    hm_buf bytes = {0};
+    // Request 0: nobody waits for the answer.
+    node_message m = {.type = MSG_CHUNK_PUT, .manifest = manifest, .hash = *hash};
     hm_err err = manifest ? hm_content_get_manifest(n->content, hash, &bytes)
                           : hm_content_get(n->content, hash, &bytes);
-    hm_wr_u64(&b, 0); // nobody waits for the answer
-    hm_wr_bool(&b, manifest);
-    hm_wr_raw(&b, hash->b, HM_HASH_BYTES);
-    hm_wr_bytes(&b, hm_buf_bytes(&bytes));
-    if (err == HM_OK && hm_buf_status(&b) == HM_OK &&
-        peer_send(n, to, LANE_BULK, MSG_CHUNK_PUT, hm_buf_bytes(&b)))
+    m.bytes = hm_buf_bytes(&bytes);
+    if (err == HM_OK && peer_send(n, to, LANE_BULK, &m))
         n->counts[COUNT_CHUNKS_REPAIRED]++;
     hm_buf_free(&bytes);
-    hm_buf_free(&b);
 }
 
-static hm_err on_have(hm_node *n, uint32_t from, hm_rd *r)
+static void on_have(hm_node *n, uint32_t from, const node_message *m)
 {
     node_peer *p = &n->peers[from];
-    bool manifests = hm_rd_bool(r);
-    uint32_t count = hm_rd_count(r, MSG_HASHES_MAX, HM_HASH_BYTES), sent = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        hm_hash h;
-        hm_rd_copy(r, h.b, HM_HASH_BYTES);
+    uint32_t sent = 0;
+    for (; sent < m->count; sent++) {
         // Only what fits; the rest is offered again from where the peer stands.
-        if (!hm_rd_ok(r) || peer_backlog(n, from, LANE_BULK) > 8 * REPAIR_BACKLOG)
+        if (peer_backlog(n, from, LANE_BULK) > 8 * REPAIR_BACKLOG)
             break;
-        send_repair(n, from, manifests, &h);
-        sent++;
+        hm_hash h = node_msg_hash(m, sent);
+        send_repair(n, from, m->manifest, &h);
     }
-    if (!hm_rd_ok(r))
-        return hm_rd_end(r);
     if (sent > 0) {
         hm_node_event e = {.peer = n->ids[from], .count = sent};
         node_event(n, HM_EVENT_REPAIR, &e, "%u %s copied to %s", sent,
-                   manifests ? "manifests" : "chunks", n->genesis->validators[from].name);
+                   m->manifest ? "manifests" : "chunks", n->genesis->validators[from].name);
     }
-    if (sent < count)
+    if (sent < m->count)
         p->offered = (hm_hash){0}; // begin again: what arrived is not offered twice
     p->offer_waits = false;
     offer_more(n, from);
-    return HM_OK;
 }
 
-void content_message(hm_node *n, uint32_t from, node_msg type, hm_bytes body)
+void content_message(hm_node *n, uint32_t from, const node_message *m)
 {
-    hm_rd r = hm_rd_of(body);
-    hm_err err = type == MSG_CHUNK_PUT      ? on_chunk_put(n, from, &r)
-                 : type == MSG_CHUNK_STORED ? on_chunk_stored(n, from, &r)
-                 : type == MSG_CHUNK_GET    ? on_chunk_get(n, from, &r)
-                 : type == MSG_CHUNK        ? on_chunk(n, from, &r)
-                 : type == MSG_HAVE_GET     ? on_have_get(n, from, &r)
-                                            : on_have(n, from, &r);
+    hm_err err = HM_OK;
+    switch (m->type) {
+    case MSG_CHUNK_PUT:
+        err = on_chunk_put(n, from, m);
+        break;
+    case MSG_CHUNK_STORED:
+        on_chunk_stored(n, from, m);
+        break;
+    case MSG_CHUNK_GET:
+        on_chunk_get(n, from, m);
+        break;
+    case MSG_CHUNK:
+        err = on_chunk(n, from, m);
+        break;
+    case MSG_HAVE_GET:
+        on_have_get(n, from, m);
+        break;
+    default:
+        on_have(n, from, m);
+    }
     if (err != HM_OK)
         node_refused(n, COUNT_REFUSED_MESSAGE, &n->ids[from], "content of %s: %s",
                      n->genesis->validators[from].name,
@@ -743,12 +712,9 @@ static void send_stored(hm_node *n, bool ok)
     hm_list_each(it, &n->stored_acks)
     {
         stored_ack *ack = hm_container_of(it, stored_ack, link);
-        uint8_t mem[9];
-        hm_buf b = hm_buf_fixed(mem, sizeof mem);
-        hm_wr_u64(&b, ack->request);
-        hm_wr_bool(&b, ok);
+        node_message m = {.type = MSG_CHUNK_STORED, .request = ack->request, .ok = ok};
         if (ack->request != 0)
-            (void)peer_send(n, ack->peer, LANE_BULK, MSG_CHUNK_STORED, hm_buf_bytes(&b));
+            (void)peer_send(n, ack->peer, LANE_BULK, &m);
         hm_list_remove(&ack->link);
         free(ack);
     }

@@ -4,44 +4,19 @@
 //   node_peer.c     STOQ connections and their messages   node_agree.c    Simplex and the ledger
 //   node_pool.c     pending and submitted operations      node_duty.c     answers and beacons
 //   node_content.c  putting, reading and repairing contents
+//   node_msg.c      the bytes of messages between nodes
 #ifndef HM_MESH_NODE_INTERNAL_H
 #define HM_MESH_NODE_INTERNAL_H
 
 #include <hypermesh/stoq.h>
 
-#include "mesh/content.h"
 #include "mesh/node.h"
+#include "mesh/node_msg.h"
 #include "mesh/proof_module.h"
-#include "mesh/simplex.h"
 #include "trustchain/trustchain.h"
 
 #define NODE_LATENCIES 1024u
 #define NODE_SUBSCRIBERS 64u
-
-// ---- messages between nodes ---------------------------------------------------------------------
-// Each is u32 length of what follows, u8 type, body. Two bidirectional streams a connection, opened
-// by the side that connects: the first carries what agreement waits for, the second the rest.
-
-typedef enum node_lane { LANE_FAST, LANE_BULK, LANES } node_lane;
-
-typedef enum node_msg {
-    MSG_STATUS = 1,   // fast: u64 height, hash state root
-    MSG_CONSENSUS,    // fast: as Simplex wrote it
-    MSG_OPS,          // fast: list of operations
-    MSG_BLOCKS_GET,   // bulk: u64 from, u64 to
-    MSG_BLOCK,        // bulk: u64 height, bytes block, bytes certificate
-    MSG_CHUNK_PUT,    // bulk: u64 request, bool manifest, hash, bytes
-    MSG_CHUNK_STORED, // bulk: u64 request, bool ok
-    MSG_CHUNK_GET,    // bulk: u64 request, bool manifest, hash
-    MSG_CHUNK,        // bulk: u64 request, bool found, bytes
-    MSG_HAVE_GET,     // bulk: bool manifests, list of hashes
-    MSG_HAVE,         // bulk: bool manifests, list of the hashes that are missing
-    MSG_MAX,
-} node_msg;
-
-#define MSG_BYTES_MAX (HM_SIMPLEX_MESSAGE_MAX + HM_SIMPLEX_CERT_MAX + 1024u)
-#define MSG_OPS_MAX 256u
-#define MSG_HASHES_MAX 1024u
 
 // ---- peers --------------------------------------------------------------------------------------
 
@@ -225,9 +200,9 @@ void peers_tick(hm_node *n, uint64_t now_us);
 // Closes connections whose certificate the newest revocation list names.
 void peers_recheck(hm_node *n);
 bool peer_is_up(const hm_node *n, uint32_t index);
-// Queues a message; false when the peer is not up or too much waits for it already.
-bool peer_send(hm_node *n, uint32_t index, node_lane lane, node_msg type, hm_bytes body);
-void peers_send_all(hm_node *n, node_lane lane, node_msg type, hm_bytes body);
+// Queues a message; false when the peer is not up, too much waits for it already, or memory ends.
+bool peer_send(hm_node *n, uint32_t index, node_lane lane, const node_message *m);
+void peers_send_all(hm_node *n, node_lane lane, const node_message *m);
 void peer_status(hm_node *n, uint32_t index);
 // Bytes that wait on a lane.
 size_t peer_backlog(const hm_node *n, uint32_t index, node_lane lane);
@@ -236,7 +211,7 @@ size_t peer_backlog(const hm_node *n, uint32_t index, node_lane lane);
 HM_CHECK hm_err pool_open(hm_node *n);
 void pool_close(hm_node *n, hm_err why);
 void pool_free(hm_node *n);
-void pool_message(hm_node *n, uint32_t from, hm_bytes body);
+void pool_message(hm_node *n, uint32_t from, node_message *m);
 void pool_peer_up(hm_node *n, uint32_t index);
 void pool_flush(hm_node *n); // sends gathered operations
 // After a commit: takes out what the block held, answers, checks suspects again.
@@ -250,9 +225,9 @@ HM_CHECK hm_err pool_submit(hm_node *n, uint8_t module, uint8_t kind, hm_bytes p
 // node_agree.c
 HM_CHECK hm_err agree_open(hm_node *n);
 void agree_close(hm_node *n);
-void agree_message(hm_node *n, uint32_t from, hm_bytes body);
-void agree_blocks_get(hm_node *n, uint32_t from, hm_bytes body);
-void agree_block(hm_node *n, uint32_t from, hm_bytes body);
+void agree_message(hm_node *n, uint32_t from, const node_message *m);
+void agree_blocks_get(hm_node *n, uint32_t from, const node_message *m);
+void agree_block(hm_node *n, uint32_t from, const node_message *m);
 void agree_peer_up(hm_node *n, uint32_t index);
 void agree_nudge(hm_node *n);
 void agree_run(hm_node *n, uint64_t now_us); // timers, then actions
@@ -267,7 +242,7 @@ void duty_cancel(hm_node *n); // ends what runs on worker threads soon
 // node_content.c
 HM_CHECK hm_err content_open(hm_node *n);
 void content_close(hm_node *n);
-void content_message(hm_node *n, uint32_t from, node_msg type, hm_bytes body);
+void content_message(hm_node *n, uint32_t from, const node_message *m);
 void content_peer_up(hm_node *n, uint32_t index);
 void content_peer_down(hm_node *n, uint32_t index);
 void content_flush(hm_node *n); // makes what was stored durable and answers for it

@@ -177,48 +177,42 @@ size_t peer_backlog(const hm_node *n, uint32_t index, node_lane lane)
     return o->bytes.len - o->sent;
 }
 
-bool peer_send(hm_node *n, uint32_t index, node_lane lane, node_msg type, hm_bytes body)
+bool peer_send(hm_node *n, uint32_t index, node_lane lane, const node_message *m)
 {
     node_peer *p = &n->peers[index];
     if (p->state != HM_PEER_UP)
         return false;
-    if (peer_backlog(n, index, lane) + body.len > BACKLOG_MAX) {
-        // It does not read what it is sent: better a fresh start than memory without end.
-        peer_drop(p, CLOSE_BACKLOG, "it does not take what is sent to it");
-        return false;
-    }
     hm_buf *b = &p->out[lane].bytes;
-    hm_wr_u32(b, (uint32_t)body.len + 1);
-    hm_wr_u8(b, (uint8_t)type);
-    hm_buf_put(b, body);
+    node_msg_write_framed(m, b);
     if (hm_buf_status(b) != HM_OK) {
         peer_drop(p, CLOSE_BACKLOG, "out of memory");
+        return false;
+    }
+    if (peer_backlog(n, index, lane) > BACKLOG_MAX) {
+        // It does not read what it is sent: better a fresh start than memory without end.
+        peer_drop(p, CLOSE_BACKLOG, "it does not take what is sent to it");
         return false;
     }
     flush(p, lane);
     return true;
 }
 
-void peers_send_all(hm_node *n, node_lane lane, node_msg type, hm_bytes body)
+void peers_send_all(hm_node *n, node_lane lane, const node_message *m)
 {
     for (uint32_t i = 0; i < n->count; i++)
         if (i != n->self)
-            (void)peer_send(n, i, lane, type, body);
+            (void)peer_send(n, i, lane, m);
 }
 
 static void send_status(hm_node *n, uint32_t index, node_lane lane)
 {
-    uint8_t mem[8 + HM_HASH_BYTES];
-    hm_buf b = hm_buf_fixed(mem, sizeof mem);
-    hm_hash root = {0};
-    if (hm_view_root(hm_ledger_tip(n->ledger), &root) != HM_OK)
+    node_message m = {.type = MSG_STATUS, .height = hm_ledger_height(n->ledger)};
+    if (hm_view_root(hm_ledger_tip(n->ledger), &m.hash) != HM_OK)
         return;
-    hm_wr_u64(&b, hm_ledger_height(n->ledger));
-    hm_wr_raw(&b, root.b, HM_HASH_BYTES);
     if (index == UINT32_MAX)
-        peers_send_all(n, lane, MSG_STATUS, hm_buf_bytes(&b));
+        peers_send_all(n, lane, &m);
     else
-        (void)peer_send(n, index, lane, MSG_STATUS, hm_buf_bytes(&b));
+        (void)peer_send(n, index, lane, &m);
 }
 
 void peer_status(hm_node *n, uint32_t index)
@@ -228,46 +222,28 @@ void peer_status(hm_node *n, uint32_t index)
 
 // ---- receiving ----------------------------------------------------------------------------------
 
-static hm_err on_status(node_peer *p, hm_bytes body)
-{
-    hm_rd r = hm_rd_of(body);
-    uint64_t height = hm_rd_u64(&r);
-    hm_hash root;
-    hm_rd_copy(&r, root.b, HM_HASH_BYTES);
-    HM_TRY(hm_rd_end(&r));
-    p->height = height;
-    p->state_root = root;
-    return HM_OK;
-}
-
-static hm_err dispatch(node_peer *p, uint8_t type, hm_bytes body)
+static void dispatch(node_peer *p, node_message *m)
 {
     hm_node *n = p->node;
-    switch (type) {
+    switch (m->type) {
     case MSG_STATUS:
-        return on_status(p, body);
+        p->height = m->height;
+        p->state_root = m->hash;
+        break;
     case MSG_CONSENSUS:
-        agree_message(n, p->index, body);
-        return HM_OK;
+        agree_message(n, p->index, m);
+        break;
     case MSG_OPS:
-        pool_message(n, p->index, body);
-        return HM_OK;
+        pool_message(n, p->index, m);
+        break;
     case MSG_BLOCKS_GET:
-        agree_blocks_get(n, p->index, body);
-        return HM_OK;
+        agree_blocks_get(n, p->index, m);
+        break;
     case MSG_BLOCK:
-        agree_block(n, p->index, body);
-        return HM_OK;
-    case MSG_CHUNK_PUT:
-    case MSG_CHUNK_STORED:
-    case MSG_CHUNK_GET:
-    case MSG_CHUNK:
-    case MSG_HAVE_GET:
-    case MSG_HAVE:
-        content_message(n, p->index, type, body);
-        return HM_OK;
+        agree_block(n, p->index, m);
+        break;
     default:
-        return hm_fail(HM_E_UNSUPPORTED, "a message of type %u", type);
+        content_message(n, p->index, m);
     }
 }
 
@@ -277,25 +253,26 @@ static bool take_messages(node_peer *p, node_lane lane)
     stoq_conn *conn = p->conn;
     hm_buf *in = &p->in[lane];
     size_t at = 0;
-    while (in->len - at >= 4) {
-        hm_rd r = hm_rd_of(hm_bytes_of(in->ptr + at, in->len - at));
-        uint32_t len = hm_rd_u32(&r);
-        hm_err err = HM_OK;
-        if (len == 0 || len > MSG_BYTES_MAX)
-            err = hm_fail(HM_E_LIMIT, "a message of %u bytes", len);
-        else if (r.left < len)
+    for (;;) {
+        size_t used;
+        uint8_t type = 0;
+        hm_bytes body = {0};
+        node_message m;
+        hm_err err = node_msg_frame(hm_bytes_of(in->ptr + at, in->len - at), &used, &type, &body);
+        if (err == HM_OK && used == 0)
             break;
-        else
-            err = dispatch(p, r.ptr[0], hm_bytes_of(r.ptr + 1, len - 1));
-        if (p->conn != conn)
-            return false;
+        if (err == HM_OK)
+            err = node_msg_read(type, body, &m);
         if (err != HM_OK) {
             node_refused(p->node, COUNT_REFUSED_MESSAGE, &p->id, "a message of %s: %s",
                          p->node->genesis->validators[p->index].name, hm_err_detail());
             peer_drop(p, CLOSE_MESSAGE, "malformed message");
             return false;
         }
-        at += 4 + (size_t)len;
+        dispatch(p, &m);
+        if (p->conn != conn)
+            return false;
+        at += used;
     }
     if (at > 0) {
         memmove(in->ptr, in->ptr + at, in->len - at);

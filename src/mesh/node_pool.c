@@ -95,12 +95,8 @@ static void gossip_send(hm_node *n)
 {
     if (n->gossip_count == 0)
         return;
-    hm_buf body = {0};
-    hm_wr_u32(&body, n->gossip_count);
-    hm_buf_put(&body, hm_buf_bytes(&n->gossip));
-    if (hm_buf_status(&body) == HM_OK)
-        peers_send_all(n, LANE_FAST, MSG_OPS, hm_buf_bytes(&body));
-    hm_buf_free(&body);
+    node_message m = {.type = MSG_OPS, .count = n->gossip_count, .list = hm_buf_bytes(&n->gossip)};
+    peers_send_all(n, LANE_FAST, &m);
     hm_buf_reset(&n->gossip);
     n->gossip_count = 0;
 }
@@ -122,40 +118,32 @@ static void gossip_add(hm_node *n, hm_bytes op)
 
 void pool_peer_up(hm_node *n, uint32_t index)
 {
-    hm_buf body = {0};
-    uint32_t count = 0;
-    hm_wr_u32(&body, 0);
+    hm_buf list = {0};
+    node_message m = {.type = MSG_OPS};
     hm_list_each(it, &n->pending)
     {
         node_pending *p = hm_container_of(it, node_pending, link);
         if (p->submit == NULL)
             continue;
-        hm_wr_bytes(&body, hm_buf_bytes(&p->bytes));
-        if (++count < MSG_OPS_MAX && body.len < (1u << 20))
+        hm_wr_bytes(&list, hm_buf_bytes(&p->bytes));
+        if (++m.count < MSG_OPS_MAX && list.len < (1u << 20))
             continue;
-        hm_buf head = hm_buf_fixed(body.ptr, 4);
-        hm_wr_u32(&head, count);
-        if (hm_buf_status(&body) == HM_OK)
-            (void)peer_send(n, index, LANE_FAST, MSG_OPS, hm_buf_bytes(&body));
-        body.len = 4;
-        count = 0;
+        m.list = hm_buf_bytes(&list);
+        if (hm_buf_status(&list) == HM_OK)
+            (void)peer_send(n, index, LANE_FAST, &m);
+        hm_buf_reset(&list);
+        m.count = 0;
     }
-    if (count > 0 && hm_buf_status(&body) == HM_OK) {
-        hm_buf head = hm_buf_fixed(body.ptr, 4);
-        hm_wr_u32(&head, count);
-        (void)peer_send(n, index, LANE_FAST, MSG_OPS, hm_buf_bytes(&body));
-    }
-    hm_buf_free(&body);
+    m.list = hm_buf_bytes(&list);
+    if (m.count > 0 && hm_buf_status(&list) == HM_OK)
+        (void)peer_send(n, index, LANE_FAST, &m);
+    hm_buf_free(&list);
 }
 
-void pool_message(hm_node *n, uint32_t from, hm_bytes body)
+void pool_message(hm_node *n, uint32_t from, node_message *m)
 {
-    hm_rd r = hm_rd_of(body);
-    uint32_t count = hm_rd_count(&r, MSG_OPS_MAX, 4);
-    for (uint32_t i = 0; i < count; i++) {
-        hm_bytes op = hm_rd_bytes(&r, HM_OP_BYTES_MAX);
-        if (!hm_rd_ok(&r))
-            break;
+    hm_bytes op;
+    while (node_msg_next_op(m, &op)) {
         hm_hash id = hm_op_id(op);
         hm_op_location at;
         if (hm_ledger_op_find(n->ledger, &id, &at) == HM_OK)
@@ -165,8 +153,6 @@ void pool_message(hm_node *n, uint32_t from, hm_bytes body)
             node_refused(n, COUNT_REFUSED_OP, &n->ids[from], "%s: %s", hm_err_name(err),
                          hm_err_detail());
     }
-    if (hm_rd_end(&r) != HM_OK)
-        node_refused(n, COUNT_REFUSED_MESSAGE, &n->ids[from], "a malformed list of operations");
 }
 
 // ---- our own ------------------------------------------------------------------------------------
