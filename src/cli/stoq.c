@@ -106,6 +106,14 @@ static void on_conn_open(void *user, stoq_conn *conn)
     name_peer(s, conn);
 }
 
+static const char *alert_text(uint64_t code)
+{
+    int alert = (int)(code - STOQ_CRYPTO_ERROR);
+    // TLS 1.3's own; OpenSSL has no words for it.
+    return alert == SSL_AD_CERTIFICATE_REQUIRED ? "certificate required"
+                                                : SSL_alert_desc_string_long(alert);
+}
+
 // What the end of the connection means to a person.
 static void on_conn_closed(void *user, stoq_conn *conn, uint64_t code, bool is_app, hm_bytes reason)
 {
@@ -133,8 +141,8 @@ static void on_conn_closed(void *user, stoq_conn *conn, uint64_t code, bool is_a
                  s->target);
     } else if (refused) {
         s->end = HM_E_DENIED;
-        snprintf(s->detail, sizeof(s->detail), "%s refuses: %s (%s)", s->target,
-                 SSL_alert_desc_string_long((int)(code - STOQ_CRYPTO_ERROR)), quoted);
+        snprintf(s->detail, sizeof(s->detail), "%s refuses: %s (%s)", s->target, alert_text(code),
+                 quoted);
     } else {
         s->end = HM_E_CLOSED;
         snprintf(s->detail, sizeof(s->detail), "%s closed the connection with %scode 0x%llx %s",

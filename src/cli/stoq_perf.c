@@ -131,8 +131,8 @@ static hm_err open_streams(run *r)
 {
     while (r->opened < r->streams && !r->stopping) {
         hm_err err = open_one(r);
-        if (err == HM_E_STOQ_BLOCKED && r->opened > r->ended)
-            return HM_OK; // when one of those that are open ends
+        if (err == HM_E_STOQ_BLOCKED)
+            return HM_OK; // the server will allow more as streams end
         HM_TRY(err);
     }
     return HM_OK;

@@ -243,7 +243,7 @@ static void reload(daemon_state *d)
             err = hm_http_certs_renewed(d->api.http);
     }
     if (err == HM_OK)
-        hm_log(HM_LOG_INFO, "server", "certificates and lists read again", "%s", "");
+        hm_log(HM_LOG_INFO, "server", "certificates and lists read again", "signal=%d", SIGHUP);
     else
         hm_log(HM_LOG_ERROR, "server", "certificates and lists not read again", "why=%s",
                hm_log_quote(why, sizeof(why), hm_bytes_str(hm_err_detail())));

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <openssl/err.h>
+#include <stdio.h>
 
 #define ALERT_INTERNAL 80
 #define ALERT_HANDSHAKE_FAILURE 40
@@ -122,6 +123,7 @@ static hm_err handshake_fail(stoq_tls *t)
 {
     unsigned long e = ERR_peek_last_error();
     long verify = SSL_get_verify_result(t->ssl);
+    char more[208] = "";
     t->failed = true;
     t->why = HM_E_STOQ_TLS;
     if (ERR_GET_LIB(e) != ERR_LIB_SSL)
@@ -140,7 +142,10 @@ static hm_err handshake_fail(stoq_tls *t)
     case SSL_R_CERTIFICATE_VERIFY_FAILED:
         t->why = certificate_error(verify);
         ERR_clear_error();
-        return hm_fail(HM_E_STOQ_TLS, "TLS handshake: %s", X509_verify_cert_error_string(verify));
+        if (verify == X509_V_ERR_CERT_REJECTED) // by a hook, which said why
+            snprintf(more, sizeof more, ": %.200s", hm_err_detail());
+        return hm_fail(HM_E_STOQ_TLS, "TLS handshake: %s%s", X509_verify_cert_error_string(verify),
+                       more);
     default:
         break;
     }

@@ -149,43 +149,42 @@ static bool is_falcon(const X509 *x)
 
 // A node has no DNS name: what was asked for must be its label or id, or an address, which says
 // nothing about who answers there.
-static bool node_is_named(X509_VERIFY_PARAM *param, const tc_node_cert *node, const char *name)
-{
-    char id[2 * HM_HASH_BYTES + 1];
-    char *address = X509_VERIFY_PARAM_get1_ip_asc(param);
-    bool by_address = address != NULL;
-    OPENSSL_free(address);
-    hm_hex(id, node->node.b, HM_HASH_BYTES);
-    return by_address || !name || strcmp(name, node->name) == 0 || strcmp(name, id) == 0;
-}
-
 static int node_verify(X509_STORE_CTX *store, X509 *leaf)
 {
     X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(store);
-    const char *host = X509_VERIFY_PARAM_get0_host(param, 0);
+    char *address = X509_VERIFY_PARAM_get1_ip_asc(param), id[2 * HM_HASH_BYTES + 1];
+    const char *asked = address ? NULL : X509_VERIFY_PARAM_get0_host(param, 0);
+    char *name = asked ? OPENSSL_strdup(asked) : NULL;
     tc_node_cert node;
     int code = X509_V_OK;
-    if (x509_node_profile(leaf, &node) != HM_OK)
-        code = X509_V_ERR_CERT_REJECTED;
-    else if (!node_is_named(param, &node, host))
-        code = X509_V_ERR_HOSTNAME_MISMATCH;
-    if (code != X509_V_OK) {
-        X509_STORE_CTX_set_error(store, code);
-        return 0;
-    }
     if (X509_VERIFY_PARAM_set1_host(param, NULL, 0) != 1 ||
-        X509_VERIFY_PARAM_set1_ip(param, NULL, 0) != 1)
-        return 0;
-    return X509_verify_cert(store);
+        X509_VERIFY_PARAM_set1_ip(param, NULL, 0) != 1 || (asked && !name)) {
+        code = X509_V_ERR_OUT_OF_MEM;
+    } else if (X509_verify_cert(store) != 1) {
+        code = X509_STORE_CTX_get_error(store);
+    } else if (x509_node_profile(leaf, &node) != HM_OK) {
+        code = X509_V_ERR_CERT_REJECTED;
+    } else if (name) {
+        hm_hex(id, node.node.b, HM_HASH_BYTES);
+        if (strcmp(name, node.name) != 0 && strcmp(name, id) != 0)
+            code = X509_V_ERR_HOSTNAME_MISMATCH;
+    }
+    OPENSSL_free(address);
+    OPENSSL_free(name);
+    X509_STORE_CTX_set_error(store, code);
+    return code == X509_V_OK;
 }
 
 static int chain_verify(X509_STORE_CTX *store, void *arg)
 {
     const hm_clock *const *clock = arg;
     X509 *leaf = X509_STORE_CTX_get0_cert(store);
+    ERR_set_mark(); // questions whose answer is no leave errors that are none of the handshake's
     X509_VERIFY_PARAM_set_time(X509_STORE_CTX_get0_param(store),
                                (time_t)(hm_clock_wall_ms(*clock) / 1000));
-    return leaf && is_falcon(leaf) ? node_verify(store, leaf) : X509_verify_cert(store);
+    int ok = leaf && is_falcon(leaf) ? node_verify(store, leaf) : X509_verify_cert(store);
+    ERR_pop_to_mark();
+    return ok;
 }
 
 // Reads all certificates of a PEM file into the store; which kinds of key they have.

@@ -1,0 +1,311 @@
+#!/usr/bin/env bash
+# stoq-server as it runs: enrolled by a real authority; asked by hypermesh stoq and by openssl;
+# clients that are refused, each with its line and counter; killed and started again; valgrind.
+# $1: folder with falcon.so; $2: stoq-server; $3: trustchain-server; $4: hypermesh.
+set -euo pipefail
+module=$(realpath "$1") server=$(realpath "$2") trustchain=$(realpath "$3")
+hypermesh=$(realpath "$4")
+dir=$(mktemp -d)
+pids=()
+cleanup() {
+    for p in "${pids[@]}"; do kill -9 "$p" 2>/dev/null || true; done
+    rm -rf "$dir"
+}
+trap cleanup EXIT
+cd "$dir"
+for v in $(compgen -e | grep -E '^(HYPERMESH|TRUSTCHAIN|STOQ)_'); do unset "$v"; done
+
+say() { echo "test: $*"; }
+fail() {
+    echo "FAILED: $*" >&2
+    tail -n 20 server.log out err >&2 2>/dev/null || true
+    exit 1
+}
+P=(-provider-path "$module" -provider falcon -provider default)
+o() { local command=$1; shift; openssl "$command" "${P[@]}" "$@"; }
+# code WANTED COMMAND...: the exit code is that; output in the files out and err.
+code() {
+    local want=$1 rc=0
+    shift
+    "$@" >out 2>err || rc=$?
+    [ $rc = "$want" ] || fail "exit code $rc, not $want: $*"
+}
+says() { grep -q -- "$1" out err || fail "no word of \"$1\""; }
+# until COMMAND...: for at most a minute.
+until_true() {
+    local n=0
+    until "$@"; do
+        n=$((n + 1))
+        [ $n -lt 600 ] || fail "not within a minute: $*"
+        sleep 0.1
+    done
+}
+running() {
+    kill -0 "$pid" 2>/dev/null || fail "the server ended at its start"
+    grep -q '"running"' server.log
+}
+# start ARG...: runs the server in data/; its addresses go to $at and $metrics.
+start() {
+    : >server.log # before the new one is asked about
+    ${under:-} "$server" run --dir data --listen "[::1]:${port:-0}" --metrics-listen '[::1]:0' \
+        "$@" >server.out 2>server.log &
+    pid=$!
+    pids+=($pid)
+    until_true running
+    at=$(sed -n 's/.*"running" stoq=\([^ ]*\) .*/\1/p' server.log)
+    metrics=$(sed -n 's/.*"running" .* metrics=\([^ ]*\)$/\1/p' server.log)
+}
+stop() { # and it must end well
+    local rc=0
+    kill -TERM "$pid"
+    wait "$pid" || rc=$?
+    [ $rc = 0 ] || fail "exit code $rc after SIGTERM"
+    grep -q '"stopped"' server.log || fail "no last line"
+}
+counter() { # NAME WITH LABELS
+    curl -sS -g --cacert ca/edge-root.crt "https://$metrics/metrics" |
+        awk -v n="$1" '$1 == n {print $2; found = 1} END {exit !found}' || fail "no counter $1"
+}
+ping() { "$hypermesh" stoq ping "$at" --count 2 --interval 10 "$@"; }
+# refused REASON COMMAND...: exactly one line and one count more with this reason.
+refused() {
+    local reason=$1 name="hm_stoq_refused_total{reason=\"$1\"}" before lines
+    shift
+    before=$(counter "$name") lines=$(grep -c "\"refused\".* reason=$reason " server.log || true)
+    "$@"
+    one_more() { [ "$(counter "$name")" = $((before + 1)) ]; }
+    until_true one_more
+    [ "$(grep -c "\"refused\".* reason=$reason " server.log)" = $((lines + 1)) ] ||
+        fail "no line about $reason"
+}
+s_client() { # ARG...: what came from the server is in the file out; the exit code does not matter
+    { cat request; sleep "${hold:-0}"; } |
+        timeout 20 openssl s_client -quic -connect "$at" -CAfile ca/edge-root.crt \
+            -verify_return_error "$@" >out 2>err || true
+}
+
+say "an authority, and what is wrong before a server runs"
+"$trustchain" init --dir ca --mesh test >out
+: >ca.log
+"$trustchain" run --dir ca --listen '[::1]:0' >ca.out 2>ca.log &
+pids+=($!)
+ca_pid=$!
+until_true grep -q '"running"' ca.log
+ca=$(ss -Hlntp | sed -n "s/.* \(\[::1\]:[0-9]*\) .*pid=$ca_pid,.*/https:\/\/\1/p")
+[ -n "$ca" ] || fail "no address of the authority"
+code 2 "$server" run
+code 2 "$server" run --dir none --listen 127.0.0.1:9292; says IPv4
+code 2 "$server" run --dir none --listen '[::1]'; says 'port'
+code 2 "$server" run --dir none --max-connections 0; says max-connections
+code 2 "$server" run --dir none; says 'run init and enroll'
+code 2 "$server" run --dir none --cert x; says 'go together'
+code 2 "$server" run --dir none --client-crl x; says client-ca
+code 2 "$server" run --dir none --nosuch; says nosuch
+code 2 "$server" nosuch
+[ ! -e none ] || fail "a refused start left a directory"
+code 1 "$server" init --dir data --name 'Bad Name'
+rm -rf data
+
+say "init, enroll"
+code 0 "$server" init --dir data --name stoq-1
+[ "$(stat -c %a data)" = 700 ] || fail "the directory's mode"
+[ "$(stat -c %a data/node.key data/edge.key | sort -u)" = 600 ] || fail "the keys' modes"
+code 1 "$server" init --dir data; says 'holds keys already'
+enroll=("$server" enroll --dir data --authority "$ca" --root ca/edge-root.crt)
+code 2 "${enroll[@]}"; says token-file
+code 0 "${enroll[@]}" --token-file ca/api.token
+o verify -CAfile ca/mesh-root.crt -untrusted data/node.crt data/node.crt >out
+openssl verify -CAfile ca/edge-root.crt -untrusted data/edge.crt data/edge.crt >out
+chmod 640 data/node.key
+code 1 "$server" run --dir data --listen '[::1]:0' --metrics-listen off; says 'chmod 600'
+chmod 600 data/node.key
+code 2 "$server" run --dir data --listen '[::1]:0' --metrics-listen off --groups NOSUCH; says NOSUCH
+
+say "run"
+start
+[ "$(stat -c '%a %s' data/stoq.secret)" = '600 32' ] || fail "the secret's mode or size"
+ss -Hlntup | grep "pid=$pid," >sockets || fail "no socket"
+[ "$(wc -l <sockets)" = 2 ] || fail "not one socket of UDP and one of TCP"
+awk '$5 !~ /^\[::1\]:[0-9]+$/ {exit 1}' sockets || { cat sockets; fail "a socket that is not IPv6"; }
+code 2 "$server" run --dir data --listen "$at" --metrics-listen off; says 'in use'
+
+say "ping and perf"
+code 0 ping --ca ca/edge-root.crt; says '2 requests, 2 answers'
+code 0 ping --ca ca/mesh-root.crt --json
+python3 - <<'PY'
+import json
+a = json.load(open("out"))
+assert a["answers"] == 2 and a["group"] == "X25519MLKEM768" and a["peer"].startswith("node stoq-1 "), a
+assert 0 < a["min_us"] <= a["p50_us"] <= a["p99_us"] <= a["max_us"] and a["handshake_us"] > 0, a
+PY
+perf() { "$hypermesh" stoq perf "$at" --ca ca/mesh-root.crt "$@"; }
+check_perf() { # STREAMS DOWN UP
+    python3 - "$@" <<'PY'
+import json, sys
+a = json.load(open("out"))
+streams, down, up = map(int, sys.argv[1:])
+got = {r["direction"]: r for r in a["runs"]}
+assert got["down"]["bytes"] == down and got["up"]["bytes"] == up, a
+assert all(r["streams"] == streams and r["bits_per_second"] > 0 for r in a["runs"]), a
+assert got["down"]["packets_received"] * 1452 > down and got["up"]["packets_sent"] * 1452 > up, a
+PY
+}
+code 0 perf --down 20M --up 20M --json; check_perf 1 20971520 20971520
+code 0 perf --down 30000001 --up 30000001 --streams 200 --json
+check_perf 200 30000001 30000001
+code 0 perf --down 4000 --up 4000 --streams 1000 --json # more than the server takes at once
+check_perf 1000 4000 4000
+code 0 perf --seconds 1 --streams 16; says '16 streams'
+[ "$(counter hm_stoq_streams)" = 0 ] || fail "streams are left"
+code 2 perf --seconds 1 --up 1; says either
+code 2 perf --up 1X; says 1X
+
+say "whom the client refuses"
+code 2 ping; says '--ca is needed'
+refused client_gave_up code 1 ping --ca ca/edge-root.crt --server-name elsewhere.test
+says 'mismatch'
+refused client_gave_up code 1 ping --ca ca/mesh-root.crt --server-name stoq-2; says 'mismatch'
+code 0 ping --ca ca/mesh-root.crt --server-name stoq-1
+"$trustchain" init --dir other --mesh test >out
+refused client_gave_up code 1 ping --ca other/mesh-root.crt; says 'certificate'
+code 2 "$hypermesh" stoq ping 127.0.0.1 --ca ca/edge-root.crt; says IPv4
+
+say "openssl s_client -quic"
+printf '\0\0\0\0\0\0\x27\x10' >request # 10,000 bytes, please
+hold=1 s_client -alpn perf
+grep -q '^ALPN protocol: perf' out || fail "no ALPN"
+grep -q 'Verification: OK' out || fail "not verified"
+[ "$(sed -n '/^---$/,$p' out | tr -dc '\0' | wc -c)" = 10000 ] || fail "not the bytes asked for"
+refused group s_client -alpn perf -groups X25519
+refused protocol s_client -alpn h3
+
+say "what is no QUIC is counted and harmless"
+python3 - "$at" <<'PY'
+import random, socket, sys
+port = int(sys.argv[1].rsplit(":", 1)[1])
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+s.connect(("::1", port))
+r = random.Random(5)
+def initial(n): # the head of an Initial packet, then noise
+    head = b"\xc3\0\0\0\1\x08" + r.randbytes(8) + b"\0\0" + (0x4000 | (n - 18)).to_bytes(2, "big")
+    return head + r.randbytes(n - len(head))
+for i in range(300):
+    s.send(r.randbytes(r.randrange(1, 1400)))
+    s.send(initial(1200)[:r.randrange(1, 1199)])
+    s.send(initial(r.randrange(1200, 1400)))
+PY
+many_dropped() { [ "$(counter hm_stoq_datagrams_dropped_total)" -ge 600 ]; }
+until_true many_dropped
+code 0 ping --ca ca/edge-root.crt
+[ "$(counter hm_stoq_half_open)" = 0 ] || fail "something is half open"
+
+say "kill -9: a client of before learns it by stateless reset"
+port=${at##*:}
+"$hypermesh" stoq ping "$at" --ca ca/edge-root.crt --count 10000 --interval 20 >long.out 2>long.err &
+long=$!
+pids+=($long)
+until_true grep -q '^answer 3:' long.out
+kill -9 $pid
+wait $pid 2>/dev/null || true
+start
+rc=0
+wait $long || rc=$?
+[ $rc = 3 ] || { cat long.err; fail "exit code $rc of the old client"; }
+grep -q 'started anew' long.err || { cat long.err; fail "not ended by a reset"; }
+[ "$(counter hm_stoq_resets_total)" -ge 1 ] || fail "no reset is counted"
+unset port
+
+say "SIGTERM: requests in progress get their time, then their connection is closed"
+"$hypermesh" stoq perf "$at" --ca ca/edge-root.crt --seconds 100 >long.out 2>long.err &
+long=$!
+pids+=($long)
+busy() { [ "$(counter hm_stoq_streams)" = 1 ]; }
+until_true busy
+stop
+rc=0
+wait $long || rc=$?
+[ $rc = 1 ] && grep -q 'shutting down' long.err || { cat long.err; fail "the client: $rc"; }
+
+say "clients need a certificate"
+curl -sS -g --cacert ca/edge-root.crt "$ca/v1/crl?family=mesh" -o mesh.crl
+export HYPERMESH_AUTHORITY=$ca HYPERMESH_CA=ca/edge-root.crt HYPERMESH_TOKEN_FILE=ca/api.token
+for name in good bad; do
+    o genpkey -algorithm falcon1024 -out $name.key
+    chmod 600 $name.key
+    o req -new -key $name.key -subj "/CN=$name" -out $name.csr
+    "$hypermesh" cert issue $name.csr -o $name.crt >out
+done
+unset HYPERMESH_CA
+# A certificate that the mesh's issuing CA gave for a time that is over, and one of another root.
+id=$(o pkey -in bad.key -pubout -outform DER | sha256sum | cut -d' ' -f1)
+printf 'extendedKeyUsage=clientAuth\nkeyUsage=critical,digitalSignature\nbasicConstraints=critical,CA:FALSE\nauthorityKeyIdentifier=keyid\nsubjectKeyIdentifier=hash\nsubjectAltName=URI:hypermesh:node:%s\n' \
+    "$id" >ext
+awk '/BEGIN CERT/ {n++} n == 2' good.crt >issuing.crt
+serial=0x4$(printf '%031d' 7) # 16 bytes, as the profile has it
+o x509 -req -set_serial $serial -in bad.csr -CA issuing.crt -CAkey ca/authority/mesh-ca.key -extfile ext \
+    -not_before 20250101000000Z -not_after 20250201000000Z -out expired.crt 2>err
+cat issuing.crt >>expired.crt
+o genpkey -algorithm falcon1024 -out root.key
+o req -x509 -key root.key -subj /CN=root -days 30 -out root.crt \
+    -addext 'basicConstraints=critical,CA:TRUE' -addext 'keyUsage=critical,keyCertSign'
+o x509 -req -set_serial $serial -in bad.csr -CA root.crt -CAkey root.key -extfile ext -days 10 \
+    -out foreign.crt 2>err
+o x509 -req -in bad.csr -CA issuing.crt -CAkey ca/authority/mesh-ca.key -extfile ext -days 10 \
+    -out odd.crt 2>err # another kind of serial
+cat issuing.crt >>odd.crt
+cat root.crt >>foreign.crt
+start --client-ca ca/mesh-root.crt --client-crl mesh.crl
+mutual() { ping --ca ca/mesh-root.crt --cert "$1.crt" --key "$2.key"; }
+refused certificate_missing code 6 ping --ca ca/mesh-root.crt; says 'certificate required'
+refused certificate_missing s_client -alpn perf
+code 0 mutual good good
+code 0 mutual bad bad
+code 2 ping --ca ca/mesh-root.crt --cert good.crt; says 'go together'
+code 2 mutual good bad
+refused certificate_expired code 6 mutual expired bad; says 'expired'
+refused certificate_untrusted code 6 mutual foreign bad; says 'unknown CA'
+refused certificate_profile code 6 mutual odd bad
+serial=$(o x509 -in bad.crt -noout -serial | cut -d= -f2 | tr A-F a-f)
+HYPERMESH_CA=ca/edge-root.crt "$hypermesh" cert revoke "$serial" >out
+curl -sS -g --cacert ca/edge-root.crt "$ca/v1/crl?family=mesh" -o mesh.crl
+code 0 mutual bad bad # the server has not read the list yet
+kill -HUP $pid
+until_true grep -q '"certificates and lists read again"' server.log
+refused certificate_revoked code 6 mutual bad bad; says 'revoked'
+code 0 mutual good good
+echo damaged >mesh.crl
+kill -HUP $pid
+until_true grep -q 'not read again" why=.*mesh.crl' server.log
+code 0 mutual good good
+refused certificate_revoked code 6 mutual bad bad
+stop
+
+say "an own certificate, other groups"
+start --cert data/edge.crt --key data/edge.key --groups X25519MLKEM768:X25519
+code 0 ping --ca ca/edge-root.crt
+code 6 ping --ca ca/mesh-root.crt
+hold=1 s_client -alpn perf -groups X25519
+grep -q '^ALPN protocol: perf' out || fail "the group that was allowed is refused"
+stop
+
+say "valgrind"
+under="valgrind -q --leak-check=full --show-leak-kinds=definite,indirect,possible
+    --errors-for-leak-kinds=definite,indirect,possible --error-exitcode=99" start \
+    --client-ca ca/mesh-root.crt
+code 0 mutual good good
+code 0 perf --cert good.crt --key good.key --down 2M --up 2M --streams 20 --json
+check_perf 20 2097152 2097152
+refused certificate_missing code 6 ping --ca ca/mesh-root.crt
+refused group s_client -alpn perf -groups X25519
+kill -HUP $pid
+until_true grep -q '"certificates and lists read again"' server.log
+code 0 mutual good good
+"$hypermesh" stoq perf "$at" --ca ca/mesh-root.crt --cert good.crt --key good.key --seconds 100 \
+    >long.out 2>long.err &
+long=$!
+pids+=($long)
+until_true busy
+stop
+grep -q '^==' server.log && fail "valgrind complains"
+wait $long || true
+say "passed"
