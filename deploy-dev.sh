@@ -107,7 +107,7 @@ ask() { # NODE-NUMBER COMMAND...
     "$cli_bin" "$@" --node "$(api_url "$i")" --ca "$dir/trustchain/edge-root.crt"
 }
 # One field of a node's status, or nothing.
-field() { ask "$1" status 2>/dev/null | awk -v f="$2" '$1 == f {print $2; exit}'; }
+field() { ask "$1" status --json 2>/dev/null | sed -n "s/.*\"$2\": *\([^,}]*\).*/\1/p"; }
 
 show_status() {
     local name pid i what
@@ -119,9 +119,8 @@ show_status() {
             case $name in
             node-*)
                 i=${name#node-}
-                what=$(ask "$i" status 2>/dev/null | awk '
-                    $1 == "height" || $1 == "peers_connected" || $1 == "ready" {
-                        printf "%s %s  ", $1, $2}') || true
+                what=$(field "$i" height)
+                what="${what:+height $what  peers $(field "$i" peers_connected)  ready $(field "$i" ready)}"
                 what="$(api_url "$i")  ${what:-does not answer}"
                 ;;
             trustchain) what=$authority_url ;;
@@ -237,7 +236,7 @@ wait_for() {
 running() { grep -q '"running"' "$dir/$1.log" 2>/dev/null; }
 # A quorum is connected, the ledger moves, and blocks are final.
 finalises() {
-    [ "$(field "$1" ready)" = yes ] && [ "$(field "$1" height)" -gt 0 ]
+    [ "$(field "$1" ready)" = true ] && [ "$(field "$1" height)" -gt 0 ]
 }
 
 # ---- making a mesh ----------------------------------------------------------------------------

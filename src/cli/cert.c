@@ -59,10 +59,8 @@ static hm_bytes serial_of(const X509 *x)
 static void put_time(hm_buf *b, const char *name, const ASN1_TIME *t)
 {
     struct tm tm;
-    char text[32];
-    if (!ASN1_TIME_to_tm(t, &tm) || !strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm))
-        snprintf(text, sizeof(text), "?");
-    hm_jw_str(b, name, text);
+    time_t s = ASN1_TIME_to_tm(t, &tm) ? timegm(&tm) : 0;
+    hm_jw_u64(b, name, s > 0 ? (uint64_t)s * 1000 : 0);
 }
 
 static void put_name(hm_buf *b, const char *name, const X509_NAME *n)
@@ -101,9 +99,74 @@ static void put_cert(hm_buf *b, const X509 *x)
     put_name(b, "subject", X509_get_subject_name(x));
     put_name(b, "issuer", X509_get_issuer_name(x));
     put_alt_names(b, x);
-    put_time(b, "not_before", X509_get0_notBefore(x));
-    put_time(b, "not_after", X509_get0_notAfter(x));
+    put_time(b, "not_before_ms", X509_get0_notBefore(x));
+    put_time(b, "not_after_ms", X509_get0_notAfter(x));
     hm_jw_str(b, "key", key ? EVP_PKEY_get0_type_name(key) : NULL);
+}
+
+// ---- what people see ----------------------------------------------------------------------------
+
+hm_err cli_certs_show(cli *c, yyjson_val *answer)
+{
+    cli_table t;
+    size_t at, max;
+    yyjson_val *x;
+    (void)c;
+    cli_table_begin(&t, "SERIAL|FAMILY|STATE|VALID UNTIL|SUBJECT");
+    yyjson_arr_foreach(yyjson_obj_get(answer, "items"), at, max, x)
+    {
+        cli_cell(&t, cli_str(x, "serial"));
+        cli_cell(&t, cli_str(x, "family"));
+        cli_cell(&t, cli_str(x, "state"));
+        cli_cell_of(&t, cli_put_time, cli_u64(x, "not_after_ms"));
+        cli_cell(&t, cli_str(x, "subject"));
+    }
+    return cli_table_end(&t);
+}
+
+static void show_word(yyjson_val *x, const char *name, const char *label)
+{
+    if (cli_str(x, name)[0])
+        cli_fact(label, "%s", cli_str(x, name));
+}
+
+static void show_time(yyjson_val *x, const char *name, const char *label)
+{
+    hm_buf b = {0};
+    if (!cli_u64(x, name))
+        return;
+    cli_put_time(&b, cli_u64(x, name));
+    cli_fact_buf(label, &b);
+}
+
+// Of the authority and of a file: each says what it knows.
+hm_err cli_cert_facts(cli *c, yyjson_val *x)
+{
+    size_t at, max;
+    yyjson_val *name;
+    (void)c;
+    if (cli_true(x, "good"))
+        cli_fact("good", "it reaches the root, is in its time and %s; checked here",
+                 cli_true(x, "revocation_checked") ? "is not revoked"
+                                                   : "fits its use (revocation: not asked, --crl)");
+    show_word(x, "serial", "serial");
+    show_word(x, "profile", "profile");
+    show_word(x, "node", "node");
+    show_word(x, "family", "family");
+    show_word(x, "state", "state");
+    show_word(x, "subject", "subject");
+    show_word(x, "issuer", "issuer");
+    yyjson_arr_foreach(yyjson_obj_get(x, "names"), at, max, name)
+    {
+        cli_fact(at ? "" : "names", "%s", yyjson_get_str(name) ? yyjson_get_str(name) : "");
+    }
+    show_time(x, "not_before_ms", "valid from");
+    show_time(x, "not_after_ms", "valid until");
+    show_time(x, "revoked_ms", "revoked");
+    show_word(x, "reason", "reason");
+    show_word(x, "key", "key");
+    show_word(x, "chain", "chain");
+    return HM_OK;
 }
 
 // ---- commands -----------------------------------------------------------------------------------
@@ -119,9 +182,7 @@ hm_err cli_cert_show(cli *c, const cli_command *cmd)
         if (tc_serial_parse(hm_bytes_str(c->arg), &serial) != HM_OK)
             return hm_fail(HM_E_USAGE, "%s is neither a file nor a serial of 32 hex digits",
                            c->arg);
-        cli_put_path(&b, cmd->path, c->arg);
-        err = cli_send_and_print(c, &c->authority, "GET", hm_buf_cstr(&b), (hm_bytes){0});
-        goto out;
+        return cli_get(c, cmd);
     }
     HM_TRY_OUT(chain_read(c->arg, &x));
     hm_jw_open(&b, NULL, '{');
@@ -129,7 +190,7 @@ hm_err cli_cert_show(cli *c, const cli_command *cmd)
     hm_jw_close(&b, '}');
     hm_buf_puts(&b, "\n");
     HM_TRY_OUT(hm_buf_status(&b));
-    err = cli_print(c, hm_buf_bytes(&b));
+    err = cli_answer(c, cmd, hm_buf_bytes(&b));
 out:
     chain_free(&x);
     hm_buf_free(&b);
@@ -138,12 +199,11 @@ out:
 
 hm_err cli_cert_issue(cli *c, const cli_command *cmd)
 {
-    const char *profile = hm_config_get(&c->cfg, "profile"), *to;
+    const char *profile = hm_config_get(&c->cfg, "profile");
+    const char *to = hm_config_get(&c->cfg, "output");
     char serial[33];
     hm_buf csr = {0}, pem = {0}, b = {0};
     hm_err err;
-    (void)cmd;
-    HM_TRY(cli_need(c, "output", &to));
     err = hm_file_read(c->arg, FILE_MAX, &csr);
     if (err != HM_OK) {
         hm_fail(err, "%s cannot be read", c->arg);
@@ -156,7 +216,7 @@ hm_err cli_cert_issue(cli *c, const cli_command *cmd)
     hm_jw_str(&b, "chain", to);
     hm_jw_close(&b, '}');
     hm_buf_puts(&b, "\n");
-    err = cli_print(c, hm_buf_bytes(&b));
+    err = cli_answer(c, cmd, hm_buf_bytes(&b));
 out:
     hm_buf_free(&csr);
     hm_buf_free(&pem);
@@ -166,15 +226,19 @@ out:
 
 hm_err cli_cert_revoke(cli *c, const cli_command *cmd)
 {
-    hm_buf path = {0}, body = {0};
-    cli_put_path(&path, cmd->path, c->arg);
+    hm_buf path = {0}, body = {0}, answer = {0};
+    hm_err err;
+    HM_TRY_OUT(cli_put_path(c, cmd, &path));
     hm_jw_open(&body, NULL, '{');
     hm_jw_str(&body, "reason", hm_config_get(&c->cfg, "reason"));
     hm_jw_close(&body, '}');
-    hm_err err =
-        cli_send_and_print(c, &c->authority, "POST", hm_buf_cstr(&path), hm_buf_bytes(&body));
+    HM_TRY_OUT(hm_client_request(&c->authority, "POST", hm_buf_cstr(&path), hm_buf_bytes(&body),
+                                 NULL, &answer));
+    err = cli_answer(c, cmd, hm_buf_bytes(&answer));
+out:
     hm_buf_free(&path);
     hm_buf_free(&body);
+    hm_buf_free(&answer);
     return err;
 }
 
@@ -232,14 +296,13 @@ static hm_err server_verify(const chain *x, X509 *root, hm_bytes issuing, hm_byt
 
 hm_err cli_cert_verify(cli *c, const cli_command *cmd)
 {
-    const char *root_path, *crl_path = hm_config_get(&c->cfg, "crl");
+    const char *root_path = hm_config_get(&c->cfg, "root");
+    const char *crl_path = hm_config_get(&c->cfg, "crl");
     uint64_t now_ms = hm_clock_wall_ms(&hm_clock_system);
     chain x = {0}, root = {0};
     hm_buf leaf = {0}, issuing = {0}, root_der = {0}, crl = {0}, b = {0};
     tc_node_cert node;
     hm_err err;
-    (void)cmd;
-    HM_TRY(cli_need(c, "root", &root_path));
     HM_TRY(hm_crypto_init());
     HM_TRY_OUT(chain_read(c->arg, &x));
     HM_TRY_OUT(chain_read(root_path, &root));
@@ -269,7 +332,7 @@ hm_err cli_cert_verify(cli *c, const cli_command *cmd)
     put_cert(&b, x.leaf);
     hm_jw_close(&b, '}');
     hm_buf_puts(&b, "\n");
-    err = cli_print(c, hm_buf_bytes(&b));
+    err = cli_answer(c, cmd, hm_buf_bytes(&b));
 out:
     chain_free(&x);
     chain_free(&root);

@@ -1,37 +1,126 @@
-// Private to src/cli: what the commands share.
+// Private to src/cli: the table of commands and what the commands share.
+//
+// commands.c is the one table: from it come parsing (parse.c), --help, the man page and completion
+// (doc.c). A command is a row there and a function here.
 #ifndef HM_CLI_CLI_H
 #define HM_CLI_CLI_H
 
 #include "base/config.h"
+#include "cli/print.h"
 #include "server/client.h"
 #include "server/json.h"
 
-typedef struct cli {
-    hm_config cfg;
-    hm_client client;    // the node
-    hm_client authority; // borrows the node's token
-    const char *arg;     // the command's argument, or NULL
-    bool json;
-} cli;
+typedef struct cli_option {
+    const char *name; // without dashes; NULL ends a list
+    const char *arg;  // what the value is: "FILE" and "DIR" complete names of files; NULL: a switch
+    const char *help; // one line, no full stop
+    const char *words; // the values it takes, separated by spaces; NULL = any
+    const char *def;   // NULL = none
+    const char *env;   // environment variable, or NULL
+    char letter;       // short form, or 0
+    bool needed;       // refused without it
+} cli_option;
 
+typedef struct cli cli;
 typedef struct cli_command {
-    const char *group, *name; // "asset", "list"; name NULL: a command of one word
-    const char *arg;          // NULL = none
-    const char *help;
+    const char *group, *name;  // "asset", "list"; name NULL: a command of one word
+    const char *arg;           // "ID|NAME", in brackets when it may be left out; NULL = none
+    const char *help;          // one line, no full stop
+    const char *about;         // more: paragraphs, an empty line between them; NULL = nothing
+    const char *examples;      // lines of shell; NULL = none
+    const cli_option *options; // its own, beside the common ones; NULL = none
     hm_err (*run)(cli *c, const struct cli_command *cmd);
-    const char *path; // "/v1/assets/%s/history"
+    const char *path;                           // of the API, "/v1/assets/%s/history"; NULL: run()
+                                                // knows
+    hm_err (*show)(cli *c, yyjson_val *answer); // the answer for people; NULL: run() does
+    unsigned page_max;                          // of a listing: items that a page may have
 } cli_command;
 
-// An answer, as it is with --json, else for people.
-HM_CHECK hm_err cli_print(const cli *c, hm_bytes json);
-HM_CHECK hm_err cli_send_and_print(cli *c, const hm_client *to, const char *method,
-                                   const char *path, hm_bytes body);
-// HM_E_USAGE when the option has no value.
-HM_CHECK hm_err cli_need(cli *c, const char *name, const char **out);
-// The pattern with %s replaced by arg, percent-encoded.
-void cli_put_path(hm_buf *b, const char *pattern, const char *arg);
+typedef struct cli_word { // a group of commands, an argument, or an exit code
+    const char *word, *help;
+} cli_word;
 
+// commands.c. Each list ends with an entry of NULLs. Commands of one group stand together.
+extern const cli_option cli_common_options[];
+extern const cli_command cli_commands[];
+extern const cli_word cli_groups[];
+extern const cli_word cli_args[]; // what stands for an argument: "ASSET"
+extern const cli_word cli_exits[];
+
+enum {
+    CLI_EXIT_DONE = 0,
+    CLI_EXIT_FAILED = 1,
+    CLI_EXIT_USAGE = 2,
+    CLI_EXIT_UNREACHABLE = 3,
+    CLI_EXIT_REFUSED = 4,
+    CLI_EXIT_NOTFOUND = 5,
+    CLI_EXIT_DENIED = 6,
+    CLI_EXIT_AGAIN = 7,
+};
+
+struct cli {
+    hm_option options[HM_CONFIG_OPTIONS_MAX]; // common ones and the command's; cfg borrows them
+    hm_config cfg;
+    hm_client client;       // the node
+    hm_client authority;    // borrows the node's token; url NULL when the command asks none
+    const cli_command *cmd; // NULL until it is known
+    const char *group;      // the word that was given, or NULL
+    const char *arg;        // the command's argument, or NULL
+    bool json, help, version;
+    char token_trouble[160]; // why the token file could not be read, or ""
+};
+
+// parse.c: finds the command, reads the options and checks them. HM_E_USAGE, with a line that says
+// what was wrong.
+HM_CHECK hm_err cli_parse(cli *c, int argc, char *const *argv);
+// Does the space-separated list hold the word?
+bool cli_word_in(const char *words, const char *word);
+
+// doc.c: what is made from the table. group NULL: everything; cmd NULL: the whole group.
+void cli_put_help(hm_buf *b, const char *group, const cli_command *cmd);
+HM_CHECK hm_err cli_help(cli *c, const cli_command *cmd);
+HM_CHECK hm_err cli_man(cli *c, const cli_command *cmd);
+HM_CHECK hm_err cli_completion(cli *c, const cli_command *cmd);
+
+// ask.c: asking the API.
+// The answer as it is with --json, else as cmd->show() has it.
+HM_CHECK hm_err cli_answer(cli *c, const cli_command *cmd, hm_bytes json);
+// Sends a request and parses the answer; free with yyjson_doc_free().
+HM_CHECK hm_err cli_ask(const hm_client *to, const char *method, const char *path, hm_bytes body,
+                        yyjson_doc **out);
+// The ids of what a person calls an asset (id, beginning of an id, name), an operation (id or
+// HEIGHT/INDEX), a node (id or name). HM_E_NOTFOUND; HM_E_USAGE when it may be several.
+HM_CHECK hm_err cli_find_asset(cli *c, const char *what, char id[65]);
+HM_CHECK hm_err cli_find_op(cli *c, const char *what, char id[65]);
+HM_CHECK hm_err cli_find_node(cli *c, const char *what, char id[65]);
+// The pattern with %s replaced by the command's argument: an id for ASSET and OP.
+HM_CHECK hm_err cli_put_path(cli *c, const cli_command *cmd, hm_buf *path);
+HM_CHECK hm_err cli_get(cli *c, const cli_command *cmd);
+// All pages of a listing, up to --limit, as one answer.
+HM_CHECK hm_err cli_list(cli *c, const cli_command *cmd);
+
+// node.c
+HM_CHECK hm_err cli_status_show(cli *c, yyjson_val *answer);
+HM_CHECK hm_err cli_nodes_show(cli *c, yyjson_val *answer);
+HM_CHECK hm_err cli_node_show(cli *c, yyjson_val *answer);
+// asset.c
+HM_CHECK hm_err cli_assets_show(cli *c, yyjson_val *answer);
+HM_CHECK hm_err cli_history_show(cli *c, yyjson_val *answer);
+HM_CHECK hm_err cli_receipt_show(cli *c, yyjson_val *answer);
+HM_CHECK hm_err cli_asset_show(cli *c, const cli_command *cmd);
+HM_CHECK hm_err cli_asset_register(cli *c, const cli_command *cmd);
+HM_CHECK hm_err cli_asset_change(cli *c, const cli_command *cmd);
+HM_CHECK hm_err cli_asset_get(cli *c, const cli_command *cmd);
+// ledger.c
+HM_CHECK hm_err cli_block_show(cli *c, yyjson_val *answer);
+HM_CHECK hm_err cli_blocks_show(cli *c, yyjson_val *answer);
+HM_CHECK hm_err cli_op_show(cli *c, yyjson_val *answer);
+HM_CHECK hm_err cli_proof_show(cli *c, const cli_command *cmd);
+HM_CHECK hm_err cli_ledger_verify(cli *c, const cli_command *cmd);
+HM_CHECK hm_err cli_verify_show(cli *c, yyjson_val *answer);
 // cert.c
+HM_CHECK hm_err cli_certs_show(cli *c, yyjson_val *answer);
+HM_CHECK hm_err cli_cert_facts(cli *c, yyjson_val *answer);
 HM_CHECK hm_err cli_cert_show(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_cert_issue(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_cert_verify(cli *c, const cli_command *cmd);
@@ -41,5 +130,6 @@ HM_CHECK hm_err cli_stoq_ping(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_stoq_perf(cli *c, const cli_command *cmd);
 // import.c
 HM_CHECK hm_err cli_import(cli *c, const cli_command *cmd);
+HM_CHECK hm_err cli_import_show(cli *c, yyjson_val *answer);
 
 #endif

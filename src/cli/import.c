@@ -342,6 +342,26 @@ static void watch(importer *m)
         fputs("\r\033[K", stderr);
 }
 
+hm_err cli_import_show(cli *c, yyjson_val *s)
+{
+    uint64_t failed = cli_u64(s, "failed") + cli_u64(s, "not_tried"),
+             ms = cli_u64(s, "milliseconds");
+    hm_buf b = {0};
+    (void)c;
+    hm_buf_printf(&b, "%llu imported, %llu there already, %llu failed",
+                  (unsigned long long)cli_u64(s, "imported"),
+                  (unsigned long long)cli_u64(s, "there_already"), (unsigned long long)failed);
+    cli_fact_buf("files", &b);
+    if (cli_u64(s, "not_regular"))
+        cli_fact("passed over", "%llu that are no regular files (links, pipes, sockets, devices)",
+                 (unsigned long long)cli_u64(s, "not_regular"));
+    cli_put_size(&b, cli_u64(s, "bytes"));
+    hm_buf_puts(&b, " in ");
+    cli_put_micros(&b, ms * 1000);
+    cli_fact_buf("content", &b);
+    return HM_OK;
+}
+
 static hm_err summary(const importer *m, uint64_t took_us)
 {
     hm_buf b = {0};
@@ -357,7 +377,7 @@ static hm_err summary(const importer *m, uint64_t took_us)
     hm_jw_u64(&b, "milliseconds", took_us / 1000);
     hm_jw_close(&b, '}');
     hm_buf_puts(&b, "\n");
-    hm_err err = cli_print(m->c, hm_buf_bytes(&b));
+    hm_err err = cli_answer(m->c, m->c->cmd, hm_buf_bytes(&b));
     hm_buf_free(&b);
     HM_TRY(err);
     if (m->give_up)

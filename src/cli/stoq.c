@@ -176,7 +176,9 @@ static void on_stream_closed(void *user, stoq_stream *st)
 static hm_err make_endpoint(session *s, cli *c)
 {
     tc_tls_config tls = {.clock = &hm_clock_system};
-    HM_TRY(cli_need(c, "ca", &tls.roots_path));
+    tls.roots_path = hm_config_get(&c->cfg, "ca");
+    if (!tls.roots_path)
+        return hm_fail(HM_E_USAGE, "--ca is needed");
     tls.ids[0].cert_path = hm_config_get(&c->cfg, "cert");
     tls.ids[0].key_path = hm_config_get(&c->cfg, "key");
     if (!tls.ids[0].cert_path != !tls.ids[0].key_path)
@@ -328,7 +330,7 @@ static int by_time(const void *a, const void *b)
     return (*x > *y) - (*x < *y);
 }
 
-static hm_err ping_report(const cli *c, ping *p)
+static hm_err ping_report(cli *c, const cli_command *cmd, ping *p)
 {
     const struct {
         const char *name;
@@ -362,7 +364,7 @@ static hm_err ping_report(const cli *c, ping *p)
         hm_jw_u64(&b, "avg_us", sum / p->count);
     hm_jw_close(&b, '}');
     hm_buf_puts(&b, "\n");
-    hm_err err = cli_print(c, hm_buf_bytes(&b));
+    hm_err err = cli_answer(c, cmd, hm_buf_bytes(&b));
     hm_buf_free(&b);
     return err;
 }
@@ -372,7 +374,6 @@ hm_err cli_stoq_ping(cli *c, const cli_command *cmd)
     uint64_t count, interval_ms;
     ping p = {.count = 0};
     hm_err err;
-    (void)cmd;
     HM_TRY(hm_config_u64(&c->cfg, "count", 1, 1000000, &count));
     HM_TRY(hm_config_u64(&c->cfg, "interval", 0, 3600000, &interval_ms));
     p.times_us = calloc(count, sizeof(uint64_t));
@@ -392,7 +393,7 @@ hm_err cli_stoq_ping(cli *c, const cli_command *cmd)
     }
     if (interrupted)
         err = HM_OK; // ended by the person: what there is counts
-    hm_err told = ping_report(c, &p);
+    hm_err told = ping_report(c, cmd, &p);
     if (err == HM_OK)
         err = told;
 out:

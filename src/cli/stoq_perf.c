@@ -297,7 +297,6 @@ hm_err cli_stoq_perf(cli *c, const cli_command *cmd)
     size_t count = 0;
     hm_buf b = {0};
     hm_err err;
-    (void)cmd;
     HM_TRY(plan(c, runs, &count));
     HM_TRY_OUT(session_open(&s, c));
     if (!c->json)
@@ -316,7 +315,7 @@ hm_err cli_stoq_perf(cli *c, const cli_command *cmd)
     hm_jw_close(&b, '}');
     hm_buf_puts(&b, "\n");
     if (c->json)
-        err = cli_print(c, hm_buf_bytes(&b));
+        err = cli_answer(c, cmd, hm_buf_bytes(&b));
 out:
     session_close(&s);
     hm_buf_free(&b);

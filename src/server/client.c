@@ -1,6 +1,7 @@
 #include "server/client.h"
 
 #include <curl/curl.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -69,18 +70,29 @@ void hm_client_release(hm_client *c)
     c->kept = NULL;
 }
 
+static _Thread_local hm_client_refusal last_refusal;
+
+const hm_client_refusal *hm_client_refused(void)
+{
+    return last_refusal.code[0] ? &last_refusal : NULL;
+}
+
 static hm_err refusal(long status, hm_bytes body)
 {
     yyjson_doc *doc = body.len ? yyjson_read((const char *)body.ptr, body.len, 0) : NULL;
     yyjson_val *e = yyjson_obj_get(yyjson_doc_get_root(doc), "error");
-    hm_err err = error_of(status);
-    if (e)
-        hm_fail(err, "%s: %s%s%s", text_of(e, "code"), text_of(e, "message"),
-                text_of(e, "detail")[0] ? ": " : "", text_of(e, "detail"));
-    else
-        hm_fail(err, "the node answered with status %ld", status);
+    hm_client_refusal *r = &last_refusal;
+    if (yyjson_is_obj(e) && text_of(e, "code")[0]) {
+        snprintf(r->code, sizeof(r->code), "%s", text_of(e, "code"));
+        snprintf(r->message, sizeof(r->message), "%s", text_of(e, "message"));
+        snprintf(r->detail, sizeof(r->detail), "%s", text_of(e, "detail"));
+    } else {
+        snprintf(r->code, sizeof(r->code), "HTTP");
+        snprintf(r->message, sizeof(r->message), "the server answered with status %ld", status);
+        r->detail[0] = 0;
+    }
     yyjson_doc_free(doc);
-    return err;
+    return hm_fail(error_of(status), "%s", r->detail[0] ? r->detail : r->message);
 }
 
 static void finish(const hm_client *c, CURL *h)
@@ -93,6 +105,7 @@ static CURL *prepare(const hm_client *c, const char *method, const char *path,
                      struct curl_slist **headers)
 {
     hm_buf url = {0}, auth = {0};
+    last_refusal.code[0] = 0;
     CURL *h = c->kept ? c->kept : curl_easy_init();
     if (c->kept)
         curl_easy_reset(h);
@@ -108,6 +121,8 @@ static CURL *prepare(const hm_client *c, const char *method, const char *path,
     curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "https,http");
     curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, 5000L);
     curl_easy_setopt(h, CURLOPT_TIMEOUT, (long)c->timeout_s);
+    curl_easy_setopt(h, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    curl_easy_setopt(h, CURLOPT_LOW_SPEED_TIME, (long)HM_CLIENT_SILENCE_S);
     curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(h, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     if (c->ca_path)
@@ -123,20 +138,64 @@ static CURL *prepare(const hm_client *c, const char *method, const char *path,
     return h;
 }
 
+// Did the handshake end?
+static bool connected(CURL *h)
+{
+    curl_off_t us = 0;
+    return curl_easy_getinfo(h, CURLINFO_PRETRANSFER_TIME_T, &us) == CURLE_OK && us > 0;
+}
+
 static hm_err perform(const hm_client *c, CURL *h, long *status)
 {
+    char why[CURL_ERROR_SIZE] = "";
+    curl_easy_setopt(h, CURLOPT_ERRORBUFFER, why);
     CURLcode code = curl_easy_perform(h);
+    curl_easy_setopt(h, CURLOPT_ERRORBUFFER, NULL);
     curl_easy_getinfo(h, CURLINFO_RESPONSE_CODE, status);
-    if (code == CURLE_OK)
+    switch (code) {
+    case CURLE_OK:
         return HM_OK;
-    return hm_fail(HM_E_UNREACHABLE, "%s: %s", c->url, curl_easy_strerror(code));
+    case CURLE_PEER_FAILED_VERIFICATION:
+        return hm_fail(HM_E_CERT_UNTRUSTED, "%s: %s; the root is %s", c->url,
+                       why[0] ? why : curl_easy_strerror(code),
+                       c->ca_path ? c->ca_path : "one of the system's");
+    case CURLE_SSL_CACERT_BADFILE:
+        return hm_fail(HM_E_CONFIG, "%s holds no root certificate that can be read", c->ca_path);
+    case CURLE_READ_ERROR:
+    case CURLE_ABORTED_BY_CALLBACK:
+        return hm_fail(HM_E_IO, "the file cannot be read to its end");
+    case CURLE_WRITE_ERROR:
+        return hm_fail(HM_E_IO, "the answer cannot be written, or is too long");
+    case CURLE_OPERATION_TIMEDOUT:
+        if (*status || connected(h))
+            return hm_fail(HM_E_TIMEOUT, "%s: no byte came for %d s", c->url, HM_CLIENT_SILENCE_S);
+        // fall through
+    default:
+        return hm_fail(HM_E_UNREACHABLE, "%s: %s", c->url, curl_easy_strerror(code));
+    }
+}
+
+// The file to send, which has the length that is announced.
+static hm_err open_file(const char *path, FILE **out, curl_off_t *size)
+{
+    struct stat st;
+    FILE *f = fopen(path, "rb");
+    if (!f)
+        return hm_fail(HM_E_IO, "%s cannot be read: %s", path, strerror(errno));
+    if (fstat(fileno(f), &st) != 0 || !S_ISREG(st.st_mode)) {
+        fclose(f);
+        return hm_fail(HM_E_IO, "%s is no regular file", path);
+    }
+    *out = f;
+    *size = (curl_off_t)st.st_size;
+    return HM_OK;
 }
 
 hm_err hm_client_request(const hm_client *c, const char *method, const char *path, hm_bytes body,
                          const char *file, hm_buf *out)
 {
     struct curl_slist *headers = NULL;
-    struct stat st = {0};
+    curl_off_t size = 0;
     long status = 0;
     hm_buf answer = {0};
     FILE *f = NULL;
@@ -147,14 +206,10 @@ hm_err hm_client_request(const hm_client *c, const char *method, const char *pat
     curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_data);
     curl_easy_setopt(h, CURLOPT_WRITEDATA, &answer);
     if (file) {
-        f = fopen(file, "rb");
-        if (!f || fstat(fileno(f), &st) != 0) {
-            err = hm_fail(HM_E_IO, "%s cannot be read", file);
-            goto out;
-        }
+        HM_TRY_OUT(open_file(file, &f, &size));
         curl_easy_setopt(h, CURLOPT_UPLOAD, 1L);
         curl_easy_setopt(h, CURLOPT_READDATA, f);
-        curl_easy_setopt(h, CURLOPT_INFILESIZE_LARGE, (curl_off_t)st.st_size);
+        curl_easy_setopt(h, CURLOPT_INFILESIZE_LARGE, size);
     } else if (strcmp(method, "GET") != 0) {
         curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.len);
         curl_easy_setopt(h, CURLOPT_POSTFIELDS, body.len ? (const char *)body.ptr : "");
@@ -221,35 +276,62 @@ hm_err hm_client_lines(const hm_client *c, const char *method, const char *path,
     return err;
 }
 
+typedef struct file_out {
+    CURL *h;
+    FILE *f;
+    hm_buf refusal;
+    int error; // errno of the file, 0 = none
+} file_out;
+
+static size_t on_file_data(char *ptr, size_t size, size_t n, void *arg)
+{
+    file_out *o = arg;
+    long status = 0;
+    size_t len = size * n;
+    curl_easy_getinfo(o->h, CURLINFO_RESPONSE_CODE, &status);
+    if (status == 200) {
+        if (fwrite(ptr, 1, len, o->f) != len)
+            o->error = errno ? errno : EIO;
+        return o->error ? 0 : len;
+    }
+    if (o->refusal.len + len <= LINE_MAX_BYTES)
+        hm_buf_append(&o->refusal, ptr, len);
+    return len;
+}
+
 hm_err hm_client_download(const hm_client *c, const char *path, const char *to)
 {
     struct curl_slist *headers = NULL;
+    struct stat st;
     char part[4096];
     long status = 0;
-    hm_err err;
-    snprintf(part, sizeof(part), "%s.part", to);
-    FILE *f = fopen(part, "wb");
-    if (!f)
-        return hm_fail(HM_E_IO, "%s cannot be written", part);
-    CURL *h = prepare(c, "GET", path, &headers);
-    if (!h) {
-        fclose(f);
+    file_out o = {0};
+    bool direct = stat(to, &st) == 0 && !S_ISREG(st.st_mode);
+    if (snprintf(part, sizeof(part), direct ? "%s" : "%s.part", to) >= (int)sizeof(part))
+        return hm_fail(HM_E_IO, "the file's name is too long");
+    o.f = fopen(part, "wb");
+    if (!o.f)
+        return hm_fail(HM_E_IO, "%s cannot be written: %s", part, strerror(errno));
+    o.h = prepare(c, "GET", path, &headers);
+    if (!o.h) {
+        fclose(o.f);
         return HM_E_NOMEM;
     }
-    curl_easy_setopt(h, CURLOPT_WRITEDATA, f);
-    err = perform(c, h, &status);
-    bool whole = fclose(f) == 0;
-    if (err == HM_OK && status != 200) {
-        hm_buf b = {0};
-        err = hm_file_read(part, 65536, &b);
-        err = refusal(status, err == HM_OK ? hm_buf_bytes(&b) : (hm_bytes){0});
-        hm_buf_free(&b);
-    } else if (err == HM_OK && (!whole || rename(part, to) != 0)) {
-        err = hm_fail(HM_E_IO, "%s cannot be written", to);
-    }
-    if (err != HM_OK)
+    curl_easy_setopt(o.h, CURLOPT_WRITEFUNCTION, on_file_data);
+    curl_easy_setopt(o.h, CURLOPT_WRITEDATA, &o);
+    hm_err err = perform(c, o.h, &status);
+    if (fclose(o.f) != 0 && !o.error)
+        o.error = errno;
+    if (err == HM_OK && status != 200)
+        err = refusal(status, hm_buf_bytes(&o.refusal));
+    else if (err == HM_OK && !o.error && !direct && rename(part, to) != 0)
+        o.error = errno;
+    if (o.error)
+        err = hm_fail(HM_E_IO, "%s cannot be written: %s", to, strerror(o.error));
+    if (err != HM_OK && !direct)
         unlink(part);
+    hm_buf_free(&o.refusal);
     curl_slist_free_all(headers);
-    finish(c, h);
+    finish(c, o.h);
     return err;
 }

@@ -17,18 +17,26 @@ typedef struct hm_client {
 HM_CHECK hm_err hm_client_keep(hm_client *c);
 void hm_client_release(hm_client *c);
 
-// Sends a request; the body of the answer is appended to out. HM_E_UNREACHABLE; the node's
-// refusals with its code, message and detail: HM_E_NOTFOUND 404, HM_E_DENIED 401 and 403,
-// HM_E_EXISTS 409, HM_E_BUSY 429 and 503, HM_E_TIMEOUT 504, else HM_E_HTTP. file (may be NULL) is
-// the path of a file to send instead of body.
+// Sends a request; the body of the answer is appended to out. HM_E_UNREACHABLE; HM_E_CERT_UNTRUSTED
+// when the server's certificate does not lead to the root; HM_E_TIMEOUT when it is silent for
+// HM_CLIENT_SILENCE_S; its refusals: HM_E_NOTFOUND 404, HM_E_DENIED 401 and 403, HM_E_EXISTS 409,
+// HM_E_BUSY 429 and 503, HM_E_TIMEOUT 504, else HM_E_HTTP. file (may be NULL) is the path of a
+// regular file to send instead of body; HM_E_IO when it cannot be read.
+#define HM_CLIENT_SILENCE_S 120
 HM_CHECK hm_err hm_client_request(const hm_client *c, const char *method, const char *path,
                                   hm_bytes body, const char *file, hm_buf *out);
 // As hm_client_request() with an empty body, for answers of many lines: on_line is called for each,
 // without its end.
 HM_CHECK hm_err hm_client_lines(const hm_client *c, const char *method, const char *path,
                                 void (*on_line)(void *ctx, hm_bytes line), void *ctx);
-// Writes the answer to a new file at path; the file appears only when it is whole.
+// Writes the answer to a new file; the file appears only when it is whole. What is there already
+// and no regular file, such as /dev/stdout, is written to as the answer comes.
 HM_CHECK hm_err hm_client_download(const hm_client *c, const char *path, const char *to);
+// The server's own words, when it refused this thread's last request; else NULL.
+typedef struct hm_client_refusal {
+    char code[40], message[160], detail[512];
+} hm_client_refusal;
+const hm_client_refusal *hm_client_refused(void);
 // Percent-encodes text for a query.
 void hm_client_escape(hm_buf *out, const char *text);
 

@@ -1,0 +1,288 @@
+// Asking the API, and finding what a person means by a name or the beginning of an id.
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+
+#include "cli/cli.h"
+
+#define ID_BEGINNING_MIN 4u
+
+hm_err cli_answer(cli *c, const cli_command *cmd, hm_bytes json)
+{
+    yyjson_doc *doc = NULL;
+    if (c->json) {
+        fwrite(json.ptr, 1, json.len, stdout);
+        return HM_OK; // main() looks whether it could be written
+    }
+    HM_TRY(hm_json_parse(json, &doc));
+    hm_err err = cmd->show(c, yyjson_doc_get_root(doc));
+    yyjson_doc_free(doc);
+    return err;
+}
+
+hm_err cli_ask(const hm_client *to, const char *method, const char *path, hm_bytes body,
+               yyjson_doc **out)
+{
+    hm_buf answer = {0};
+    hm_err err = hm_client_request(to, method, path, body, NULL, &answer);
+    if (err == HM_OK)
+        err = hm_json_parse(hm_buf_bytes(&answer), out);
+    hm_buf_free(&answer);
+    return err;
+}
+
+// What is asked about certificates is the authority's to answer.
+static const hm_client *client_of(const cli *c)
+{
+    return c->authority.url ? &c->authority : &c->client;
+}
+
+// ---- what is meant ------------------------------------------------------------------------------
+
+static bool is_hex(const char *text, size_t min, size_t max)
+{
+    size_t n = strspn(text, "0123456789abcdefABCDEF");
+    return !text[n] && n >= min && n <= max;
+}
+
+// The assets of one filter, all pages: the first one's id, and how many there are (2 = several).
+static hm_err look_for(cli *c, const char *filter, const char *what, char id[65], unsigned *count,
+                       hm_buf *several)
+{
+    char cursor[32] = "";
+    hm_err err = HM_OK;
+    do {
+        hm_buf path = {0};
+        yyjson_doc *doc = NULL;
+        size_t at, max;
+        yyjson_val *item;
+        hm_buf_printf(&path, "/v1/assets?limit=3&%s=", filter);
+        hm_client_escape(&path, what);
+        if (cursor[0])
+            hm_buf_printf(&path, "&cursor=%s", cursor);
+        err = cli_ask(&c->client, "GET", hm_buf_cstr(&path), (hm_bytes){0}, &doc);
+        yyjson_val *root = yyjson_doc_get_root(doc);
+        yyjson_arr_foreach(yyjson_obj_get(root, "items"), at, max, item)
+        {
+            if (!*count)
+                snprintf(id, 65, "%s", cli_str(item, "id"));
+            hm_buf_printf(several, "%s%.12s (%s of %s)", *count ? ", " : "", cli_str(item, "id"),
+                          cli_str(item, "name"), cli_str(item, "owner_name"));
+            *count += 1;
+        }
+        snprintf(cursor, sizeof(cursor), "%s", cli_str(root, "next"));
+        yyjson_doc_free(doc);
+        hm_buf_free(&path);
+    } while (err == HM_OK && *count < 2 && cursor[0]);
+    return err;
+}
+
+hm_err cli_find_asset(cli *c, const char *what, char id[65])
+{
+    unsigned count = 0;
+    hm_buf several = {0};
+    hm_err err = HM_OK;
+    if (is_hex(what, 64, 64)) {
+        snprintf(id, 65, "%s", what);
+        return HM_OK;
+    }
+    HM_TRY_OUT(look_for(c, "name", what, id, &count, &several));
+    if (!count && is_hex(what, ID_BEGINNING_MIN, 63))
+        HM_TRY_OUT(look_for(c, "id", what, id, &count, &several));
+    if (!count)
+        err = hm_fail(HM_E_NOTFOUND, "no asset has the name, the id or this beginning of one: %s",
+                      what);
+    if (count > 1)
+        err = hm_fail(HM_E_USAGE, "%s may be several, such as %s: take the id", what,
+                      hm_buf_cstr(&several));
+out:
+    hm_buf_free(&several);
+    return err;
+}
+
+hm_err cli_find_op(cli *c, const char *what, char id[65])
+{
+    unsigned long long height;
+    unsigned index;
+    int end = 0;
+    char path[64];
+    yyjson_doc *doc = NULL;
+    if (is_hex(what, 64, 64)) {
+        snprintf(id, 65, "%s", what);
+        return HM_OK;
+    }
+    if (strspn(what, "0123456789/") != strlen(what) ||
+        sscanf(what, "%19llu/%9u%n", &height, &index, &end) != 2 || what[end])
+        return hm_fail(HM_E_USAGE,
+                       "\"%.80s\" is no operation: an id of 64 digits, or "
+                       "HEIGHT/INDEX",
+                       what);
+    snprintf(path, sizeof(path), "/v1/blocks/%llu", height);
+    HM_TRY(cli_ask(&c->client, "GET", path, (hm_bytes){0}, &doc));
+    yyjson_val *ops = yyjson_obj_get(yyjson_doc_get_root(doc), "ops");
+    const char *found = yyjson_get_str(yyjson_arr_get(ops, index));
+    hm_err err = HM_OK;
+    if (found)
+        snprintf(id, 65, "%s", found);
+    else
+        err = hm_fail(HM_E_NOTFOUND, "block %llu has %zu operations, counted from 0", height,
+                      yyjson_arr_size(ops));
+    yyjson_doc_free(doc);
+    return err;
+}
+
+hm_err cli_find_node(cli *c, const char *what, char id[65])
+{
+    yyjson_doc *doc = NULL;
+    yyjson_val *item;
+    size_t at, max, several = 0, len = strlen(what);
+    const char *found = NULL;
+    hm_err err = HM_OK;
+    HM_TRY(cli_ask(&c->client, "GET", "/v1/nodes", (hm_bytes){0}, &doc));
+    yyjson_val *items = yyjson_obj_get(yyjson_doc_get_root(doc), "items");
+    yyjson_arr_foreach(items, at, max, item)
+    {
+        if (strcmp(cli_str(item, "name"), what) == 0) {
+            found = cli_str(item, "id");
+            several = 1;
+            break;
+        }
+        if (len >= ID_BEGINNING_MIN && strncasecmp(cli_str(item, "id"), what, len) == 0) {
+            found = cli_str(item, "id");
+            several++;
+        }
+    }
+    if (!found)
+        err = hm_fail(HM_E_NOTFOUND,
+                      "no node of the mesh has the name, the id or this beginning "
+                      "of one: %s",
+                      what);
+    else if (several > 1)
+        err = hm_fail(HM_E_USAGE, "%zu nodes have an id that begins with %s", several, what);
+    else
+        snprintf(id, 65, "%s", found);
+    yyjson_doc_free(doc);
+    return err;
+}
+
+hm_err cli_put_path(cli *c, const cli_command *cmd, hm_buf *path)
+{
+    char id[65];
+    const char *arg = c->arg, *at = strstr(cmd->path, "%s");
+    if (!at) {
+        hm_buf_puts(path, cmd->path);
+        return hm_buf_status(path);
+    }
+    if (strcmp(cmd->arg, "ASSET") == 0) {
+        HM_TRY(cli_find_asset(c, arg, id));
+        arg = id;
+    } else if (strcmp(cmd->arg, "OP") == 0) {
+        HM_TRY(cli_find_op(c, arg, id));
+        arg = id;
+    } else if (strcmp(cmd->arg, "NODE") == 0) {
+        HM_TRY(cli_find_node(c, arg, id));
+        arg = id;
+    }
+    hm_buf_append(path, cmd->path, (size_t)(at - cmd->path));
+    hm_client_escape(path, arg);
+    hm_buf_puts(path, at + 2);
+    return hm_buf_status(path);
+}
+
+// ---- one thing, and lists -----------------------------------------------------------------------
+
+hm_err cli_get(cli *c, const cli_command *cmd)
+{
+    hm_buf path = {0}, answer = {0};
+    hm_err err = cli_put_path(c, cmd, &path);
+    if (err == HM_OK)
+        err = hm_client_request(client_of(c), "GET", hm_buf_cstr(&path), (hm_bytes){0}, NULL,
+                                &answer);
+    if (err == HM_OK)
+        err = cli_answer(c, cmd, hm_buf_bytes(&answer));
+    hm_buf_free(&path);
+    hm_buf_free(&answer);
+    return err;
+}
+
+// The filters that the command has.
+static hm_err put_filters(cli *c, const cli_command *cmd, hm_buf *path)
+{
+    char id[65];
+    for (const cli_option *o = cmd->options; o && o->name; o++) {
+        const char *v = hm_config_get(&c->cfg, o->name);
+        if (!v || strcmp(o->name, "authority") == 0 || strcmp(o->name, "limit") == 0)
+            continue;
+        if (strcmp(o->name, "owner") == 0) {
+            HM_TRY(cli_find_node(c, v, id));
+            v = id;
+        }
+        hm_buf_printf(path, "&%s=", strcmp(o->name, "search") == 0 ? "q" : o->name);
+        hm_client_escape(path, v);
+    }
+    return hm_buf_status(path);
+}
+
+// One page: its items go behind those that are there; next gets where to go on, "" at the end.
+static hm_err list_page(cli *c, const char *path, hm_buf *items, uint64_t *count, char next[96])
+{
+    yyjson_doc *doc = NULL;
+    size_t at, max;
+    yyjson_val *item;
+    HM_TRY(cli_ask(client_of(c), "GET", path, (hm_bytes){0}, &doc));
+    yyjson_val *root = yyjson_doc_get_root(doc);
+    yyjson_arr_foreach(yyjson_obj_get(root, "items"), at, max, item)
+    {
+        size_t len;
+        char *text = yyjson_val_write(item, 0, &len);
+        if (text)
+            hm_jw_raw(items, NULL, hm_bytes_of(text, len));
+        else
+            items->status = HM_E_NOMEM;
+        free(text);
+        *count += 1;
+    }
+    snprintf(next, 96, "%s", cli_str(root, "next"));
+    yyjson_doc_free(doc);
+    return hm_buf_status(items);
+}
+
+hm_err cli_list(cli *c, const cli_command *cmd)
+{
+    hm_buf all = {0}, filters = {0};
+    char next[96] = "";
+    uint64_t limit = UINT64_MAX, count = 0;
+    hm_err err;
+    if (hm_config_get(&c->cfg, "limit"))
+        HM_TRY(hm_config_u64(&c->cfg, "limit", 1, UINT64_MAX, &limit));
+    HM_TRY_OUT(put_filters(c, cmd, &filters));
+    hm_jw_open(&all, NULL, '{');
+    hm_jw_open(&all, "items", '[');
+    do {
+        hm_buf path = {0};
+        uint64_t left = limit - count;
+        hm_buf_printf(&path, "%s?limit=%llu%s", cmd->path,
+                      (unsigned long long)(left < cmd->page_max ? left : cmd->page_max),
+                      hm_buf_cstr(&filters));
+        if (next[0]) {
+            hm_buf_puts(&path, "&cursor=");
+            hm_client_escape(&path, next);
+        }
+        err = list_page(c, hm_buf_cstr(&path), &all, &count, next);
+        hm_buf_free(&path);
+    } while (err == HM_OK && next[0] && count < limit);
+    if (err != HM_OK)
+        goto out;
+    hm_jw_close(&all, ']');
+    hm_jw_str(&all, "next", next[0] ? next : NULL);
+    hm_jw_close(&all, '}');
+    hm_buf_puts(&all, "\n");
+    HM_TRY_OUT(hm_buf_status(&all));
+    HM_TRY_OUT(cli_answer(c, cmd, hm_buf_bytes(&all)));
+    if (next[0] && !c->json)
+        fprintf(stderr, "more follow: --limit was %llu\n", (unsigned long long)limit);
+out:
+    hm_buf_free(&all);
+    hm_buf_free(&filters);
+    return err;
+}

@@ -1,0 +1,220 @@
+// hypermesh asset: all of it but import.
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "cli/cli.h"
+
+// ---- what people see ----------------------------------------------------------------------------
+
+static void put_content_size(hm_buf *b, yyjson_val *asset)
+{
+    yyjson_val *content = yyjson_obj_get(asset, "content");
+    if (yyjson_is_obj(content))
+        cli_put_size(b, cli_u64(content, "size"));
+    else
+        hm_buf_puts(b, "-");
+}
+
+hm_err cli_assets_show(cli *c, yyjson_val *answer)
+{
+    cli_table t;
+    size_t at, max;
+    yyjson_val *a;
+    (void)c;
+    cli_table_begin(&t, "ID|KIND|STATE|POLICY|OWNER|SIZE>|NAME");
+    yyjson_arr_foreach(yyjson_obj_get(answer, "items"), at, max, a)
+    {
+        hm_buf size = {0};
+        cli_cell_id(&t, cli_str(a, "id"));
+        cli_cell(&t, cli_str(a, "kind"));
+        cli_cell(&t, cli_str(a, "state"));
+        cli_cell(&t, cli_str(a, "policy"));
+        cli_cell(&t, cli_str(a, "owner_name"));
+        put_content_size(&size, a);
+        cli_cell_buf(&t, &size);
+        cli_cell(&t, cli_str(a, "name"));
+    }
+    return cli_table_end(&t);
+}
+
+static void show_grants(yyjson_val *a)
+{
+    size_t at, max, k, words;
+    yyjson_val *g, *right;
+    yyjson_arr_foreach(yyjson_obj_get(a, "grants"), at, max, g)
+    {
+        hm_buf b = {0};
+        yyjson_arr_foreach(yyjson_obj_get(g, "rights"), k, words, right)
+        {
+            hm_buf_printf(&b, "%s%s", k ? ", " : "", yyjson_get_str(right));
+        }
+        hm_buf_printf(&b, " to %s", cli_str(g, "node"));
+        cli_fact_buf("grant", &b);
+    }
+}
+
+static void show_when(const char *label, uint64_t height, uint64_t time_ms)
+{
+    hm_buf b = {0};
+    hm_buf_printf(&b, "block %llu, ", (unsigned long long)height);
+    cli_put_time(&b, time_ms);
+    cli_fact_buf(label, &b);
+}
+
+static void show_asset(yyjson_val *a)
+{
+    hm_buf b = {0};
+    yyjson_val *content = yyjson_obj_get(a, "content");
+    cli_fact("asset", "%s", cli_str(a, "name"));
+    cli_fact("id", "%s", cli_str(a, "id"));
+    cli_fact("kind", "%s", cli_str(a, "kind"));
+    cli_fact("state", "%s%s%s", cli_str(a, "state"), cli_str(a, "holder")[0] ? ", held by " : "",
+             cli_str(a, "holder"));
+    cli_fact("owner", "%s, %s", cli_str(a, "owner_name"), cli_str(a, "owner"));
+    cli_fact("policy", "%s", cli_str(a, "policy"));
+    show_grants(a);
+    cli_fact("address", "%s", cli_str(a, "addr"));
+    show_when("registered", cli_u64(a, "registered_height"), cli_u64(a, "registered_ms"));
+    cli_fact("by operation", "%s", cli_str(a, "registered_op"));
+    show_when("changed", cli_u64(a, "updated_height"), cli_u64(a, "updated_ms"));
+    cli_fact("revision", "%llu", (unsigned long long)cli_u64(a, "revision"));
+    if (!yyjson_is_obj(content)) {
+        cli_fact("content", "none");
+        return;
+    }
+    cli_put_size(&b, cli_u64(content, "size"));
+    hm_buf_printf(&b, " (%llu bytes) in %llu chunks of at most ",
+                  (unsigned long long)cli_u64(content, "size"),
+                  (unsigned long long)cli_u64(content, "chunks"));
+    cli_put_size(&b, cli_u64(content, "chunk_bytes"));
+    cli_fact_buf("content", &b);
+    cli_fact("content root", "%s", cli_str(content, "root"));
+}
+
+hm_err cli_history_show(cli *c, yyjson_val *answer)
+{
+    cli_table t;
+    size_t at, max;
+    yyjson_val *e;
+    (void)c;
+    cli_table_begin(&t, "TIME|OP|ACTION|AFTER IT|ACTOR");
+    yyjson_arr_foreach(yyjson_obj_get(answer, "items"), at, max, e)
+    {
+        hm_buf op = {0};
+        cli_cell_of(&t, cli_put_time, cli_u64(e, "time_ms"));
+        hm_buf_printf(&op, "%llu/%llu", (unsigned long long)cli_u64(e, "height"),
+                      (unsigned long long)cli_u64(e, "index"));
+        cli_cell_buf(&t, &op);
+        cli_cell(&t, cli_str(e, "action"));
+        cli_cell(&t, cli_str(e, "detail"));
+        cli_cell_id(&t, cli_str(e, "actor"));
+    }
+    return cli_table_end(&t);
+}
+
+hm_err cli_receipt_show(cli *c, yyjson_val *r)
+{
+    hm_buf b = {0};
+    (void)c;
+    cli_fact("asset", "%s", cli_str(r, "asset"));
+    cli_fact("operation", "%s", cli_str(r, "op"));
+    hm_buf_printf(&b, "in block %llu as %llu/%llu, ", (unsigned long long)cli_u64(r, "height"),
+                  (unsigned long long)cli_u64(r, "height"),
+                  (unsigned long long)cli_u64(r, "index"));
+    cli_put_micros(&b, cli_u64(r, "finality_us"));
+    hm_buf_puts(&b, " after it was submitted");
+    cli_fact_buf("final", &b);
+    return HM_OK;
+}
+
+// ---- commands -----------------------------------------------------------------------------------
+
+hm_err cli_asset_show(cli *c, const cli_command *cmd)
+{
+    hm_buf path = {0};
+    yyjson_doc *doc = NULL;
+    hm_err err = cli_put_path(c, cmd, &path);
+    if (err == HM_OK)
+        err = cli_ask(&c->client, "GET", hm_buf_cstr(&path), (hm_bytes){0}, &doc);
+    if (err == HM_OK)
+        show_asset(yyjson_doc_get_root(doc));
+    yyjson_doc_free(doc);
+    hm_buf_free(&path);
+    return err;
+}
+
+static hm_err send_change(cli *c, const cli_command *cmd, const char *path, hm_buf *body)
+{
+    hm_buf answer = {0};
+    hm_err err = hm_buf_status(body);
+    if (err == HM_OK)
+        err = hm_client_request(&c->client, "POST", path, hm_buf_bytes(body), NULL, &answer);
+    if (err == HM_OK)
+        err = cli_answer(c, cmd, hm_buf_bytes(&answer));
+    hm_buf_free(&answer);
+    return err;
+}
+
+// The content goes first; what it is then stands in the registration.
+hm_err cli_asset_register(cli *c, const cli_command *cmd)
+{
+    const char *file = hm_config_get(&c->cfg, "file");
+    const char *policy = hm_config_get(&c->cfg, "policy");
+    hm_buf content = {0}, body = {0};
+    hm_err err;
+    if (file) {
+        HM_TRY_OUT(
+            hm_client_request(&c->client, "POST", "/v1/content", (hm_bytes){0}, file, &content));
+        while (content.len && content.ptr[content.len - 1] == '\n')
+            content.len--;
+    }
+    hm_jw_open(&body, NULL, '{');
+    hm_jw_str(&body, "kind", hm_config_get(&c->cfg, "kind"));
+    hm_jw_str(&body, "name", hm_config_get(&c->cfg, "name"));
+    if (policy)
+        hm_jw_str(&body, "policy", policy);
+    if (file)
+        hm_jw_raw(&body, "content", hm_buf_bytes(&content));
+    hm_jw_close(&body, '}');
+    err = send_change(c, cmd, cmd->path, &body);
+out:
+    hm_buf_free(&content);
+    hm_buf_free(&body);
+    return err;
+}
+
+// The command's options are the fields of the request.
+hm_err cli_asset_change(cli *c, const cli_command *cmd)
+{
+    hm_buf path = {0}, body = {0};
+    char id[65];
+    hm_err err;
+    HM_TRY_OUT(cli_put_path(c, cmd, &path));
+    hm_jw_open(&body, NULL, '{');
+    for (const cli_option *o = cmd->options; o && o->name; o++) {
+        const char *value = hm_config_get(&c->cfg, o->name);
+        if (strcmp(o->name, "to") == 0) {
+            HM_TRY_OUT(cli_find_node(c, value, id));
+            value = id;
+        }
+        hm_jw_str(&body, o->name, value);
+    }
+    hm_jw_close(&body, '}');
+    err = send_change(c, cmd, hm_buf_cstr(&path), &body);
+out:
+    hm_buf_free(&path);
+    hm_buf_free(&body);
+    return err;
+}
+
+hm_err cli_asset_get(cli *c, const cli_command *cmd)
+{
+    const char *to = hm_config_get(&c->cfg, "output");
+    hm_buf path = {0};
+    hm_err err = cli_put_path(c, cmd, &path);
+    if (err == HM_OK)
+        err = hm_client_download(&c->client, hm_buf_cstr(&path), to);
+    hm_buf_free(&path);
+    return err;
+}

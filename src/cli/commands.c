@@ -1,0 +1,221 @@
+// The one table of commands. A new command is a row here and a function in cli.h; parsing, --help,
+// the man page, completion and their test follow from it.
+#include "cli/cli.h"
+
+#define KINDS "cpu gpu memory storage network container service name data economic"
+#define STATES "available allocated in_use suspended maintenance failed retired"
+#define REASONS                                                                                    \
+    "unspecified keyCompromise affiliationChanged superseded cessationOfOperation "                \
+    "privilegeWithdrawn"
+
+const cli_option cli_common_options[] = {
+    {"node", "URL", "the node to ask", .def = "https://[::1]:8444", .env = "HYPERMESH_NODE"},
+    {"ca", "FILE", "edge root (PEM) that the server's certificate must reach",
+     .env = "HYPERMESH_CA"},
+    {"token-file", "FILE", "bearer token, for what changes something",
+     .env = "HYPERMESH_TOKEN_FILE"},
+    {"json", NULL, "print the answer, or the error, as JSON", .letter = 'j'},
+    {"help", NULL, "what a command does and takes", .letter = 'h'},
+    {0},
+};
+
+const cli_word cli_groups[] = {
+    {"status", "the node now"},
+    {"node", "the nodes of the mesh"},
+    {"asset", "what members contribute and use"},
+    {"proof", "the four proofs of an operation"},
+    {"ledger", "blocks and operations"},
+    {"cert", "certificates of the authority"},
+    {"stoq", "the STOQ transport, measured"},
+    {"man", "the man page"},
+    {"completion", "completion for a shell"},
+    {0},
+};
+
+const cli_word cli_args[] = {
+    {"ASSET", "an asset: its id, the beginning of it, or its name"},
+    {"OP", "an operation: its id, or HEIGHT/INDEX"},
+    {"NODE", "a node: its name, its id, or the beginning of it"},
+    {"HEIGHT", "the height of a block, from 1"},
+    {"SERIAL", "the serial number of a certificate, 32 hexadecimal digits"},
+    {"CSR", "a certificate request, a file in PEM"},
+    {"HOST", "a name or IPv6 address, with a port as HOST:PORT or [ADDRESS]:PORT"},
+    {0},
+};
+
+const cli_word cli_exits[] = {
+    {"0", "done"},
+    {"1", "failed here: a file, or a check that did not pass"},
+    {"2", "wrong usage or configuration"},
+    {"3", "the server cannot be reached, or its certificate is not to be trusted"},
+    {"4", "refused by the server"},
+    {"5", "not found"},
+    {"6", "not allowed: the token is missing or wrong, or the right is"},
+    {"7", "not now: busy or timed out; trying again may help"},
+    {0},
+};
+
+#define AUTHORITY                                                                                  \
+    {"authority", "URL", "the authority to ask", .def = "https://[::1]:8443",                      \
+     .env = "HYPERMESH_AUTHORITY"}
+#define TOKEN "Needs the node's token: --token-file names DIR/api.token of the node."
+#define AUTHORITY_TOKEN                                                                            \
+    "Needs the authority's token: --token-file names DIR/api.token of the authority."
+
+#define STOQ_CA                                                                                    \
+    "--ca must name the root (PEM) that the server's certificate reaches: the mesh root for a "    \
+    "FALCON certificate, the edge root for another."
+
+static const cli_option asset_list_options[] = {
+    {"kind", "KIND", "only of this kind", .words = KINDS},
+    {"state", "STATE", "only in this state", .words = STATES},
+    {"owner", "NODE", "only of this owner: name, id, or the beginning of it"},
+    {"name", "NAME", "only of exactly this name"},
+    {"search", "TEXT", "only with this text in the name"},
+    {"limit", "N", "not more than this many"},
+    {0},
+};
+static const cli_option asset_get_options[] = {
+    {"output", "FILE", "the file to write", .letter = 'o', .needed = true},
+    {0},
+};
+static const cli_option asset_register_options[] = {
+    {"kind", "KIND", "what it is", .words = KINDS, .needed = true},
+    {"name", "NAME", "its name, unique among the owner's assets", .needed = true},
+    {"file", "FILE", "its content; a data asset needs one"},
+    {"policy", "WORD", "who may use it", .words = "public private"},
+    {0},
+};
+static const cli_option asset_import_options[] = {
+    {"policy", "WORD", "who may read the files", .words = "public private"},
+    {"jobs", "N", "files in flight, at most 64", .def = "48"},
+    {"patience", "SECONDS", "how long to try again while the node does not answer", .def = "600"},
+    {0},
+};
+static const cli_option asset_transfer_options[] = {
+    {"to", "NODE", "the new owner: name, id, or the beginning of it", .needed = true},
+    {0},
+};
+static const cli_option asset_state_options[] = {
+    {"state", "STATE", "the new state", .words = STATES, .needed = true},
+    {0},
+};
+static const cli_option ledger_list_options[] = {
+    {"limit", "N", "not more than this many", .def = "20"},
+    {0},
+};
+static const cli_option cert_list_options[] = {
+    {"family", "WORD", "only of this family", .words = "mesh edge"},
+    {"search", "TEXT", "only with this text in the subject"},
+    {"limit", "N", "not more than this many"},
+    AUTHORITY,
+    {0},
+};
+static const cli_option authority_options[] = {AUTHORITY, {0}};
+static const cli_option cert_issue_options[] = {
+    {"output", "FILE", "the file to write", .letter = 'o', .needed = true},
+    {"profile", "WORD", "what the certificate is for", .words = "node server", .def = "node"},
+    AUTHORITY,
+    {0},
+};
+static const cli_option cert_verify_options[] = {
+    {"root", "FILE", "the root to reach, PEM", .needed = true},
+    {"crl", "FILE", "revocation list, DER"},
+    {0},
+};
+static const cli_option cert_revoke_options[] = {
+    {"reason", "WORD", "why", .words = REASONS, .def = "unspecified"},
+    AUTHORITY,
+    {0},
+};
+
+#define STOQ_OPTIONS                                                                               \
+    {"cert", "FILE", "certificate chain to show, PEM"}, {"key", "FILE", "the key of --cert, PEM"}, \
+        {"server-name", "NAME", "what the server's certificate must name, unless it is the host"}
+static const cli_option stoq_ping_options[] = {
+    {"count", "N", "requests", .def = "10"},
+    {"interval", "MS", "milliseconds from one to the next", .def = "200"},
+    STOQ_OPTIONS,
+    {0},
+};
+static const cli_option stoq_perf_options[] = {
+    {"down", "BYTES", "receive so many; K, M, G are understood"},
+    {"up", "BYTES", "send so many"},
+    {"seconds", "N", "each direction for so long, 5 unless given"},
+    {"streams", "N", "streams at a time", .def = "1"},
+    STOQ_OPTIONS,
+    {0},
+};
+
+const cli_command cli_commands[] = {
+    {"status", NULL, NULL, "the node now", .run = cli_get, .path = "/v1/status",
+     .show = cli_status_show},
+
+    {"node", "list", NULL, "all nodes of the mesh", .run = cli_get, .path = "/v1/nodes",
+     .show = cli_nodes_show},
+    {"node", "show", "NODE", "one node", .run = cli_get, .path = "/v1/nodes/%s",
+     .show = cli_node_show},
+
+    {"asset", "list", NULL, "assets, newest first", .options = asset_list_options, .run = cli_list,
+     .path = "/v1/assets", .page_max = 500, .show = cli_assets_show},
+    {"asset", "show", "ASSET", "one asset", .run = cli_asset_show, .path = "/v1/assets/%s"},
+    {"asset", "history", "ASSET", "what happened to an asset, oldest first", .run = cli_get,
+     .path = "/v1/assets/%s/history", .show = cli_history_show},
+    {"asset", "get", "ASSET", "write the content of an asset to a file",
+     .about = "The file appears only when it is whole. What is private needs the node's token.",
+     .options = asset_get_options, .run = cli_asset_get, .path = "/v1/assets/%s/content"},
+    {"asset", "register", NULL, "register an asset, with its content",
+     .about = "Answers once the registration is final.\n\n" TOKEN,
+     .options = asset_register_options, .run = cli_asset_register, .path = "/v1/assets",
+     .show = cli_receipt_show},
+    {"asset", "import", "DIR", "register every file below a folder as a data asset",
+     .about = "The name of an asset is the file's path below DIR. An import that was cut off goes "
+              "on where it was when it is begun again: what the ledger holds already, with the "
+              "same content, is passed over.\n\n" TOKEN,
+     .options = asset_import_options, .run = cli_import, .path = "/v1/assets",
+     .show = cli_import_show},
+    {"asset", "transfer", "ASSET", "give an asset to another node", .about = TOKEN,
+     .options = asset_transfer_options, .run = cli_asset_change, .path = "/v1/assets/%s/transfer",
+     .show = cli_receipt_show},
+    {"asset", "set-state", "ASSET", "change the state of an asset", .about = TOKEN,
+     .options = asset_state_options, .run = cli_asset_change, .path = "/v1/assets/%s/state",
+     .show = cli_receipt_show},
+    {"asset", "retire", "ASSET", "retire an asset for good", .about = TOKEN,
+     .run = cli_asset_change, .path = "/v1/assets/%s/retire", .show = cli_receipt_show},
+
+    {"proof", "show", "OP", "the four proofs of an operation, and what was checked",
+     .run = cli_proof_show, .path = "/v1/operations/%s/proofs"},
+
+    {"ledger", "list", NULL, "blocks, newest first", .options = ledger_list_options,
+     .run = cli_list, .path = "/v1/blocks", .page_max = 100, .show = cli_blocks_show},
+    {"ledger", "block", "HEIGHT", "one block", .run = cli_get, .path = "/v1/blocks/%s",
+     .show = cli_block_show},
+    {"ledger", "op", "OP", "one operation", .run = cli_get, .path = "/v1/operations/%s",
+     .show = cli_op_show},
+    {"ledger", "verify", NULL, "let the node walk its ledger from the genesis", .about = TOKEN,
+     .run = cli_ledger_verify, .path = "/v1/ledger/verify", .show = cli_verify_show},
+
+    {"cert", "list", NULL, "certificates of the authority, newest first",
+     .options = cert_list_options, .run = cli_list, .path = "/v1/certificates", .page_max = 500,
+     .show = cli_certs_show},
+    {"cert", "show", "FILE|SERIAL", "a certificate, of a PEM file or the authority's",
+     .options = authority_options, .run = cli_cert_show, .path = "/v1/certificates/%s",
+     .show = cli_cert_facts},
+    {"cert", "issue", "CSR", "get a certificate for a request", .about = AUTHORITY_TOKEN,
+     .options = cert_issue_options, .run = cli_cert_issue, .show = cli_cert_facts},
+    {"cert", "verify", "FILE", "check a chain without asking anybody",
+     .options = cert_verify_options, .run = cli_cert_verify, .show = cli_cert_facts},
+    {"cert", "revoke", "SERIAL", "revoke a certificate for good", .about = AUTHORITY_TOKEN,
+     .options = cert_revoke_options, .run = cli_cert_revoke, .path = "/v1/certificates/%s/revoke",
+     .show = cli_cert_facts},
+
+    {"stoq", "ping", "HOST", "round trips to a STOQ server", .about = STOQ_CA,
+     .options = stoq_ping_options, .run = cli_stoq_ping},
+    {"stoq", "perf", "HOST", "throughput from and to a STOQ server", .about = STOQ_CA,
+     .options = stoq_perf_options, .run = cli_stoq_perf},
+
+    {"man", NULL, NULL, "print the man page, troff", .run = cli_man},
+    {"completion", NULL, "bash|zsh", "print completion for a shell",
+     .examples = "source <(hypermesh completion bash)", .run = cli_completion},
+    {0},
+};
