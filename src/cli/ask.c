@@ -11,6 +11,7 @@ hm_err cli_answer(cli *c, const cli_command *cmd, hm_bytes json)
 {
     yyjson_doc *doc = NULL;
     if (c->json) {
+        c->answered = true;
         fwrite(json.ptr, 1, json.len, stdout);
         return HM_OK; // main() looks whether it could be written
     }

@@ -67,6 +67,7 @@ struct cli {
     const char *group;      // the word that was given, or NULL
     const char *arg;        // the command's argument, or NULL
     bool json, help, version;
+    bool answered;           // with --json: the answer is printed, also when it says what is wrong
     char token_trouble[160]; // why the token file could not be read, or ""
 };
 
@@ -115,7 +116,9 @@ HM_CHECK hm_err cli_asset_get(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_block_show(cli *c, yyjson_val *answer);
 HM_CHECK hm_err cli_blocks_show(cli *c, yyjson_val *answer);
 HM_CHECK hm_err cli_op_show(cli *c, yyjson_val *answer);
+// verify.c
 HM_CHECK hm_err cli_proof_show(cli *c, const cli_command *cmd);
+HM_CHECK hm_err cli_proofs_show(cli *c, yyjson_val *answer);
 HM_CHECK hm_err cli_ledger_verify(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_verify_show(cli *c, yyjson_val *answer);
 // cert.c

@@ -100,6 +100,19 @@ static const cli_option asset_state_options[] = {
     {"state", "STATE", "the new state", .words = STATES, .needed = true},
     {0},
 };
+#define GENESIS_OPTIONS                                                                            \
+    {"genesis", "FILE", "the genesis to trust, genesis.bin"},                                      \
+        {"chain", "ID", "the id of the chain to trust, 64 digits: the genesis' SHA-256"}
+static const cli_option proof_options[] = {
+    {"verify", NULL, "check here, from the genesis, instead of asking the node"},
+    GENESIS_OPTIONS,
+    {0},
+};
+static const cli_option verify_options[] = {
+    GENESIS_OPTIONS,
+    {"by-node", NULL, "let the node check its own store"},
+    {0},
+};
 static const cli_option ledger_list_options[] = {
     {"limit", "N", "not more than this many", .def = "20"},
     {0},
@@ -184,7 +197,13 @@ const cli_command cli_commands[] = {
      .run = cli_asset_change, .path = "/v1/assets/%s/retire", .show = cli_receipt_show},
 
     {"proof", "show", "OP", "the four proofs of an operation, and what was checked",
-     .run = cli_proof_show, .path = "/v1/operations/%s/proofs"},
+     .about = "Without --verify it is the node that checks, and what needs the state as it was "
+              "then is witnessed by the block's certificate. With it, this program executes the "
+              "chain anew up to the operation, and takes nothing on trust but the genesis: it "
+              "takes time with the length of the chain.",
+     .examples = "hypermesh proof show 21/0 --verify --genesis run/dev/genesis.bin",
+     .options = proof_options, .run = cli_proof_show, .path = "/v1/operations/%s/proofs",
+     .show = cli_proofs_show},
 
     {"ledger", "list", NULL, "blocks, newest first", .options = ledger_list_options,
      .run = cli_list, .path = "/v1/blocks", .page_max = 100, .show = cli_blocks_show},
@@ -192,8 +211,18 @@ const cli_command cli_commands[] = {
      .show = cli_block_show},
     {"ledger", "op", "OP", "one operation", .run = cli_get, .path = "/v1/operations/%s",
      .show = cli_op_show},
-    {"ledger", "verify", NULL, "let the node walk its ledger from the genesis", .about = TOKEN,
-     .run = cli_ledger_verify, .path = "/v1/ledger/verify", .show = cli_verify_show},
+    {"ledger", "verify", NULL, "check the whole chain from its genesis, without trusting the node",
+     .about = "Fetches every block and executes it anew here: who signed it, that it names the one "
+              "before, each operation's signature, rights and four proofs, the root of the "
+              "operations and of the state. What is trusted is the genesis: the file of "
+              "--genesis, the id of --chain, or else the node's. The chain is kept in TMPDIR "
+              "meanwhile.\n\n"
+              "With --by-node the node walks its own store instead, and compares every entry that "
+              "it has stored; that needs the node's token.",
+     .examples = "hypermesh ledger verify --genesis run/dev/genesis.bin\n"
+                 "hypermesh ledger verify --by-node",
+     .options = verify_options, .run = cli_ledger_verify, .path = "/v1/ledger/verify",
+     .show = cli_verify_show},
 
     {"cert", "list", NULL, "certificates of the authority, newest first",
      .options = cert_list_options, .run = cli_list, .path = "/v1/certificates", .page_max = 500,

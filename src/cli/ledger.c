@@ -1,7 +1,6 @@
-// hypermesh ledger, proof.
+// hypermesh ledger: blocks and operations as people see them.
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "cli/cli.h"
 
@@ -86,101 +85,4 @@ hm_err cli_op_show(cli *c, yyjson_val *op)
         show_payload(yyjson_obj_get(op, "payload"));
     }
     return HM_OK;
-}
-
-// ---- proofs -------------------------------------------------------------------------------------
-
-static void show_proof(yyjson_val *p)
-{
-    size_t at, max;
-    yyjson_val *check;
-    cli_fact(cli_str(p, "name"), "%s  %s", cli_true(p, "passed") ? "passed" : "FAILED",
-             cli_str(p, "summary"));
-    yyjson_arr_foreach(yyjson_obj_get(p, "checks"), at, max, check)
-    {
-        const char *detail = cli_str(check, "detail");
-        cli_fact("", "%s %s%s%s", cli_true(check, "passed") ? "ok    " : "FAILED",
-                 cli_str(check, "what"), detail[0] ? ": " : "", detail);
-    }
-}
-
-hm_err cli_proof_show(cli *c, const cli_command *cmd)
-{
-    hm_buf path = {0}, answer = {0};
-    yyjson_doc *doc = NULL;
-    size_t at, max, passed = 0, count = 0;
-    yyjson_val *p;
-    hm_err err;
-    HM_TRY_OUT(cli_put_path(c, cmd, &path));
-    HM_TRY_OUT(
-        hm_client_request(&c->client, "GET", hm_buf_cstr(&path), (hm_bytes){0}, NULL, &answer));
-    HM_TRY_OUT(hm_json_parse(hm_buf_bytes(&answer), &doc));
-    yyjson_arr_foreach(yyjson_obj_get(yyjson_doc_get_root(doc), "items"), at, max, p)
-    {
-        if (!c->json)
-            show_proof(p);
-        passed += cli_true(p, "passed");
-        count++;
-    }
-    if (c->json)
-        fwrite(answer.ptr, 1, answer.len, stdout);
-    if (passed != count || count != 4)
-        err = hm_fail(HM_E_CORRUPT, "%zu of 4 proofs pass", passed);
-out:
-    yyjson_doc_free(doc);
-    hm_buf_free(&path);
-    hm_buf_free(&answer);
-    return err;
-}
-
-// ---- verify -------------------------------------------------------------------------------------
-
-// The node tells how far it is; the last line is the result.
-static void on_verify_line(void *ctx, hm_bytes line)
-{
-    hm_buf *last = ctx;
-    uint64_t done, total;
-    yyjson_doc *doc = yyjson_read((const char *)line.ptr, line.len, 0);
-    yyjson_val *root = yyjson_doc_get_root(doc);
-    hm_buf_reset(last);
-    hm_buf_put(last, line);
-    if (hm_json_u64(root, "done", 0, UINT64_MAX, &done) == HM_OK &&
-        hm_json_u64(root, "total", 0, UINT64_MAX, &total) == HM_OK)
-        fprintf(stderr,
-                isatty(STDERR_FILENO) ? "\r\033[Kblock %llu of %llu" : "block %llu of %llu\n",
-                (unsigned long long)done, (unsigned long long)total);
-    yyjson_doc_free(doc);
-}
-
-hm_err cli_verify_show(cli *c, yyjson_val *v)
-{
-    (void)c;
-    cli_fact("ledger", "%s", cli_true(v, "good") ? "good" : "NOT GOOD");
-    if (!cli_true(v, "good"))
-        return HM_OK;
-    cli_fact("blocks", "%llu", (unsigned long long)cli_u64(v, "blocks"));
-    cli_fact("operations", "%llu", (unsigned long long)cli_u64(v, "ops"));
-    cli_fact("state root", "%s", cli_str(v, "state_root"));
-    return HM_OK;
-}
-
-hm_err cli_ledger_verify(cli *c, const cli_command *cmd)
-{
-    hm_buf last = {0};
-    yyjson_doc *doc = NULL;
-    bool good = false;
-    hm_err err;
-    HM_TRY_OUT(hm_client_lines(&c->client, "POST", cmd->path, on_verify_line, &last));
-    if (isatty(STDERR_FILENO))
-        fputs("\r\033[K", stderr);
-    hm_buf_puts(&last, "\n");
-    HM_TRY_OUT(hm_json_parse(hm_buf_bytes(&last), &doc));
-    HM_TRY_OUT(hm_json_bool(yyjson_doc_get_root(doc), "good", &good));
-    HM_TRY_OUT(cli_answer(c, cmd, hm_buf_bytes(&last)));
-    if (!good)
-        err = hm_fail(HM_E_CORRUPT, "the node's ledger is not good");
-out:
-    yyjson_doc_free(doc);
-    hm_buf_free(&last);
-    return err;
 }

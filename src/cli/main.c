@@ -71,6 +71,12 @@ static const char *what_kind(hm_err err, bool refused)
     }
 }
 
+// A code of the modules says more than its detail line does.
+static bool tells_more(hm_err err)
+{
+    return err >= HM_E_CRYPTO && err < HM_E_HTTP;
+}
+
 static void print_error_json(hm_err err, const hm_client_refusal *r, const char *detail)
 {
     hm_buf b = {0};
@@ -97,11 +103,13 @@ static void report(const cli *c, hm_err err)
     hm_buf_printf(&b, "hypermesh%s%s%s%s: %s", c->group ? " " : "", c->group ? c->group : "",
                   c->cmd && c->cmd->name ? " " : "", c->cmd && c->cmd->name ? c->cmd->name : "",
                   what_kind(err, r != NULL));
+    if (!r && tells_more(err) && hm_err_detail()[0])
+        hm_buf_printf(&b, "%s: ", hm_err_text(err));
     cli_put_text(&b, detail);
     hm_buf_printf(&b, "%s%s\n", todo[0] ? "; " : "", todo);
     fputs(hm_buf_cstr(&b), stderr);
     hm_buf_free(&b);
-    if (c->json)
+    if (c->json && !c->answered)
         print_error_json(err, r, hm_err_detail());
 }
 

@@ -53,11 +53,21 @@ out:
     return err;
 }
 
+hm_ledger_config ledger_check_config(const char *dir, hm_bytes genesis)
+{
+    static const hm_module *const modules[] = {&hm_module_node, &hm_module_proof, &hm_module_asset};
+    return (hm_ledger_config){.dir = dir,
+                              .genesis = genesis,
+                              .modules = modules,
+                              .module_count = sizeof(modules) / sizeof(modules[0]),
+                              .proofs = &hm_proof_rules_v1,
+                              .evidence = ledger_check_evidence};
+}
+
 hm_err ledger_check_dir(const char *data_dir, const char *genesis_path,
                         void (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,
                         hm_ledger_verify_report *report)
 {
-    static const hm_module *const modules[] = {&hm_module_node, &hm_module_proof, &hm_module_asset};
     const hm_ledger_verify_hooks hooks = {
         .certificate = ledger_check_certificate, .progress = progress, .ctx = ctx};
     char dir[PATH_BYTES], path[PATH_BYTES + 16], scratch[PATH_BYTES + 32];
@@ -76,12 +86,7 @@ hm_err ledger_check_dir(const char *data_dir, const char *genesis_path,
         hm_fail(err, "genesis %s: %s", genesis_path ? genesis_path : path, hm_err_text(err));
         goto out;
     }
-    hm_ledger_config cfg = {.dir = dir,
-                            .genesis = hm_buf_bytes(&genesis),
-                            .modules = modules,
-                            .module_count = sizeof(modules) / sizeof(modules[0]),
-                            .proofs = &hm_proof_rules_v1,
-                            .evidence = ledger_check_evidence};
+    const hm_ledger_config cfg = ledger_check_config(dir, hm_buf_bytes(&genesis));
     HM_TRY_OUT(hm_ledger_open(&cfg, &l));
     snprintf(scratch, sizeof(scratch), "%s.verify-%ld", dir, (long)getpid());
     err = hm_ledger_verify(l, scratch, &hooks, report);

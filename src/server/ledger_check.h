@@ -12,6 +12,10 @@ HM_CHECK hm_err ledger_check_certificate(void *ctx, hm_view *parent, const hm_bl
 // For hm_ledger_config.
 HM_CHECK hm_err ledger_check_evidence(const hm_exec *x, hm_bytes evidence, uint32_t *offender);
 
+// How a node's ledger is opened: all modules, their rules, and evidence checked as above. Both
+// arguments are borrowed.
+hm_ledger_config ledger_check_config(const char *dir, hm_bytes genesis);
+
 // Opens the store of a node's data directory, which may be in use, and walks it. genesis_path NULL
 // = DIR/genesis.bin. Blocking. HM_E_NOTFOUND when there is no ledger yet.
 HM_CHECK hm_err ledger_check_dir(const char *data_dir, const char *genesis_path,
