@@ -18,15 +18,11 @@ fail() { echo "FAILED: $*" >&2; tail -n 20 server.log >&2 2>/dev/null || true; e
 P=(-provider-path "$module" -provider falcon -provider default)
 o() { local command=$1; shift; openssl "$command" "${P[@]}" "$@"; }
 
-# The sockets that process $1 listens on: "FAMILY PORT"; families are those of /proc.
+# The sockets that process $1 listens on: "FAMILY PORT". By ss, which asks the kernel for them one by
+# one: lines of /proc/net/tcp6 go missing while other programs open and close sockets.
 listening() {
-    local inode family
-    for inode in $(readlink /proc/"$1"/fd/* 2>/dev/null | sed -n 's/^socket:\[\(.*\)\]$/\1/p'); do
-        for family in tcp tcp6; do
-            awk -v i="$inode" -v f=$family '$10 == i && $4 == "0A" {
-                n = split($2, at, ":"); print f, at[n]}' /proc/"$1"/net/$family
-        done
-    done
+    ss -Hlntp | awk -v p="pid=$1," 'index($0, p) {
+        n = split($4, at, ":"); print ($4 ~ /^\[/ ? "tcp6" : "tcp"), at[n]}'
 }
 # The port comes from the kernel: the only listening socket of the server.
 start() {
@@ -41,7 +37,7 @@ start() {
     done
     [ "$(listening $pid | wc -l)" = 1 ] || fail "not exactly one listening socket"
     [ "$(listening $pid | cut -d' ' -f1)" = tcp6 ] || fail "an IPv4 socket listens"
-    url="https://[::1]:$((16#$(listening $pid | cut -d' ' -f2)))"
+    url="https://[::1]:$(listening $pid | cut -d' ' -f2)"
 }
 # get PATH [CURL ARG...], post PATH BODY: the status goes to $status, the answer to the file "answer".
 get() {
