@@ -5,6 +5,8 @@
 
 #include "cli/cli.h"
 
+#define NODES_MAX 100u // validators of a mesh
+
 // ---- what people see ----------------------------------------------------------------------------
 
 static void put_content_size(hm_buf *b, yyjson_val *asset)
@@ -62,7 +64,25 @@ static void show_when(const char *label, uint64_t height, uint64_t time_ms)
     cli_fact_buf(label, &b);
 }
 
-static void show_asset(yyjson_val *a)
+// Where the chunks are: by placement on each node, and in fact on the one that was asked.
+static void show_kept(cli *c, yyjson_val *kept, uint64_t chunks)
+{
+    size_t at, max;
+    yyjson_val *n;
+    if (!yyjson_is_obj(kept)) {
+        cli_fact("kept", "unknown: the content may not be read here without the right and a token");
+        return;
+    }
+    yyjson_arr_foreach(yyjson_obj_get(kept, "placed"), at, max, n)
+    {
+        cli_fact(at ? "" : "kept", "%s: %llu of %llu chunks, by placement", cli_str(n, "name"),
+                 (unsigned long long)cli_u64(n, "chunks"), (unsigned long long)chunks);
+    }
+    cli_fact(max ? "" : "kept", "%s holds %llu of %llu now", c->client.url,
+             (unsigned long long)cli_u64(kept, "here"), (unsigned long long)chunks);
+}
+
+hm_err cli_asset_facts(cli *c, yyjson_val *a)
 {
     hm_buf b = {0};
     yyjson_val *content = yyjson_obj_get(a, "content");
@@ -81,7 +101,7 @@ static void show_asset(yyjson_val *a)
     cli_fact("revision", "%llu", (unsigned long long)cli_u64(a, "revision"));
     if (!yyjson_is_obj(content)) {
         cli_fact("content", "none");
-        return;
+        return HM_OK;
     }
     cli_put_size(&b, cli_u64(content, "size"));
     hm_buf_printf(&b, " (%llu bytes) in %llu chunks of at most ",
@@ -90,6 +110,8 @@ static void show_asset(yyjson_val *a)
     cli_put_size(&b, cli_u64(content, "chunk_bytes"));
     cli_fact_buf("content", &b);
     cli_fact("content root", "%s", cli_str(content, "root"));
+    show_kept(c, yyjson_obj_get(a, "kept"), cli_u64(content, "chunks"));
+    return HM_OK;
 }
 
 hm_err cli_history_show(cli *c, yyjson_val *answer)
@@ -130,17 +152,106 @@ hm_err cli_receipt_show(cli *c, yyjson_val *r)
 
 // ---- commands -----------------------------------------------------------------------------------
 
+typedef struct kept {
+    struct {
+        char name[64];
+        uint64_t chunks;
+    } nodes[NODES_MAX];
+    size_t count;
+    uint64_t here;
+} kept;
+
+static void count_placed(kept *k, const char *name)
+{
+    size_t i = 0;
+    while (i < k->count && strcmp(k->nodes[i].name, name) != 0)
+        i++;
+    if (i == NODES_MAX)
+        return;
+    if (i == k->count)
+        snprintf(k->nodes[k->count++].name, sizeof(k->nodes[0].name), "%s", name);
+    k->nodes[i].chunks++;
+}
+
+static void count_chunks(kept *k, yyjson_val *page)
+{
+    size_t at, max, i, n;
+    yyjson_val *chunk, *name;
+    yyjson_arr_foreach(yyjson_obj_get(page, "items"), at, max, chunk)
+    {
+        k->here += cli_true(chunk, "here");
+        yyjson_arr_foreach(yyjson_obj_get(chunk, "nodes"), i, n, name)
+        {
+            count_placed(k, yyjson_get_str(name) ? yyjson_get_str(name) : "?");
+        }
+    }
+}
+
+static hm_err ask_chunks(cli *c, const char *path, kept *k)
+{
+    char next[24] = "0";
+    hm_err err = HM_OK;
+    while (err == HM_OK && next[0]) {
+        hm_buf page = {0};
+        yyjson_doc *doc = NULL;
+        hm_buf_printf(&page, "%s/chunks?limit=500&cursor=%s", path, next);
+        err = cli_ask(&c->client, "GET", hm_buf_cstr(&page), (hm_bytes){0}, &doc);
+        if (err == HM_OK)
+            count_chunks(k, yyjson_doc_get_root(doc));
+        snprintf(next, sizeof(next), "%s", cli_str(yyjson_doc_get_root(doc), "next"));
+        yyjson_doc_free(doc);
+        hm_buf_free(&page);
+    }
+    return err;
+}
+
+static void put_kept(hm_buf *b, const kept *k)
+{
+    hm_jw_open(b, "kept", '{');
+    hm_jw_u64(b, "here", k->here);
+    hm_jw_open(b, "placed", '[');
+    for (size_t i = 0; i < k->count; i++) {
+        hm_jw_open(b, NULL, '{');
+        hm_jw_str(b, "name", k->nodes[i].name);
+        hm_jw_u64(b, "chunks", k->nodes[i].chunks);
+        hm_jw_close(b, '}');
+    }
+    hm_jw_close(b, ']');
+    hm_jw_close(b, '}');
+}
+
+// The asset as the node gives it, and "kept": null when there is no content to be read here.
 hm_err cli_asset_show(cli *c, const cli_command *cmd)
 {
-    hm_buf path = {0};
+    hm_buf path = {0}, asset = {0};
     yyjson_doc *doc = NULL;
-    hm_err err = cli_put_path(c, cmd, &path);
-    if (err == HM_OK)
-        err = cli_ask(&c->client, "GET", hm_buf_cstr(&path), (hm_bytes){0}, &doc);
-    if (err == HM_OK)
-        show_asset(yyjson_doc_get_root(doc));
+    kept k = {.count = 0};
+    hm_err err;
+    HM_TRY_OUT(cli_put_path(c, cmd, &path));
+    HM_TRY_OUT(
+        hm_client_request(&c->client, "GET", hm_buf_cstr(&path), (hm_bytes){0}, NULL, &asset));
+    HM_TRY_OUT(hm_json_parse(hm_buf_bytes(&asset), &doc));
+    hm_err found = HM_E_NOTFOUND;
+    if (yyjson_is_obj(yyjson_obj_get(yyjson_doc_get_root(doc), "content")))
+        found = ask_chunks(c, hm_buf_cstr(&path), &k);
+    if (found != HM_OK && found != HM_E_NOTFOUND && found != HM_E_DENIED) {
+        err = found;
+        goto out;
+    }
+    while (asset.len && asset.ptr[asset.len - 1] != '}')
+        asset.len--;
+    asset.len--; // the object goes on
+    if (found == HM_OK)
+        put_kept(&asset, &k);
+    else
+        hm_jw_str(&asset, "kept", NULL);
+    hm_buf_puts(&asset, "}\n");
+    HM_TRY_OUT(hm_buf_status(&asset));
+    err = cli_answer(c, cmd, hm_buf_bytes(&asset));
+out:
     yyjson_doc_free(doc);
     hm_buf_free(&path);
+    hm_buf_free(&asset);
     return err;
 }
 

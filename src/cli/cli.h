@@ -108,6 +108,7 @@ HM_CHECK hm_err cli_node_show(cli *c, yyjson_val *answer);
 HM_CHECK hm_err cli_assets_show(cli *c, yyjson_val *answer);
 HM_CHECK hm_err cli_history_show(cli *c, yyjson_val *answer);
 HM_CHECK hm_err cli_receipt_show(cli *c, yyjson_val *answer);
+HM_CHECK hm_err cli_asset_facts(cli *c, yyjson_val *answer);
 HM_CHECK hm_err cli_asset_show(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_asset_register(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_asset_change(cli *c, const cli_command *cmd);

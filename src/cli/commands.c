@@ -171,7 +171,8 @@ const cli_command cli_commands[] = {
 
     {"asset", "list", NULL, "assets, newest first", .options = asset_list_options, .run = cli_list,
      .path = "/v1/assets", .page_max = 500, .show = cli_assets_show},
-    {"asset", "show", "ASSET", "one asset", .run = cli_asset_show, .path = "/v1/assets/%s"},
+    {"asset", "show", "ASSET", "one asset", .run = cli_asset_show, .path = "/v1/assets/%s",
+     .show = cli_asset_facts},
     {"asset", "history", "ASSET", "what happened to an asset, oldest first", .run = cli_get,
      .path = "/v1/assets/%s/history", .show = cli_history_show},
     {"asset", "get", "ASSET", "write the content of an asset to a file",

@@ -31,7 +31,8 @@ hm_err cli_verify_show(cli *c, yyjson_val *v)
         return HM_OK;
     }
     cli_fact("ledger", "good, blocks 1 to %llu", (unsigned long long)cli_u64(v, "blocks"));
-    cli_fact("checked by", "%s%s", mine ? "this program, from blocks that came from " : "the node itself, ",
+    cli_fact("checked by", "%s%s",
+             mine ? "this program, from blocks that came from " : "the node itself, ",
              c->client.url);
     cli_fact("", "each block names the one before, and a quorum of validators signed it;");
     cli_fact("", "every operation was executed anew: signature, rights, the four proofs;");
@@ -294,8 +295,8 @@ hm_err cli_proof_show(cli *c, const cli_command *cmd)
         HM_TRY_OUT(prove_here(c, id, &answer));
     } else {
         HM_TRY_OUT(cli_put_path(c, cmd, &path));
-        HM_TRY_OUT(hm_client_request(&c->client, "GET", hm_buf_cstr(&path), (hm_bytes){0}, NULL,
-                                     &answer));
+        HM_TRY_OUT(
+            hm_client_request(&c->client, "GET", hm_buf_cstr(&path), (hm_bytes){0}, NULL, &answer));
     }
     HM_TRY_OUT(cli_answer(c, cmd, hm_buf_bytes(&answer)));
     HM_TRY_OUT(hm_json_parse(hm_buf_bytes(&answer), &doc));

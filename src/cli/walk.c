@@ -34,7 +34,8 @@ static hm_err get_genesis(cli *c, cli_walk *w)
     if (err != HM_OK) {
         char why[400];
         snprintf(why, sizeof(why), "%s", hm_err_detail()[0] ? hm_err_detail() : hm_err_text(err));
-        return hm_fail(HM_E_PARSE, "%s is no genesis: %s", file ? file : "what the node gives", why);
+        return hm_fail(HM_E_PARSE, "%s is no genesis: %s", file ? file : "what the node gives",
+                       why);
     }
     hm_hex(hex, w->genesis.chain_id.b, HM_HASH_BYTES);
     if (chain && !hm_hash_eq(&want, &w->genesis.chain_id))
@@ -115,7 +116,9 @@ static void tell(cli_walk *w, uint64_t height, uint64_t to)
     if (height == to && tty)
         fputs("\r\033[K", stderr);
     else
-        fprintf(stderr, tty ? "\r\033[Kblock %llu of %llu, %.0f a second" : "block %llu of %llu, %.0f a second\n",
+        fprintf(stderr,
+                tty ? "\r\033[Kblock %llu of %llu, %.0f a second"
+                    : "block %llu of %llu, %.0f a second\n",
                 (unsigned long long)height, (unsigned long long)to,
                 (double)height * 1e6 / (double)(now - w->began_us + 1));
     fflush(stderr);

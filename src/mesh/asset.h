@@ -150,6 +150,7 @@ typedef struct hm_asset_filter {
     uint8_t state;           // 0 = any
     hm_bytes name;           // exact; len 0 = any
     hm_bytes name_contains;  // as bytes; len 0 = any
+    hm_bytes id_begins;      // hexadecimal digits, lower case; len 0 = any
 } hm_asset_filter;
 
 // A page in order of registration, newest first: assets with seq < *cursor (UINT64_MAX at first) go

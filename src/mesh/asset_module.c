@@ -126,12 +126,22 @@ static bool contains(hm_bytes text, hm_bytes part)
            (text.len >= part.len && memmem(text.ptr, text.len, part.ptr, part.len) != NULL);
 }
 
+static bool id_begins(const hm_asset *a, hm_bytes digits)
+{
+    char hex[2 * HM_HASH_BYTES + 1];
+    if (digits.len == 0)
+        return true;
+    hm_hex(hex, a->id.b, HM_HASH_BYTES);
+    return digits.len <= 2 * HM_HASH_BYTES && memcmp(hex, digits.ptr, digits.len) == 0;
+}
+
 static bool matches(const hm_asset_filter *f, const hm_asset *a)
 {
     hm_bytes name = hm_bytes_of(a->name, a->name_len);
     return (f->owner == NULL || hm_hash_eq(f->owner, &a->owner)) &&
            (f->kind == 0 || f->kind == a->kind) && (f->state == 0 || f->state == a->state) &&
-           (f->name.len == 0 || hm_bytes_eq(f->name, name)) && contains(name, f->name_contains);
+           (f->name.len == 0 || hm_bytes_eq(f->name, name)) && contains(name, f->name_contains) &&
+           id_begins(a, f->id_begins);
 }
 
 hm_err hm_asset_list(const hm_view *v, const hm_asset_filter *filter, uint64_t *cursor,

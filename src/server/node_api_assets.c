@@ -60,11 +60,17 @@ static hm_err put_asset(const hm_node_api *a, hm_buf *b, const hm_asset *x)
     hm_jw_hex(b, "owner", x->owner.b, 32);
     hm_jw_str(b, "owner_name", owner);
     hm_jw_str(b, "state", hm_asset_state_name(x->state));
+    if (x->has_holder)
+        hm_jw_hex(b, "holder", x->holder.b, 32);
+    else
+        hm_jw_str(b, "holder", NULL);
     hm_jw_str(b, "policy", x->policy.is_public ? "public" : "private");
     put_grants(b, &x->policy);
     hm_jw_str(b, "addr", api_addr_text(x->addr, addr));
     hm_jw_u64(b, "registered_height", x->seq >> 16);
+    hm_jw_u64(b, "registered_ms", x->created_ms);
     hm_jw_u64(b, "updated_height", x->updated_height);
+    hm_jw_u64(b, "updated_ms", x->updated_ms);
     hm_jw_u64(b, "revision", x->revision);
     hm_jw_hex(b, "registered_op", op.b, 32);
     if (x->has_content)
@@ -117,6 +123,19 @@ static bool read_owner(const hm_node_api *a, hm_http_req *r, hm_node_id *id, boo
     return false;
 }
 
+static bool read_id_beginning(hm_http_req *r, char out[2 * HM_HASH_BYTES + 1])
+{
+    const char *text = hm_http_query(r, "id");
+    size_t n = 0;
+    for (; text && text[n] && n < 2 * HM_HASH_BYTES; n++)
+        out[n] = (char)(text[n] >= 'A' && text[n] <= 'F' ? text[n] - 'A' + 'a' : text[n]);
+    out[n] = 0;
+    if (strspn(out, "0123456789abcdef") == n && !(text && text[n]))
+        return true;
+    hm_http_reply_err(r, HM_E_PARSE, "parameter id must be up to 64 hexadecimal digits");
+    return false;
+}
+
 void api_assets_list(void *ctx, hm_http_req *r)
 {
     hm_node_api *a = ctx;
@@ -125,15 +144,17 @@ void api_assets_list(void *ctx, hm_http_req *r)
     bool has_owner;
     uint64_t cursor, limit;
     const char *q = hm_http_query(r, "q"), *name = hm_http_query(r, "name");
+    char id[2 * HM_HASH_BYTES + 1];
     if (!read_word(r, "kind", hm_asset_kind_parse, &f.kind) ||
         !read_word(r, "state", hm_asset_state_parse, &f.state) ||
-        !read_owner(a, r, &owner, &has_owner) ||
+        !read_owner(a, r, &owner, &has_owner) || !read_id_beginning(r, id) ||
         !api_query_u64(r, "cursor", UINT64_MAX, UINT64_MAX, &cursor) ||
         !api_query_limit(r, 50, HM_API_PAGE_MAX, &limit))
         return;
     f.owner = has_owner ? &owner : NULL;
     f.name_contains = q ? hm_bytes_str(q) : (hm_bytes){0};
     f.name = name ? hm_bytes_str(name) : (hm_bytes){0};
+    f.id_begins = hm_bytes_str(id);
     hm_buf b = {0};
     struct list_ctx l = {a, &b};
     hm_jw_open(&b, NULL, '{');
