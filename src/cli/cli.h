@@ -7,6 +7,7 @@
 
 #include "base/config.h"
 #include "cli/print.h"
+#include "crypto/crypto.h"
 #include "server/client.h"
 #include "server/json.h"
 
@@ -112,6 +113,7 @@ HM_CHECK hm_err cli_asset_facts(cli *c, yyjson_val *answer);
 HM_CHECK hm_err cli_asset_show(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_asset_register(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_asset_change(cli *c, const cli_command *cmd);
+HM_CHECK hm_err cli_got_show(cli *c, yyjson_val *answer);
 HM_CHECK hm_err cli_asset_get(cli *c, const cli_command *cmd);
 // ledger.c
 HM_CHECK hm_err cli_block_show(cli *c, yyjson_val *answer);
@@ -133,6 +135,9 @@ HM_CHECK hm_err cli_cert_revoke(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_stoq_ping(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_stoq_perf(cli *c, const cli_command *cmd);
 // import.c
+// The root of a file's content as the node computes it: mesh/asset.h, hm_commitment.
+HM_CHECK hm_err cli_content_root(const char *path, uint64_t chunk_bytes, uint64_t size,
+                                 hm_hash *out);
 HM_CHECK hm_err cli_import(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_import_show(cli *c, yyjson_val *answer);
 

@@ -76,7 +76,7 @@ static const cli_option asset_list_options[] = {
     {0},
 };
 static const cli_option asset_get_options[] = {
-    {"output", "FILE", "the file to write", .letter = 'o', .needed = true},
+    {"output", "FILE", "the file to write, or -", .letter = 'o', .needed = true},
     {0},
 };
 static const cli_option asset_register_options[] = {
@@ -176,8 +176,11 @@ const cli_command cli_commands[] = {
     {"asset", "history", "ASSET", "what happened to an asset, oldest first", .run = cli_get,
      .path = "/v1/assets/%s/history", .show = cli_history_show},
     {"asset", "get", "ASSET", "write the content of an asset to a file",
-     .about = "The file appears only when it is whole. What is private needs the node's token.",
-     .options = asset_get_options, .run = cli_asset_get, .path = "/v1/assets/%s/content"},
+     .about = "The file appears only when it is whole, and is compared with what the ledger names. "
+              "With - the content goes to the standard output. What is private needs the node's "
+              "token.",
+     .options = asset_get_options, .run = cli_asset_get, .path = "/v1/assets/%s",
+     .show = cli_got_show},
     {"asset", "register", NULL, "register an asset, with its content",
      .about = "Answers once the registration is final.\n\n" TOKEN,
      .options = asset_register_options, .run = cli_asset_register, .path = "/v1/assets",

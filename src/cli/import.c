@@ -102,8 +102,7 @@ static hm_err walk(importer *m, const char *dir)
 
 // ---- one file -----------------------------------------------------------------------------------
 
-// The root of the file's content as the node computes it: mesh/asset.h, hm_commitment.
-static hm_err local_root(const char *path, uint64_t chunk_bytes, uint64_t size, hm_hash *out)
+hm_err cli_content_root(const char *path, uint64_t chunk_bytes, uint64_t size, hm_hash *out)
 {
     hm_err err = HM_OK;
     if (chunk_bytes == 0 || chunk_bytes > CHUNK_MAX)
@@ -148,7 +147,7 @@ static hm_err same_content(const char *path, yyjson_val *commitment, bool *same)
         return hm_fail(HM_E_IO, "cannot be read: %s", strerror(errno));
     if ((uint64_t)st.st_size != size)
         return HM_OK;
-    HM_TRY(local_root(path, chunk_bytes, size, &have));
+    HM_TRY(cli_content_root(path, chunk_bytes, size, &have));
     *same = hm_hash_eq(&have, &want);
     return HM_OK;
 }

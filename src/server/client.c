@@ -306,21 +306,24 @@ hm_err hm_client_download(const hm_client *c, const char *path, const char *to)
     char part[4096];
     long status = 0;
     file_out o = {0};
-    bool direct = stat(to, &st) == 0 && !S_ISREG(st.st_mode);
+    bool out = strcmp(to, "-") == 0, direct = out;
+    if (!out && lstat(to, &st) == 0)
+        direct = !S_ISREG(st.st_mode);
     if (snprintf(part, sizeof(part), direct ? "%s" : "%s.part", to) >= (int)sizeof(part))
         return hm_fail(HM_E_IO, "the file's name is too long");
-    o.f = fopen(part, "wb");
+    o.f = out ? stdout : fopen(part, "wb");
     if (!o.f)
         return hm_fail(HM_E_IO, "%s cannot be written: %s", part, strerror(errno));
     o.h = prepare(c, "GET", path, &headers);
     if (!o.h) {
-        fclose(o.f);
+        if (!out)
+            fclose(o.f);
         return HM_E_NOMEM;
     }
     curl_easy_setopt(o.h, CURLOPT_WRITEFUNCTION, on_file_data);
     curl_easy_setopt(o.h, CURLOPT_WRITEDATA, &o);
     hm_err err = perform(c, o.h, &status);
-    if (fclose(o.f) != 0 && !o.error)
+    if ((out ? fflush(o.f) : fclose(o.f)) != 0 && !o.error)
         o.error = errno;
     if (err == HM_OK && status != 200)
         err = refusal(status, hm_buf_bytes(&o.refusal));

@@ -29,8 +29,9 @@ HM_CHECK hm_err hm_client_request(const hm_client *c, const char *method, const 
 // without its end.
 HM_CHECK hm_err hm_client_lines(const hm_client *c, const char *method, const char *path,
                                 void (*on_line)(void *ctx, hm_bytes line), void *ctx);
-// Writes the answer to a new file; the file appears only when it is whole. What is there already
-// and no regular file, such as /dev/stdout, is written to as the answer comes.
+// Writes the answer to a new file; the file appears only when it is whole. "-" is the standard
+// output; it, and what is there already and no regular file (a pipe, a link), is written to as the
+// answer comes.
 HM_CHECK hm_err hm_client_download(const hm_client *c, const char *path, const char *to);
 // The server's own words, when it refused this thread's last request; else NULL.
 typedef struct hm_client_refusal {
