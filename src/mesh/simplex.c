@@ -105,8 +105,8 @@ static void record_write(const hm_simplex *s, const sx_view *v, hm_simplex_kind 
                          const sx_vote *vote, const sx_view *certified, hm_buf *out)
 {
     bool with_block = block_goes_with(s, v, kind, vote);
-    bool with_prop = kind == HM_SIMPLEX_NOTARIZE && v->leader != s->self &&
-                     hm_hash_eq(&v->prop.id, &vote->id);
+    bool with_prop =
+        kind == HM_SIMPLEX_NOTARIZE && v->leader != s->self && hm_hash_eq(&v->prop.id, &vote->id);
     int k = certified != NULL && sx_certified(certified, SX_NOTARIZE) ? SX_NOTARIZE : SX_FINALIZE;
     hm_wr_u64(out, s->set.epoch);
     hm_wr_u64(out, v->view);

@@ -82,8 +82,8 @@ static void contradict(sim *s, sim_node *nd, uint32_t to, hm_bytes message)
     uint64_t view = hm_rd_u64(&r);
     hm_rd_copy(&r, id.b, sizeof id.b);
     (void)hm_rd_bytes(&r, HM_FALCON_SIGNATURE_MAX);
-    hm_bytes prop = kind == HM_SIMPLEX_NOTARIZE ? hm_rd_bytes(&r, HM_FALCON_SIGNATURE_MAX)
-                                                : (hm_bytes){0};
+    hm_bytes prop =
+        kind == HM_SIMPLEX_NOTARIZE ? hm_rd_bytes(&r, HM_FALCON_SIGNATURE_MAX) : (hm_bytes){0};
     hm_hash other = random_hash(s);
     if (kind == HM_SIMPLEX_NULLIFY)
         kind = HM_SIMPLEX_FINALIZE;
@@ -102,8 +102,8 @@ static void stray_vote(sim *s, sim_node *nd, uint32_t to)
     const sx_view *v = sx_find(nd->core, view);
     if (v != NULL && v->block.len > 0 && sim_chance(s, 700000))
         id = v->info.id;
-    hm_bytes prop = v != NULL && sx_has(&v->prop) ? hm_bytes_of(v->prop.sig, v->prop.len)
-                                                  : (hm_bytes){0};
+    hm_bytes prop =
+        v != NULL && sx_has(&v->prop) ? hm_bytes_of(v->prop.sig, v->prop.len) : (hm_bytes){0};
     write_vote(s, nd, view, (hm_simplex_kind)sim_between(s, 2, 4), &id, prop, &m);
     post(s, nd, to, &m);
 }
@@ -114,7 +114,8 @@ static void stray_vote(sim *s, sim_node *nd, uint32_t to)
 static void forge(sim *s, sim_node *nd, uint32_t to)
 {
     uint64_t now = nd->core->view;
-    uint64_t view = sim_between(s, now > 10 ? now - 10 : 1, now + (sim_chance(s, 100000) ? 5000 : 3));
+    uint64_t view =
+        sim_between(s, now > 10 ? now - 10 : 1, now + (sim_chance(s, 100000) ? 5000 : 3));
     hm_simplex_kind kind = (hm_simplex_kind)sim_between(s, 2, 4);
     const sx_view *v = sx_find(nd->core, view);
     hm_hash id = kind == HM_SIMPLEX_NULLIFY      ? (hm_hash){0}

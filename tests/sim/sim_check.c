@@ -311,7 +311,9 @@ void sim_print_cores(const sim *s, FILE *out)
                 c == NULL ? ", down\n" : "");
         if (c == NULL)
             continue;
-        fprintf(out, ", view %llu, tip %llu in view %llu (%02x%02x), finalized view %llu, certified view %llu",
+        fprintf(out,
+                ", view %llu, tip %llu in view %llu (%02x%02x), finalized view %llu, certified "
+                "view %llu",
                 (unsigned long long)c->view, (unsigned long long)c->tip_height,
                 (unsigned long long)c->tip_view, c->tip_id.b[0], c->tip_id.b[1],
                 (unsigned long long)c->finalized_view, (unsigned long long)c->certified_view);
