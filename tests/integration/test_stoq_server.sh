@@ -167,7 +167,7 @@ says 'mismatch'
 refused client_gave_up code 1 ping --ca ca/mesh-root.crt --server-name stoq-2; says 'mismatch'
 code 0 ping --ca ca/mesh-root.crt --server-name stoq-1
 "$trustchain" init --dir other --mesh test >out
-refused client_gave_up code 1 ping --ca other/mesh-root.crt; says 'certificate'
+refused client_gave_up code 3 ping --ca other/mesh-root.crt; says 'certificate'
 code 2 "$hypermesh" stoq ping 127.0.0.1 --ca ca/edge-root.crt; says IPv4
 
 say "openssl s_client -quic"
