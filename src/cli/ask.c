@@ -248,42 +248,53 @@ static hm_err list_page(cli *c, const char *path, hm_buf *items, uint64_t *count
     return hm_buf_status(items);
 }
 
-hm_err cli_list(cli *c, const cli_command *cmd)
+hm_err cli_pages(cli *c, const char *base, const char *filters, uint64_t page_max, uint64_t limit,
+                 hm_buf *out, bool *more)
 {
-    hm_buf all = {0}, filters = {0};
     char next[96] = "";
-    uint64_t limit = UINT64_MAX, count = 0;
+    uint64_t count = 0;
     hm_err err;
-    if (hm_config_get(&c->cfg, "limit"))
-        HM_TRY(hm_config_u64(&c->cfg, "limit", 1, UINT64_MAX, &limit));
-    HM_TRY_OUT(put_filters(c, cmd, &filters));
-    hm_jw_open(&all, NULL, '{');
-    hm_jw_open(&all, "items", '[');
+    hm_jw_open(out, NULL, '{');
+    hm_jw_open(out, "items", '[');
     do {
         hm_buf path = {0};
         uint64_t left = limit - count;
-        hm_buf_printf(&path, "%s?limit=%llu%s", cmd->path,
-                      (unsigned long long)(left < cmd->page_max ? left : cmd->page_max),
-                      hm_buf_cstr(&filters));
+        hm_buf_printf(&path, "%s?limit=%llu%s", base,
+                      (unsigned long long)(left < page_max ? left : page_max), filters);
         if (next[0]) {
             hm_buf_puts(&path, "&cursor=");
             hm_client_escape(&path, next);
         }
-        err = list_page(c, hm_buf_cstr(&path), &all, &count, next);
+        err = list_page(c, hm_buf_cstr(&path), out, &count, next);
         hm_buf_free(&path);
     } while (err == HM_OK && next[0] && count < limit);
-    if (err != HM_OK)
-        goto out;
-    hm_jw_close(&all, ']');
-    hm_jw_str(&all, "next", next[0] ? next : NULL);
-    hm_jw_close(&all, '}');
-    hm_buf_puts(&all, "\n");
-    HM_TRY_OUT(hm_buf_status(&all));
+    hm_jw_close(out, ']');
+    hm_jw_str(out, "next", next[0] ? next : NULL);
+    hm_jw_close(out, '}');
+    hm_buf_puts(out, "\n");
+    *more = next[0] != 0;
+    return err == HM_OK ? hm_buf_status(out) : err;
+}
+
+hm_err cli_list(cli *c, const cli_command *cmd)
+{
+    hm_buf all = {0}, filters = {0}, base = {0};
+    uint64_t limit = UINT64_MAX;
+    bool more = false;
+    hm_err err;
+    for (const cli_option *o = cmd->options; o && o->name; o++)
+        if (strcmp(o->name, "limit") == 0 && hm_config_get(&c->cfg, "limit"))
+            HM_TRY(hm_config_u64(&c->cfg, "limit", 1, UINT64_MAX, &limit));
+    HM_TRY_OUT(cli_put_path(c, cmd, &base));
+    HM_TRY_OUT(put_filters(c, cmd, &filters));
+    HM_TRY_OUT(
+        cli_pages(c, hm_buf_cstr(&base), hm_buf_cstr(&filters), cmd->page_max, limit, &all, &more));
     HM_TRY_OUT(cli_answer(c, cmd, hm_buf_bytes(&all)));
-    if (next[0] && !c->json)
+    if (more && !c->json)
         fprintf(stderr, "more follow: --limit was %llu\n", (unsigned long long)limit);
 out:
     hm_buf_free(&all);
     hm_buf_free(&filters);
+    hm_buf_free(&base);
     return err;
 }

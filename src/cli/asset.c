@@ -120,7 +120,7 @@ hm_err cli_history_show(cli *c, yyjson_val *answer)
     size_t at, max;
     yyjson_val *e;
     (void)c;
-    cli_table_begin(&t, "TIME|OP|ACTION|AFTER IT|ACTOR");
+    cli_table_begin(&t, "TIME|OP|ACTION|BY|STATE AND OWNER AFTER IT");
     yyjson_arr_foreach(yyjson_obj_get(answer, "items"), at, max, e)
     {
         hm_buf op = {0};
@@ -129,8 +129,8 @@ hm_err cli_history_show(cli *c, yyjson_val *answer)
                       (unsigned long long)cli_u64(e, "index"));
         cli_cell_buf(&t, &op);
         cli_cell(&t, cli_str(e, "action"));
+        cli_cell(&t, cli_str(e, "actor_name"));
         cli_cell(&t, cli_str(e, "detail"));
-        cli_cell_id(&t, cli_str(e, "actor"));
     }
     return cli_table_end(&t);
 }

@@ -87,6 +87,9 @@ HM_CHECK hm_err cli_completion(cli *c, const cli_command *cmd);
 // ask.c: asking the API.
 // The answer as it is with --json, else as cmd->show() has it.
 HM_CHECK hm_err cli_answer(cli *c, const cli_command *cmd, hm_bytes json);
+// The items of all pages of a listing, at most `limit`, as {"items": [...], "next": ...}.
+HM_CHECK hm_err cli_pages(cli *c, const char *path, const char *filters, uint64_t page_max,
+                          uint64_t limit, hm_buf *out, bool *more);
 // Sends a request and parses the answer; free with yyjson_doc_free().
 HM_CHECK hm_err cli_ask(const hm_client *to, const char *method, const char *path, hm_bytes body,
                         yyjson_doc **out);
@@ -118,6 +121,7 @@ HM_CHECK hm_err cli_asset_get(cli *c, const cli_command *cmd);
 // ledger.c
 HM_CHECK hm_err cli_block_show(cli *c, yyjson_val *answer);
 HM_CHECK hm_err cli_blocks_show(cli *c, yyjson_val *answer);
+HM_CHECK hm_err cli_ops_show(cli *c, yyjson_val *answer);
 HM_CHECK hm_err cli_op_show(cli *c, yyjson_val *answer);
 // verify.c
 HM_CHECK hm_err cli_proof_show(cli *c, const cli_command *cmd);

@@ -173,8 +173,8 @@ const cli_command cli_commands[] = {
      .path = "/v1/assets", .page_max = 500, .show = cli_assets_show},
     {"asset", "show", "ASSET", "one asset", .run = cli_asset_show, .path = "/v1/assets/%s",
      .show = cli_asset_facts},
-    {"asset", "history", "ASSET", "what happened to an asset, oldest first", .run = cli_get,
-     .path = "/v1/assets/%s/history", .show = cli_history_show},
+    {"asset", "history", "ASSET", "what happened to an asset, oldest first", .run = cli_list,
+     .path = "/v1/assets/%s/history", .page_max = 500, .show = cli_history_show},
     {"asset", "get", "ASSET", "write the content of an asset to a file",
      .about = "The file appears only when it is whole, and is compared with what the ledger names. "
               "With - the content goes to the standard output. What is private needs the node's "
@@ -211,8 +211,10 @@ const cli_command cli_commands[] = {
 
     {"ledger", "list", NULL, "blocks, newest first", .options = ledger_list_options,
      .run = cli_list, .path = "/v1/blocks", .page_max = 100, .show = cli_blocks_show},
-    {"ledger", "block", "HEIGHT", "one block", .run = cli_get, .path = "/v1/blocks/%s",
-     .show = cli_block_show},
+    {"ledger", "ops", NULL, "final operations, newest first", .options = ledger_list_options,
+     .run = cli_list, .path = "/v1/operations", .page_max = 100, .show = cli_ops_show},
+    {"ledger", "block", "HEIGHT", "one block and its operations", .run = cli_get,
+     .path = "/v1/blocks/%s", .show = cli_block_show},
     {"ledger", "op", "OP", "one operation", .run = cli_get, .path = "/v1/operations/%s",
      .show = cli_op_show},
     {"ledger", "verify", NULL, "check the whole chain from its genesis, without trusting the node",

@@ -9,9 +9,10 @@
 hm_err cli_block_show(cli *c, yyjson_val *b)
 {
     hm_buf time = {0};
-    size_t at, max;
-    yyjson_val *op;
-    (void)c;
+    hm_buf path = {0}, ops = {0};
+    yyjson_doc *doc = NULL;
+    bool more;
+    hm_err err;
     cli_fact("block", "%llu", (unsigned long long)cli_u64(b, "height"));
     cli_fact("id", "%s", cli_str(b, "id"));
     cli_fact("parent", "%s", cli_str(b, "parent"));
@@ -23,13 +24,40 @@ hm_err cli_block_show(cli *c, yyjson_val *b)
     cli_fact("state root", "%s", cli_str(b, "state_root"));
     cli_fact("operations", "%llu, root %s", (unsigned long long)cli_u64(b, "ops_count"),
              cli_str(b, "ops_root"));
-    yyjson_arr_foreach(yyjson_obj_get(b, "ops"), at, max, op)
+    if (!cli_u64(b, "ops_count"))
+        return HM_OK;
+    hm_buf_printf(&path, "/v1/blocks/%llu/operations", (unsigned long long)cli_u64(b, "height"));
+    HM_TRY_OUT(cli_pages(c, hm_buf_cstr(&path), "", 100, UINT64_MAX, &ops, &more));
+    HM_TRY_OUT(hm_json_parse(hm_buf_bytes(&ops), &doc));
+    putchar('\n');
+    err = cli_ops_show(c, yyjson_doc_get_root(doc));
+out:
+    yyjson_doc_free(doc);
+    hm_buf_free(&path);
+    hm_buf_free(&ops);
+    return err;
+}
+
+hm_err cli_ops_show(cli *c, yyjson_val *answer)
+{
+    cli_table t;
+    size_t at, max;
+    yyjson_val *op;
+    (void)c;
+    cli_table_begin(&t, "OP|TIME|WHAT|OWNER|ID");
+    yyjson_arr_foreach(yyjson_obj_get(answer, "items"), at, max, op)
     {
-        char name[40];
-        snprintf(name, sizeof(name), "  %llu/%zu", (unsigned long long)cli_u64(b, "height"), at);
-        cli_fact(name, "%s", yyjson_get_str(op) ? yyjson_get_str(op) : "");
+        hm_buf b = {0};
+        hm_buf_printf(&b, "%llu/%llu", (unsigned long long)cli_u64(op, "height"),
+                      (unsigned long long)cli_u64(op, "index"));
+        cli_cell_buf(&t, &b);
+        cli_cell_of(&t, cli_put_time, cli_u64(op, "time_ms"));
+        hm_buf_printf(&b, "%s %s", cli_str(op, "module"), cli_str(op, "kind"));
+        cli_cell_buf(&t, &b);
+        cli_cell(&t, cli_str(op, "owner_name"));
+        cli_cell(&t, cli_str(op, "id"));
     }
-    return HM_OK;
+    return cli_table_end(&t);
 }
 
 hm_err cli_blocks_show(cli *c, yyjson_val *answer)
@@ -77,7 +105,7 @@ hm_err cli_op_show(cli *c, yyjson_val *op)
                   (unsigned long long)cli_u64(op, "height"));
     cli_put_time(&b, cli_u64(op, "time_ms"));
     cli_fact_buf("final", &b);
-    cli_fact("owner", "%s", cli_str(op, "owner"));
+    cli_fact("owner", "%s, %s", cli_str(op, "owner_name"), cli_str(op, "owner"));
     cli_fact("nonce", "%llu", (unsigned long long)cli_u64(op, "nonce"));
     cli_fact("asset", "%s", cli_str(op, "asset"));
     if (yyjson_is_obj(yyjson_obj_get(op, "payload"))) {

@@ -89,6 +89,28 @@ hm_err cli_nodes_show(cli *c, yyjson_val *answer)
     return cli_table_end(&t);
 }
 
+// What the ledger knows of it.
+static void show_member(yyjson_val *n)
+{
+    yyjson_val *cert = yyjson_obj_get(n, "certificate"), *sector = yyjson_obj_get(n, "sector");
+    hm_buf b = {0};
+    if (yyjson_is_obj(cert)) {
+        hm_buf_printf(&b, "%s, %s ", cli_str(cert, "serial"),
+                      cli_true(cert, "revoked") ? "REVOKED, valid until" : "valid until");
+        cli_put_time(&b, cli_u64(cert, "not_after_ms"));
+        cli_fact_buf("certificate", &b);
+    }
+    if (yyjson_is_obj(sector)) {
+        hm_buf_printf(&b, "%llu, ", (unsigned long long)cli_u64(sector, "number"));
+        cli_put_size(&b, cli_u64(sector, "bytes"));
+        hm_buf_printf(&b, ", last answered for epoch %llu",
+                      (unsigned long long)cli_u64(sector, "answered_epoch"));
+        cli_fact_buf("sector", &b);
+    }
+    if (cli_str(n, "api")[0])
+        cli_fact("api", "%s", cli_str(n, "api"));
+}
+
 hm_err cli_node_show(cli *c, yyjson_val *n)
 {
     hm_buf b = {0};
@@ -102,7 +124,11 @@ hm_err cli_node_show(cli *c, yyjson_val *n)
     cli_fact_buf("state", &b);
     cli_fact("height", "%llu", (unsigned long long)cli_u64(n, "height"));
     cli_fact("state root", "%s", cli_str(n, "state_root"));
-    cli_fact("power", "%llu", (unsigned long long)cli_u64(n, "power"));
+    cli_fact("power", "%llu, by a stake of %llu", (unsigned long long)cli_u64(n, "power"),
+             (unsigned long long)cli_u64(n, "stake"));
+    if (cli_u64(n, "slashed_height"))
+        cli_fact("slashed", "in block %llu", (unsigned long long)cli_u64(n, "slashed_height"));
+    show_member(n);
     if (cli_true(n, "self"))
         return HM_OK;
     cli_put_micros(&b, cli_u64(n, "rtt_us"));

@@ -142,12 +142,13 @@ static void check(hm_buf *b, const char *what, const char *fmt, ...)
     hm_jw_close(b, '}');
 }
 
-static void begin(hm_buf *b, const char *name, const char *summary)
+static void begin(hm_buf *b, const char *name, bool present, const char *summary)
 {
     hm_jw_open(b, NULL, '{');
     hm_jw_str(b, "name", name);
+    hm_jw_bool(b, "present", present);
     hm_jw_bool(b, "passed", true);
-    hm_jw_str(b, "summary", summary);
+    hm_jw_str(b, "summary", present ? summary : "not asked of a system operation");
     hm_jw_open(b, "checks", '[');
 }
 
@@ -157,13 +158,11 @@ static void end(hm_buf *b)
     hm_jw_close(b, '}');
 }
 
-#define SYSTEM "not asked of a system operation"
-
 // The block was executed: each of these passed, or the walk had ended with the reason.
 static void put_checked(hm_buf *b, const hm_op *op, const hm_op_digests *d, uint64_t height)
 {
     char hex[65];
-    begin(b, "space", op->has_space ? "WHERE: the owner holds its sealed sector" : SYSTEM);
+    begin(b, "space", op->has_space, "WHERE: the owner holds its sealed sector");
     if (op->has_space) {
         hm_hex(hex, op->space.answer.b, HM_HASH_BYTES);
         check(b, "the address is the owner's", "derived from its id");
@@ -173,7 +172,7 @@ static void put_checked(hm_buf *b, const hm_op *op, const hm_op_digests *d, uint
               (unsigned long long)height);
     }
     end(b);
-    begin(b, "stake", "WHO: the owner signed with its certified key and has stake");
+    begin(b, "stake", true, "WHO: the owner signed with its certified key and has stake");
     hm_hex(hex, op->owner.b, HM_HASH_BYTES);
     check(b, "the FALCON-1024 signature verifies", "under the key of %s", hex);
     hm_hex(hex, op->stake_cert.b, HM_HASH_BYTES);
@@ -182,11 +181,11 @@ static void put_checked(hm_buf *b, const hm_op *op, const hm_op_digests *d, uint
           (unsigned long long)height);
     end(b);
     hm_hex(hex, d->work.b, HM_HASH_BYTES);
-    begin(b, "work", "HOW: a puzzle over the whole operation was solved");
+    begin(b, "work", true, "HOW: a puzzle over the whole operation was solved");
     check(b, "the puzzle is solved at the difficulty of that block", "nonce %llu over %s",
           (unsigned long long)op->work_nonce, hex);
     end(b);
-    begin(b, "time", op->has_time ? "WHEN: made after the beacon, final with the block" : SYSTEM);
+    begin(b, "time", op->has_time, "WHEN: made after the beacon, final with the block");
     if (op->has_time) {
         hm_hex(hex, op->time.value.b, HM_HASH_BYTES);
         check(b, "the beacon is a recent one with that value",
