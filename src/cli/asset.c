@@ -5,6 +5,7 @@
 
 #include "cli/cli.h"
 
+#define NAME_MAX_BYTES 255u
 #define NODES_MAX 100u // validators of a mesh
 
 // ---- what people see ----------------------------------------------------------------------------
@@ -267,6 +268,17 @@ static hm_err send_change(cli *c, const cli_command *cmd, const char *path, hm_b
     return err;
 }
 
+hm_err cli_check_name(const char *name)
+{
+    size_t len = strlen(name);
+    if (len == 0 || len > NAME_MAX_BYTES)
+        return hm_fail(HM_E_RANGE, "the name has %zu bytes; 1 to %u are allowed", len,
+                       NAME_MAX_BYTES);
+    if (!cli_text_is_plain(name))
+        return hm_fail(HM_E_INVALID, "a name is UTF-8 text without control characters");
+    return HM_OK;
+}
+
 // The content goes first; what it is then stands in the registration.
 hm_err cli_asset_register(cli *c, const cli_command *cmd)
 {
@@ -274,6 +286,7 @@ hm_err cli_asset_register(cli *c, const cli_command *cmd)
     const char *policy = hm_config_get(&c->cfg, "policy");
     hm_buf content = {0}, body = {0};
     hm_err err;
+    HM_TRY(cli_check_name(hm_config_get(&c->cfg, "name")));
     if (file) {
         HM_TRY_OUT(
             hm_client_request(&c->client, "POST", "/v1/content", (hm_bytes){0}, file, &content));

@@ -68,6 +68,7 @@ struct cli {
     const char *group;      // the word that was given, or NULL
     const char *arg;        // the command's argument, or NULL
     bool json, help, version;
+    bool interrupted;        // by the person: the program ends as the signal would have it
     bool answered;           // with --json: the answer is printed, also when it says what is wrong
     char token_trouble[160]; // why the token file could not be read, or ""
 };
@@ -116,6 +117,8 @@ HM_CHECK hm_err cli_asset_facts(cli *c, yyjson_val *answer);
 HM_CHECK hm_err cli_asset_show(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_asset_register(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_asset_change(cli *c, const cli_command *cmd);
+// What the ledger takes as a name: text that JSON carries unchanged. HM_E_RANGE, HM_E_INVALID.
+HM_CHECK hm_err cli_check_name(const char *name);
 HM_CHECK hm_err cli_got_show(cli *c, yyjson_val *answer);
 HM_CHECK hm_err cli_asset_get(cli *c, const cli_command *cmd);
 // ledger.c

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <ftw.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -42,10 +43,21 @@ typedef struct importer {
     pthread_cond_t changed;
     size_t next, done, imported, there, failed, waiting, running;
     uint64_t bytes, bytes_done;
-    bool give_up; // the node stayed away
+    bool give_up; // the node stayed away or lets nobody in, or the person wants no more
+    hm_err why;   // of give_up
+    char detail[400];
 } importer;
 
 static importer *walking; // nftw() has no context
+
+static void print_failure(const char *path, hm_err err)
+{
+    char name[1024];
+    bool refused = err == HM_E_HTTP || err == HM_E_EXISTS;
+    fprintf(stderr, "%s%s: %s%s\n", isatty(STDERR_FILENO) ? "\r\033[K" : "",
+            hm_log_quote(name, sizeof(name), hm_bytes_str(path)), refused ? "refused: " : "",
+            hm_err_detail()[0] ? hm_err_detail() : hm_err_text(err));
+}
 
 static int on_file(const char *path, const struct stat *st, int type, struct FTW *at)
 {
@@ -53,6 +65,12 @@ static int on_file(const char *path, const struct stat *st, int type, struct FTW
     (void)at;
     if (type == FTW_D)
         return 0;
+    if (type == FTW_DNR || type == FTW_NS) {
+        (void)hm_fail(HM_E_IO, "cannot be read: %s", strerror(errno));
+        print_failure(path + (strlen(path) > m->root_len ? m->root_len : 0), HM_E_IO);
+        m->failed++;
+        return 0;
+    }
     if (type != FTW_F || !S_ISREG(st->st_mode)) {
         m->skipped_special++;
         return 0;
@@ -240,6 +258,7 @@ static hm_err import_one(importer *m, const hm_client *client, const import_file
 {
     uint64_t start_us = hm_clock_mono_us(&hm_clock_system), pause_ms = WAIT_FIRST_MS;
     unsigned exists = 0;
+    HM_TRY(cli_check_name(f->name));
     for (unsigned try = 0;; try++) {
         bool known = false;
         hm_err err = look(m, client, f, &known);
@@ -258,12 +277,12 @@ static hm_err import_one(importer *m, const hm_client *client, const import_file
     }
 }
 
-static void print_failure(const import_file *f, hm_err err)
+static volatile sig_atomic_t interrupted;
+
+static void on_sigint(int number)
 {
-    char name[512];
-    fprintf(stderr, "%s%s: %s: %s\n", isatty(STDERR_FILENO) ? "\r\033[K" : "",
-            hm_log_quote(name, sizeof(name), hm_bytes_str(f->name)), hm_err_text(err),
-            hm_err_detail());
+    (void)number;
+    interrupted = 1;
 }
 
 static void *work(void *arg)
@@ -280,16 +299,21 @@ static void *work(void *arg)
         pthread_mutex_lock(&m->lock);
         m->done++;
         m->bytes_done += f->size;
+        bool no_use = err == HM_E_UNREACHABLE || err == HM_E_DENIED; // others fare no better
         if (err != HM_OK) {
             m->failed++;
-            print_failure(f, err);
+            if (!no_use)
+                print_failure(f->name, err);
         } else if (there) {
             m->there++;
         } else {
             m->imported++;
         }
-        if (err == HM_E_UNREACHABLE || err == HM_E_DENIED)
-            m->give_up = true; // the others fare no better
+        if (no_use && !m->give_up) {
+            m->give_up = true;
+            m->why = err;
+            snprintf(m->detail, sizeof(m->detail), "%s", hm_err_detail());
+        }
         pthread_cond_broadcast(&m->changed);
     }
     m->running--;
@@ -326,6 +350,12 @@ static void watch(importer *m)
     uint64_t start_us = hm_clock_mono_us(&hm_clock_system), told_us = start_us;
     while (m->running > 0) {
         struct timespec until;
+        if (interrupted && !m->give_up) {
+            m->give_up = true; // what is under way ends first
+            m->why = HM_E_CLOSED;
+            snprintf(m->detail, sizeof(m->detail), "interrupted");
+            pthread_cond_broadcast(&m->changed);
+        }
         clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_nsec += 200000000;
         until.tv_sec += until.tv_nsec / 1000000000;
@@ -343,20 +373,21 @@ static void watch(importer *m)
 
 hm_err cli_import_show(cli *c, yyjson_val *s)
 {
-    uint64_t failed = cli_u64(s, "failed") + cli_u64(s, "not_tried"),
-             ms = cli_u64(s, "milliseconds");
     hm_buf b = {0};
     (void)c;
     hm_buf_printf(&b, "%llu imported, %llu there already, %llu failed",
                   (unsigned long long)cli_u64(s, "imported"),
-                  (unsigned long long)cli_u64(s, "there_already"), (unsigned long long)failed);
+                  (unsigned long long)cli_u64(s, "there_already"),
+                  (unsigned long long)cli_u64(s, "failed"));
+    if (cli_u64(s, "not_tried"))
+        hm_buf_printf(&b, ", %llu not tried", (unsigned long long)cli_u64(s, "not_tried"));
     cli_fact_buf("files", &b);
     if (cli_u64(s, "not_regular"))
         cli_fact("passed over", "%llu that are no regular files (links, pipes, sockets, devices)",
                  (unsigned long long)cli_u64(s, "not_regular"));
     cli_put_size(&b, cli_u64(s, "bytes"));
     hm_buf_puts(&b, " in ");
-    cli_put_micros(&b, ms * 1000);
+    cli_put_micros(&b, cli_u64(s, "milliseconds") * 1000);
     cli_fact_buf("content", &b);
     return HM_OK;
 }
@@ -380,8 +411,8 @@ static hm_err summary(const importer *m, uint64_t took_us)
     hm_buf_free(&b);
     HM_TRY(err);
     if (m->give_up)
-        return hm_fail(HM_E_UNREACHABLE, "%zu files are left; the same command goes on with them",
-                       left + m->failed);
+        return hm_fail(m->why, "%s; %zu files are left, the same command goes on with them",
+                       m->detail, left + m->failed);
     if (m->failed || left)
         return hm_fail(HM_E_IO, "%zu files are not imported", m->failed + left);
     return HM_OK;
@@ -418,6 +449,10 @@ static hm_err own_id(importer *m)
 
 static void run_workers(importer *m, size_t jobs)
 {
+    // The first ^C ends what is under way and tells where it stands, the second one ends it at
+    // once.
+    const struct sigaction act = {.sa_handler = on_sigint, .sa_flags = (int)SA_RESETHAND};
+    sigaction(SIGINT, &act, NULL);
     pthread_t threads[JOBS_MAX];
     size_t started = 0;
     pthread_mutex_lock(&m->lock);
@@ -451,6 +486,7 @@ hm_err cli_import(cli *c, const cli_command *cmd)
     HM_TRY_OUT(own_id(&m));
     run_workers(&m, (size_t)jobs);
     err = summary(&m, hm_clock_mono_us(&hm_clock_system) - start_us);
+    c->interrupted = interrupted;
 out:
     for (size_t i = 0; i < m.count; i++)
         free(m.files[i].path);

@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <curl/curl.h>
 #include <locale.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -200,5 +201,9 @@ int main(int argc, char **argv)
     free(c.client.token);
     hm_config_free(&c.cfg);
     curl_global_cleanup();
+    if (c.interrupted) {
+        signal(SIGINT, SIG_DFL);
+        raise(SIGINT);
+    }
     return exit_code(&c, err);
 }
