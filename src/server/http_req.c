@@ -75,6 +75,8 @@ void http_req_body(hm_http_req *r, hm_bytes data)
     r->progress_ms = uv_now(r->server->loop);
     if (r->answered)
         return; // refused already: the rest is thrown away
+    if (r->dispatched && !(r->route->flags & HM_HTTP_STREAM))
+        return; // a body of no bytes was over before the library told so
     if (r->route->flags & HM_HTTP_STREAM) {
         if (r->body_cb && !r->paused) {
             give_body(r, data);

@@ -200,6 +200,7 @@ static const hm_http_route routes[] = {
     {"GET", "/v1/fail", on_fail, 0, 0},
     {"GET", "/v1/events", on_events, 0, 0},
     {"GET", "/v1/wait", on_wait, 0, 0},
+    {"POST", "/v1/wait", on_wait, 0, 0},
     {"GET", "/v1/poke", on_poke, 0, 0},
 };
 
@@ -405,6 +406,12 @@ static void test_abort(void **state)
         usleep(10000);
     assert_int_equal(S.sse_ended, 1);
     assert_int_equal(sh("$C -o $D/w -w '%{http_code}' $T/v1/wait & until $C -f -o /dev/null "
+                        "$T/v1/poke 2>/dev/null; do :; done; wait; cat $D/w"),
+                     0);
+    OUT_HAS("202");
+    OUT_HAS("poked");
+    // A body of no bytes is over at once, and the library tells so once more.
+    assert_int_equal(sh("$C -d '' -o $D/w -w '%{http_code}' $T/v1/wait & until $C -f -o /dev/null "
                         "$T/v1/poke 2>/dev/null; do :; done; wait; cat $D/w"),
                      0);
     OUT_HAS("202");
