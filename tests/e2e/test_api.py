@@ -184,7 +184,7 @@ def assets(api, mesh):
     for what in ("content", "chunks"):
         api.refused(401, "DENIED", "GET", f"{path}/{what}", token=False)
         api.refused(404, "NOTFOUND", "GET", f"/v1/assets/{gone}/{what}")
-    api.refused(409, "EXISTS", "POST", "/v1/assets", {"kind": "cpu", "name": "open"})
+    api.refused(409, "OP_STATE", "POST", "/v1/assets", {"kind": "cpu", "name": "open"})
     api.refused(409, "OP_STATE", "POST", f"/v1/assets/{gone}/state", {"state": "available"})
     return made
 
