@@ -195,7 +195,10 @@ hm_err sx_add_vote(hm_simplex *s, sx_view *v, hm_simplex_kind kind, uint32_t sig
             return HM_OK;
         verified = true; // conflict() has checked it
     } else if (sx_has(held)) {
-        return HM_OK;
+        // The one that is held may have come, unchecked, from another than its signer.
+        if (held->verified || hm_bytes_eq(hm_bytes_of(held->sig, held->len), sig) ||
+            check(s, v, kind, signer, held) == HM_OK)
+            return HM_OK;
     }
     if (!verified && v->view > s->tip_view && !sx_certified(v, k)) {
         HM_TRY(sx_verify(&s->set, signer, v->view, kind, id, sig));
