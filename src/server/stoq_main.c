@@ -184,11 +184,32 @@ static void on_timer(uv_timer_t *t)
     (void)t; // waking up is enough: on_prepare() works
 }
 
+// Requests that did not end in time are cut off; then nobody is waited for any more.
+static void on_deadline(uv_timer_t *t)
+{
+    daemon_state *d = t->data;
+    if (d->farewell)
+        close_handles(d);
+    else
+        stoq_perf_close(&d->perf);
+}
+
+// True when the last client has heard that it is over, or has had its time to.
+static bool stopped(daemon_state *d)
+{
+    stoq_endpoint_stats e;
+    stoq_endpoint_get_stats(d->ep, &e);
+    if (!d->farewell && hm_list_empty(&d->perf.conns)) {
+        d->farewell = true;
+        uv_timer_start(&d->deadline, on_deadline, FAREWELL_MS, 0);
+    }
+    return e.connections == 0;
+}
+
 // All that is due is done here, before the loop waits.
 static void on_prepare(uv_prepare_t *p)
 {
     daemon_state *d = p->data;
-    stoq_endpoint_stats e;
     uint64_t now = now_us(), next = 0;
     for (unsigned i = 0; i < PUMPS_A_TURN; i++) {
         bool readable = d->readable;
@@ -199,8 +220,7 @@ static void on_prepare(uv_prepare_t *p)
         if (next > now)
             break;
     }
-    stoq_endpoint_get_stats(d->ep, &e);
-    if (d->stopping && e.connections == 0) {
+    if (d->stopping && stopped(d)) {
         close_handles(d);
         return;
     }
@@ -216,19 +236,6 @@ static void on_poll(uv_poll_t *p, int status, int events)
     daemon_state *d = p->data;
     if (status == 0 && (events & UV_READABLE))
         d->readable = true;
-}
-
-// Requests that did not end in time are cut off; then nobody is waited for any more.
-static void on_deadline(uv_timer_t *t)
-{
-    daemon_state *d = t->data;
-    if (d->farewell) {
-        close_handles(d);
-        return;
-    }
-    d->farewell = true;
-    stoq_perf_close(&d->perf);
-    uv_timer_start(&d->deadline, on_deadline, FAREWELL_MS, 0);
 }
 
 static void reload(daemon_state *d)
