@@ -111,12 +111,12 @@ stage_tsan() { sanitized tsan 8; }
 stage_fuzz() {
     sanitizer_env
     build fuzz || return 0
-    local target name
-    for target in build-fuzz/fuzz/fuzz_*; do
-        [ -x "$target" ] && [ -f "$target" ] || continue
-        name=${target##*/fuzz_}
-        check "fuzz $name" scripts/fuzz.sh "$name" "${HM_FUZZ_SECONDS:-5}"
-    done
+    local how name
+    while read -r how name; do
+        if [ "$how" = ok ]; then pass; else fail "fuzz $name"; tail -n 30 "build-fuzz/$name.log"; fi
+    done < <(find build-fuzz/fuzz -maxdepth 1 -type f -name 'fuzz_*' -executable -printf '%f\n' | sort |
+        sed 's/^fuzz_//' | xargs -P 2 -I{} sh -c \
+        'scripts/fuzz.sh {} '"${HM_FUZZ_SECONDS:-5}"' >build-fuzz/{}.log 2>&1 && echo ok {} || echo bad {}')
 }
 
 if [ $list = 1 ]; then

@@ -17,6 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 typedef struct block {
     uint8_t bytes[BLOCK_BYTES];
     hm_simplex_block_info info;
+    bool sound; // by height and view it follows its parent
 } block;
 
 typedef struct world {
@@ -356,7 +357,10 @@ static void propose(input *in)
     bool on_tip = parent == NULL || (how & 8) != 0;
     hm_hash parent_id = on_tip ? st.final_id : parent->info.id;
     uint64_t height = (on_tip ? st.final_height : parent->info.height) + 1 + (how == 0xff);
+    bool sound =
+        how != 0xff && (on_tip ? view > st.final_view : parent->sound && view > parent->info.view);
     block *b = make_block(&parent_id, height, view, leader_of(view), how >> 6);
+    b->sound = sound;
     hm_buf m = {0};
     hm_wr_u8(&m, 1);
     put_sig(&m, leader_of(view), view, HM_SIMPLEX_PROPOSE, &b->info.id, (how & 16) != 0);
@@ -380,14 +384,16 @@ static void vote(input *in)
     hm_wr_u8(&m, (uint8_t)kind);
     hm_wr_u64(&m, view);
     hm_wr_raw(&m, id.b, HM_HASH_BYTES);
-    put_sig(&m, from, view, kind, &id, (how & 16) != 0);
+    put_sig(&m, from, view, kind, &id,
+            (how & 16) != 0 || (kind != HM_SIMPLEX_NULLIFY && (!b->sound || view != b->info.view)));
     if (kind == HM_SIMPLEX_NOTARIZE)
         put_sig(&m, leader_of(view), view, HM_SIMPLEX_PROPOSE, &id, (how & 32) != 0);
     give(how & 64 ? (from + 1) % COUNT : from, &m);
     hm_buf_free(&m);
 }
 
-static void put_cert(hm_buf *m, hm_simplex_kind kind, uint64_t view, const hm_hash *id, uint8_t who)
+static void put_cert(hm_buf *m, hm_simplex_kind kind, uint64_t view, const hm_hash *id, uint8_t who,
+                     bool sound)
 {
     uint32_t count = 0;
     for (uint32_t i = 0; i < COUNT; i++)
@@ -396,7 +402,7 @@ static void put_cert(hm_buf *m, hm_simplex_kind kind, uint64_t view, const hm_ha
     for (uint32_t i = 0; i < COUNT; i++)
         if (who >> i & 1) {
             hm_wr_u32(m, i);
-            put_sig(m, i, view, kind, id, (who >> 4 & 3) == 3 && i == 0);
+            put_sig(m, i, view, kind, id, !sound || ((who >> 4 & 3) == 3 && i == 0));
         }
 }
 
@@ -411,7 +417,7 @@ static void certify(input *in)
     hm_hash id = kind == HM_SIMPLEX_NULLIFY ? (hm_hash){0} : b->info.id;
     hm_buf m = {0};
     hm_wr_u8(&m, 3);
-    put_cert(&m, kind, view, &id, who);
+    put_cert(&m, kind, view, &id, who, kind == HM_SIMPLEX_NULLIFY || b->sound);
     give(how >> 2 & 3, &m);
     hm_buf_free(&m);
 }
@@ -424,7 +430,7 @@ static void fetched(input *in)
         return;
     hm_buf cert = {0};
     put_cert(&cert, how & 1 ? HM_SIMPLEX_NOTARIZE : HM_SIMPLEX_FINALIZE, b->info.view, &b->info.id,
-             how >> 1);
+             how >> 1, b->sound);
     hm_err err = hm_simplex_certified_block(w.s, w.now, block_bytes(b), hm_buf_bytes(&cert));
     (void)err;
     drain();
@@ -480,6 +486,7 @@ static void build(input *in)
     w.asked_build = false;
     block *b = make_block(&w.build.parent, w.build.height + (how == 1), w.build.view + (how == 2),
                           w.self, how >> 4);
+    b->sound = how != 1 && how != 2;
     hm_err err = hm_simplex_proposal(w.s, w.now, block_bytes(b));
     hm_assert(how != 1 || err != HM_OK);
     drain();

@@ -64,7 +64,8 @@ static hm_err validator_check(const hm_genesis *g, const hm_genesis_validator *v
     HM_TRY(range("stake", v->stake, 1, STAKE_MAX));
     HM_TRY(range("port", v->port, 1, 65535));
     HM_TRY(range("certificate length", v->cert.len, 1, HM_CERT_DER_MAX));
-    if (v->public_key.len != HM_FALCON_PUBLIC_BYTES)
+    hm_node_id id;
+    if (hm_node_id_of_public(v->public_key, &id) != HM_OK)
         return hm_fail(HM_E_RANGE, "genesis: the public key of %s is not a FALCON-1024 key",
                        v->name);
     if (v->seal_count != hm_space_seal_parts(&g->params.space))

@@ -573,6 +573,15 @@ static void test_genesis_json(void **state)
     hm_buf_reset(&json);
     OK(hm_genesis_to_json(&g, &json));
     assert_int_equal(hm_join_from_json(hm_bytes_str("{\"name\":1}"), &arena, &v), HM_E_PARSE);
+    // A key of the right length that is none.
+    hm_buf bytes = {0};
+    hm_buf_put(&bytes, hm_buf_bytes(&fx.genesis));
+    uint8_t *at = memmem(bytes.ptr, bytes.len, g.validators[2].public_key.ptr, 64);
+    assert_non_null(at);
+    at[0] ^= 1;
+    hm_genesis no_key;
+    assert_int_equal(hm_genesis_decode(hm_buf_bytes(&bytes), &no_key), HM_E_RANGE);
+    hm_buf_free(&bytes);
     for (size_t n = 0; n < fx.genesis.len; n += 997) {
         hm_genesis bad;
         assert_int_not_equal(hm_genesis_decode(hm_bytes_of(fx.genesis.ptr, n), &bad), HM_OK);
