@@ -272,7 +272,8 @@ static void ledger(hm_buf *registration)
     r.policy.grants[0] = (hm_asset_grant){.node = id, .rights = HM_RIGHT_READ};
     must(hm_asset_register_encode(&r, registration));
     payload(0, "register-data", hm_buf_bytes(registration));
-    r = (hm_asset_register){.kind = HM_ASSET_CPU, .name = hm_bytes_str("cpu"), .policy.is_public = true};
+    r = (hm_asset_register){
+        .kind = HM_ASSET_CPU, .name = hm_bytes_str("cpu"), .policy.is_public = true};
     must(hm_asset_register_encode(&r, &b));
     payload(0, "register-cpu", hm_buf_bytes(&b));
     hm_buf_reset(&b);

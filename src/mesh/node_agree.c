@@ -371,7 +371,7 @@ void agree_blocks_get(hm_node *n, uint32_t from, const node_message *asked)
 
 void agree_block(hm_node *n, uint32_t from, const node_message *m)
 {
-    hm_err err = hm_simplex_certified_block(n->simplex, node_now_us(), m->bytes, m->cert);
+    hm_err err = hm_simplex_certified_block(n->simplex, node_now_us(), from, m->bytes, m->cert);
     if (err != HM_OK && err != HM_E_AGAIN)
         node_refused(n, COUNT_REFUSED_BLOCK, &n->ids[from], "a block for catching up: %s: %s",
                      hm_err_text(err), hm_err_detail());

@@ -488,11 +488,11 @@ void hm_simplex_validated(hm_simplex *s, uint64_t now_us, const hm_hash *id, boo
 
 // ---- finality -----------------------------------------------------------------------------------
 
-// The blocks from the newest finalized one down to the tip, that one first; NULL when not all are
-// here with their certificates.
-static sx_view **chain_to_tip(hm_simplex *s, size_t *count)
+// The blocks from the one that is finalized in a view down to the tip, that one first; NULL when
+// not all are here with their certificates.
+static sx_view **chain_to_tip(hm_simplex *s, uint64_t view, size_t *count)
 {
-    sx_view *v = sx_find(s, s->finalized_view), **chain = NULL;
+    sx_view *v = sx_find(s, view), **chain = NULL;
     size_t n = 0, cap = 0;
     if (v->block.len == 0) {
         sx_ask(s, v->view, &v->certs[SX_FINALIZE].id, UINT32_MAX);
@@ -526,9 +526,11 @@ static sx_view **chain_to_tip(hm_simplex *s, size_t *count)
 static void try_final(hm_simplex *s)
 {
     size_t count = 0;
-    if (s->finalized_view <= s->tip_view)
-        return;
-    sx_view **chain = chain_to_tip(s, &count);
+    sx_view **chain = NULL;
+    if (s->finalized_view > s->tip_view)
+        chain = chain_to_tip(s, s->finalized_view, &count);
+    if (chain == NULL && s->fetched_view > s->tip_view)
+        chain = chain_to_tip(s, s->fetched_view, &count); // the newest is out of reach as yet
     if (chain == NULL)
         return;
     while (count-- > 0) {
@@ -727,6 +729,7 @@ hm_err hm_simplex_new(const hm_simplex_config *cfg, hm_simplex **out)
     s->delta_us = clamp(cfg->delta_us, cfg->delta_min_us, cfg->delta_max_us);
     s->idle_us = cfg->idle_us;
     s->cursor_height = cfg->tip_height;
+    s->cursor_view = cfg->tip_view;
     s->cursor_id = cfg->tip_id;
     hm_err err = copy_set(s, &cfg->set);
     if (err != HM_OK) {

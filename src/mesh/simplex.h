@@ -181,10 +181,10 @@ void hm_simplex_peer_up(hm_simplex *s, uint64_t now_us, uint32_t peer);
 HM_CHECK hm_err hm_simplex_proposal(hm_simplex *s, uint64_t now_us, hm_bytes block);
 // Answer to VALIDATE.
 void hm_simplex_validated(hm_simplex *s, uint64_t now_us, const hm_hash *id, bool ok);
-// Answer to FETCH. Checked: an error means that the peer gave something wrong (ask another), except
-// HM_E_AGAIN: not the next height.
-HM_CHECK hm_err hm_simplex_certified_block(hm_simplex *s, uint64_t now_us, hm_bytes block,
-                                           hm_bytes cert);
+// Answer to FETCH by validator `from`. Checked: an error means that it gave something wrong
+// (another is asked then), except HM_E_AGAIN: not the next height, or not asked of that one.
+HM_CHECK hm_err hm_simplex_certified_block(hm_simplex *s, uint64_t now_us, uint32_t from,
+                                           hm_bytes block, hm_bytes cert);
 
 // The records that are still needed: once the FINALs given so far are durable, the WAL may be
 // rewritten to these (hm_wal_rewrite()). Allocated from the arena.

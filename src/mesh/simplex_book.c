@@ -233,9 +233,9 @@ static void keep_cert(hm_simplex *s, sx_view *v, hm_simplex_kind kind, const hm_
         sx_drop_block(s, v);
 }
 
-// Takes a certificate that holds; tells it to all.
+// Takes a certificate that holds.
 static void install(hm_simplex *s, sx_view *v, hm_simplex_kind kind, const hm_hash *id,
-                    hm_bytes bytes)
+                    hm_bytes bytes, bool tell)
 {
     int k = (int)kind - HM_SIMPLEX_NOTARIZE;
     const hm_hash *other = kind == HM_SIMPLEX_NULLIFY ? NULL : sx_certified_block(v);
@@ -245,7 +245,7 @@ static void install(hm_simplex *s, sx_view *v, hm_simplex_kind kind, const hm_ha
         return;
     }
     keep_cert(s, v, kind, id, bytes);
-    if (v->view > s->tip_view)
+    if (tell && v->view > s->tip_view)
         sx_send_cert(s, HM_SIMPLEX_ALL, &v->certs[k]);
     sx_on_cert(s, v, kind);
 }
@@ -281,7 +281,7 @@ void sx_try_cert(hm_simplex *s, sx_view *v, hm_simplex_kind kind, const hm_hash 
         hm_wr_bytes(&bytes, hm_bytes_of(vote->sig, vote->len));
     }
     hm_assert(hm_buf_status(&bytes) == HM_OK);
-    install(s, v, kind, &copy, hm_buf_bytes(&bytes));
+    install(s, v, kind, &copy, hm_buf_bytes(&bytes), true);
     hm_buf_free(&bytes);
 }
 
@@ -304,7 +304,7 @@ static bool known_good(const sx_vote *vote, const hm_hash *id, hm_bytes sig)
            hm_bytes_eq(hm_bytes_of(vote->sig, vote->len), sig);
 }
 
-hm_err sx_add_cert(hm_simplex *s, hm_bytes bytes)
+hm_err sx_add_cert(hm_simplex *s, hm_bytes bytes, bool tell)
 {
     sx_cert_view c;
     HM_TRY(sx_cert_read(&s->set, bytes, &c));
@@ -319,7 +319,7 @@ hm_err sx_add_cert(hm_simplex *s, hm_bytes bytes)
                 HM_TRY(sx_verify(&s->set, c.signers[i], c.view, c.kind, &c.id, c.sigs[i]));
     v = sx_get(s, c.view);
     if (want)
-        install(s, v, c.kind, &c.id, bytes);
+        install(s, v, c.kind, &c.id, bytes, tell);
     // Its votes may contradict what those signers told this node. Those of a certificate that was
     // not wanted are unchecked, and only a contradiction makes them worth a check. What this node
     // has voted, it knows from itself alone.

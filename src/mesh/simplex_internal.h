@@ -19,6 +19,7 @@
 #define SX_RESEND_MIN_US 200000u
 #define SX_RESEND_MAX_US 2000000u
 #define SX_FETCH_MIN_US 1000000u
+#define SX_FETCH_MAX_US 4000000u // without a block of those that were asked for
 
 // ---- pure ---------------------------------------------------------------------------------------
 
@@ -135,8 +136,10 @@ struct hm_simplex {
     uint64_t target_height; // of a block that is final and cannot be reached from the tip
     bool fetching;
     uint32_t fetch_peer;
-    uint64_t fetch_to, fetch_until_us, cursor_height;
+    uint64_t fetch_to, fetch_until_us;
+    uint64_t cursor_height, cursor_view; // of the last block that was fetched
     hm_hash cursor_id;
+    uint64_t fetched_view; // of the last one fetched that has a finalization
 
     hm_list actions;
     sx_action *given; // the last one, whose bytes are still borrowed
@@ -183,7 +186,8 @@ HM_CHECK hm_err sx_add_vote(hm_simplex *s, sx_view *v, hm_simplex_kind kind, uin
 // Takes the leader's signature over a block.
 HM_CHECK hm_err sx_add_proposal(hm_simplex *s, sx_view *v, const hm_hash *id, hm_bytes sig,
                                 bool verified);
-HM_CHECK hm_err sx_add_cert(hm_simplex *s, hm_bytes bytes);
+// tell: to all others, when it was not held before.
+HM_CHECK hm_err sx_add_cert(hm_simplex *s, hm_bytes bytes, bool tell);
 // One that this node has checked and logged in an earlier life.
 HM_CHECK hm_err sx_restore_cert(hm_simplex *s, hm_bytes bytes);
 void sx_try_cert(hm_simplex *s, sx_view *v, hm_simplex_kind kind, const hm_hash *id);

@@ -237,7 +237,7 @@ static hm_err dispatch(hm_simplex *s, uint32_t from, hm_bytes bytes)
     case SX_VOTE:
         return on_vote(s, from, &r);
     case SX_CERT:
-        return sx_add_cert(s, hm_bytes_of(r.ptr, r.left));
+        return sx_add_cert(s, hm_bytes_of(r.ptr, r.left), true);
     case SX_STATUS:
         return on_status(s, from, &r);
     case SX_GET:
@@ -323,10 +323,14 @@ uint64_t sx_wants_due(const hm_simplex *s)
 }
 
 // ---- catching up --------------------------------------------------------------------------------
+// Blocks come in order from the tip on, each with its certificate; the cursor is the last one. What
+// is final by one of these certificates is given at once, so that a long chain needs little room
+// and a peer that fails costs no more than its answer.
 
 static void cursor_reset(hm_simplex *s)
 {
     s->cursor_height = s->tip_height;
+    s->cursor_view = s->tip_view;
     s->cursor_id = s->tip_id;
 }
 
@@ -351,13 +355,19 @@ static uint32_t fetch_from(const hm_simplex *s)
     return next_peer(s, s->fetch_peer);
 }
 
+static void fetch_wait(hm_simplex *s)
+{
+    uint64_t t = 8 * s->delta_us;
+    t = t < SX_FETCH_MIN_US ? SX_FETCH_MIN_US : t > SX_FETCH_MAX_US ? SX_FETCH_MAX_US : t;
+    s->fetch_until_us = s->now_us + t;
+}
+
 static void fetch_failed(hm_simplex *s)
 {
     s->fetching = false;
     // Its word counts no more until it is told again.
     if (s->peer_height[s->fetch_peer] > s->tip_height)
         s->peer_height[s->fetch_peer] = s->tip_height;
-    cursor_reset(s);
 }
 
 void sx_fetch(hm_simplex *s)
@@ -382,8 +392,7 @@ void sx_fetch(hm_simplex *s)
     s->fetch_peer = fetch_from(s);
     s->fetch_to = to < target ? to : target;
     s->fetching = true;
-    s->fetch_until_us =
-        s->now_us + (8 * s->delta_us > SX_FETCH_MIN_US ? 8 * s->delta_us : SX_FETCH_MIN_US);
+    fetch_wait(s);
     hm_simplex_action *a = sx_act(s, HM_SIMPLEX_FETCH, (hm_bytes){0}, (hm_bytes){0});
     a->peer = s->fetch_peer;
     a->height = s->cursor_height + 1;
@@ -396,11 +405,40 @@ uint64_t sx_fetch_due(const hm_simplex *s)
     return due ? s->fetch_until_us : UINT64_MAX;
 }
 
-hm_err hm_simplex_certified_block(hm_simplex *s, uint64_t now_us, hm_bytes block, hm_bytes cert)
+static hm_err take_certified(hm_simplex *s, const hm_simplex_block_info *info, hm_bytes block,
+                             hm_bytes cert)
+{
+    sx_cert_view c;
+    if (!hm_hash_eq(&info->parent, &s->cursor_id) || info->view <= s->cursor_view) {
+        cursor_reset(s); // the one or the other is of a branch that was given up
+        return hm_fail(HM_E_PROPOSAL, "block %llu does not follow the one before",
+                       (unsigned long long)info->height);
+    }
+    HM_TRY(sx_cert_read(&s->set, cert, &c));
+    if (c.kind == HM_SIMPLEX_NULLIFY || c.view != info->view || !hm_hash_eq(&c.id, &info->id))
+        return hm_fail(HM_E_QUORUM, "the certificate is for another block");
+    HM_TRY(sx_add_cert(s, cert, false));
+    sx_view *v = sx_find(s, info->view);
+    const hm_hash *certified = v == NULL ? NULL : sx_certified_block(v);
+    if (certified == NULL || !hm_hash_eq(certified, &info->id) || !sx_hold_block(s, v, info, block))
+        return hm_fail(HM_E_PROPOSAL, "view %llu has another block",
+                       (unsigned long long)info->view);
+    if (sx_certified(v, SX_FINALIZE))
+        s->fetched_view = v->view;
+    s->cursor_height = info->height;
+    s->cursor_view = info->view;
+    s->cursor_id = info->id;
+    return HM_OK;
+}
+
+hm_err hm_simplex_certified_block(hm_simplex *s, uint64_t now_us, uint32_t from, hm_bytes block,
+                                  hm_bytes cert)
 {
     hm_simplex_block_info info;
     s->now_us = now_us;
     sx_prune(s);
+    if (!s->fetching || from != s->fetch_peer)
+        return hm_fail(HM_E_AGAIN, "no block was asked for there");
     if (s->cursor_height < s->tip_height)
         cursor_reset(s);
     hm_err err = block.len > HM_SIMPLEX_BLOCK_MAX
@@ -409,26 +447,12 @@ hm_err hm_simplex_certified_block(hm_simplex *s, uint64_t now_us, hm_bytes block
     if (err == HM_OK && info.height != s->cursor_height + 1)
         return hm_fail(HM_E_AGAIN, "block %llu is not the next one",
                        (unsigned long long)info.height);
-    if (err == HM_OK && !hm_hash_eq(&info.parent, &s->cursor_id))
-        err = hm_fail(HM_E_PROPOSAL, "block %llu does not follow the one before",
-                      (unsigned long long)info.height);
-    if (err == HM_OK && info.view <= s->tip_view)
-        err = hm_fail(HM_E_PROPOSAL, "block %llu is of a view before that of its parent",
-                      (unsigned long long)info.height);
     if (err == HM_OK)
-        err = hm_simplex_cert_verify(&s->set, &info.id, info.view, cert, NULL);
+        err = take_certified(s, &info, block, cert);
     if (err == HM_OK)
-        err = sx_add_cert(s, cert);
-    if (err == HM_OK && !sx_hold_block(s, sx_get(s, info.view), &info, block))
-        err = hm_fail(HM_E_PROPOSAL, "view %llu has another block", (unsigned long long)info.view);
-    if (err == HM_OK) {
-        s->cursor_height = info.height;
-        s->cursor_id = info.id;
-        s->fetch_until_us =
-            now_us + (8 * s->delta_us > SX_FETCH_MIN_US ? 8 * s->delta_us : SX_FETCH_MIN_US);
-    } else if (s->fetching) {
+        fetch_wait(s);
+    else
         fetch_failed(s);
-    }
     s->dirty = true;
     sx_evaluate(s);
     return err;

@@ -512,7 +512,7 @@ static void take_blocks(sim *s, sim_node *nd, const sim_event *e)
         hm_bytes cert = hm_rd_bytes(&r, HM_SIMPLEX_CERT_MAX);
         if (!hm_rd_ok(&r))
             return;
-        hm_err err = hm_simplex_certified_block(nd->core, input_time(s, nd), block, cert);
+        hm_err err = hm_simplex_certified_block(nd->core, input_time(s, nd), e->from, block, cert);
         if (err != HM_OK && err != HM_E_AGAIN)
             s->r.refused++;
     }
