@@ -28,6 +28,10 @@ void sim_check_durable(sim *s, sim_node *nd, hm_bytes record)
     uint64_t view = hm_rd_u64(&r);
     uint8_t kind = hm_rd_enum(&r, HM_SIMPLEX_FINALIZE);
     sim_signed_view *v = signed_in(s, nd->index, view);
+    // In the order in which they were cast; a restart may send them in another.
+    if (kind == HM_SIMPLEX_NOTARIZE && !v->durable[kind] && v->durable[HM_SIMPLEX_NULLIFY])
+        sim_fail(s, "never notarize after nullify", "node %u, view %llu", nd->number,
+                 (unsigned long long)view);
     hm_rd_copy(&r, v->durable_id[kind].b, HM_HASH_BYTES);
     v->durable[kind] = true;
     if (!hm_rd_ok(&r) || kind == 0)
@@ -51,8 +55,6 @@ static void sent(sim *s, sim_node *nd, uint64_t view, hm_simplex_kind kind, cons
         return;
     if (v->has[HM_SIMPLEX_FINALIZE] && v->has[HM_SIMPLEX_NULLIFY])
         sim_fail(s, "never finalize and nullify", "node %u, view %llu", nd->number, n);
-    if (kind == HM_SIMPLEX_NOTARIZE && v->has[HM_SIMPLEX_NULLIFY])
-        sim_fail(s, "never notarize after nullify", "node %u, view %llu", nd->number, n);
 }
 
 void sim_check_sent(sim *s, sim_node *nd, hm_bytes message)
