@@ -642,10 +642,11 @@ void hm_simplex_nudge(hm_simplex *s, uint64_t now_us)
     s->work = true;
     if (now_us + 2 * s->delta_us < s->propose_by_us)
         s->propose_by_us = now_us + 2 * s->delta_us;
-    if (now_us + 3 * s->delta_us < s->certify_by_us)
+    if (now_us + 3 * s->delta_us < s->certify_by_us) {
         s->certify_by_us = now_us + 3 * s->delta_us;
+        s->resend_us = s->certify_by_us + sx_resend_after(s);
+    }
     s->idle_until_us = now_us;
-    s->resend_us = s->certify_by_us + sx_resend_after(s);
     sx_evaluate(s);
 }
 
