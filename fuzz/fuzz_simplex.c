@@ -424,14 +424,14 @@ static void certify(input *in)
 
 static void fetched(input *in)
 {
-    uint8_t pick = u8(in), how = u8(in);
+    uint8_t pick = u8(in), how = u8(in), from = u8(in) & 3;
     const block *b = pick_block(pick);
     if (b == NULL)
         return;
     hm_buf cert = {0};
     put_cert(&cert, how & 1 ? HM_SIMPLEX_NOTARIZE : HM_SIMPLEX_FINALIZE, b->info.view, &b->info.id,
              how >> 1, b->sound);
-    hm_err err = hm_simplex_certified_block(w.s, w.now, block_bytes(b), hm_buf_bytes(&cert));
+    hm_err err = hm_simplex_certified_block(w.s, w.now, from, block_bytes(b), hm_buf_bytes(&cert));
     (void)err;
     drain();
     hm_buf_free(&cert);
