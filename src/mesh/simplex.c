@@ -383,6 +383,22 @@ static bool extends_certified(hm_simplex *s, sx_view *v)
     return skipped(s, view, v->view);
 }
 
+// The certificate of a view that was jumped over may be gone with those who held it. Without one no
+// block can stand on the far side, and only its nullification is left to make. Called when there was
+// time enough for it to come.
+static void nullify_gaps(hm_simplex *s)
+{
+    unsigned gaps = 0;
+    for (uint64_t n = s->tip_view + 1; n < s->view && gaps < HM_SIMPLEX_VIEWS_AHEAD; n++) {
+        sx_view *v = sx_get(s, n);
+        if (sx_certified_block(v) != NULL || sx_certified(v, SX_NULLIFY))
+            continue;
+        gaps++;
+        if (!sx_has(sx_own(s, v, SX_NULLIFY)) && !sx_has(sx_own(s, v, SX_FINALIZE)))
+            (void)sx_cast(s, v, HM_SIMPLEX_NULLIFY, &(hm_hash){0});
+    }
+}
+
 static void vote(hm_simplex *s)
 {
     sx_view *v = sx_get(s, s->view);
@@ -399,6 +415,7 @@ static void vote(hm_simplex *s)
         return;
     if (!sx_cast(s, v, HM_SIMPLEX_NULLIFY, &(hm_hash){0}))
         s->propose_by_us = s->certify_by_us = s->now_us + 2 * s->delta_us;
+    nullify_gaps(s);
 }
 
 // ---- leading ------------------------------------------------------------------------------------
@@ -580,28 +597,12 @@ void hm_simplex_start(hm_simplex *s, uint64_t now_us)
     sx_evaluate(s);
 }
 
-// Nothing moves. The certificate of a view that was jumped over may be gone with those who held it;
-// without one no block can stand on the far side, and only its nullification is left to make.
-static void nullify_gaps(hm_simplex *s)
-{
-    unsigned cast = 0;
-    for (uint64_t n = s->tip_view + 1; n < s->view && cast < HM_SIMPLEX_VIEWS_AHEAD; n++) {
-        sx_view *v = sx_get(s, n);
-        if (sx_certified_block(v) != NULL || sx_certified(v, SX_NULLIFY))
-            continue;
-        cast++;
-        if (!sx_has(sx_own(s, v, SX_NULLIFY)) && !sx_has(sx_own(s, v, SX_FINALIZE)))
-            (void)sx_cast(s, v, HM_SIMPLEX_NULLIFY, &(hm_hash){0});
-    }
-}
-
 void hm_simplex_timer(hm_simplex *s, uint64_t now_us)
 {
     s->now_us = now_us;
     sx_prune(s);
     if (now_us >= s->resend_us) {
         s->resend_us = now_us + sx_resend_after(s);
-        nullify_gaps(s);
         sx_send_status(s, HM_SIMPLEX_ALL, true);
         sx_send_votes(s, HM_SIMPLEX_ALL, s->view);
     }
