@@ -347,6 +347,11 @@ void agree_peer_up(hm_node *n, uint32_t index)
     hm_simplex_peer_up(n->simplex, node_now_us(), index);
 }
 
+void agree_peer_down(hm_node *n, uint32_t index)
+{
+    hm_simplex_peer_down(n->simplex, node_now_us(), index);
+}
+
 void agree_message(hm_node *n, uint32_t from, const node_message *m)
 {
     hm_err err = hm_simplex_message(n->simplex, node_now_us(), from, m->bytes);

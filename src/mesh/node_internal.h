@@ -229,6 +229,7 @@ void agree_message(hm_node *n, uint32_t from, const node_message *m);
 void agree_blocks_get(hm_node *n, uint32_t from, const node_message *m);
 void agree_block(hm_node *n, uint32_t from, const node_message *m);
 void agree_peer_up(hm_node *n, uint32_t index);
+void agree_peer_down(hm_node *n, uint32_t index);
 void agree_nudge(hm_node *n);
 void agree_run(hm_node *n, uint64_t now_us); // timers, then actions
 uint64_t agree_next_us(const hm_node *n);

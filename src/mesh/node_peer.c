@@ -128,8 +128,10 @@ static void peer_down(node_peer *p, hm_peer_state state, const char *reason)
     if (p->retry_wait_us > RETRY_MAX_US)
         p->retry_wait_us = RETRY_MAX_US;
     p->retry_at_us = node_now_us() + p->retry_wait_us;
-    if (was_up && !n->closing)
+    if (was_up && !n->closing) {
+        agree_peer_down(n, p->index);
         content_peer_down(n, p->index);
+    }
 }
 
 static void peer_drop(node_peer *p, uint64_t code, const char *reason)

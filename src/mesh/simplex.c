@@ -272,6 +272,8 @@ static void enter(hm_simplex *s, uint64_t view)
     s->propose_by_us = s->idle_until_us + 2 * s->delta_us;
     s->certify_by_us = s->idle_until_us + 3 * s->delta_us;
     s->resend_us = s->certify_by_us + sx_resend_after(s);
+    if (s->absent[hm_simplex_leader(&s->set, &s->seed, view)])
+        s->propose_by_us = s->now_us; // no proposal will come: do not wait for it
     s->dirty = true;
 }
 
@@ -281,7 +283,7 @@ void sx_on_cert(hm_simplex *s, sx_view *v, hm_simplex_kind kind)
     if (v->view > s->certified_view)
         s->certified_view = v->view;
     if (kind == HM_SIMPLEX_NULLIFY) {
-        if (current)
+        if (current && !s->absent[v->leader]) // who is away says nothing of the network
             s->delta_us = clamp(s->delta_us * 3 / 2, s->delta_min_us, s->delta_max_us);
         return;
     }
@@ -384,8 +386,8 @@ static bool extends_certified(hm_simplex *s, sx_view *v)
 }
 
 // The certificate of a view that was jumped over may be gone with those who held it. Without one no
-// block can stand on the far side, and only its nullification is left to make. Called when there was
-// time enough for it to come.
+// block can stand on the far side, and only its nullification is left to make. Called when there
+// was time enough for it to come.
 static void nullify_gaps(hm_simplex *s)
 {
     unsigned gaps = 0;
@@ -657,9 +659,22 @@ void hm_simplex_peer_up(hm_simplex *s, uint64_t now_us, uint32_t peer)
     sx_prune(s);
     if (peer >= s->set.count || peer == s->self)
         return;
+    s->absent[peer] = false;
     s->reply_after_us[peer] = 0;
     sx_send_status(s, peer, true);
     sx_send_votes(s, peer, 0);
+    sx_evaluate(s);
+}
+
+void hm_simplex_peer_down(hm_simplex *s, uint64_t now_us, uint32_t peer)
+{
+    s->now_us = now_us;
+    sx_prune(s);
+    if (peer >= s->set.count || peer == s->self)
+        return;
+    s->absent[peer] = true;
+    if (s->started && hm_simplex_leader(&s->set, &s->seed, s->view) == peer)
+        s->propose_by_us = now_us;
     sx_evaluate(s);
 }
 
@@ -701,7 +716,9 @@ static hm_err copy_set(hm_simplex *s, const hm_simplex_set *set)
     s->peer_height = hm_arena_array(&s->arena, set->count, sizeof *s->peer_height);
     s->reply_after_us = hm_arena_array(&s->arena, set->count, sizeof *s->reply_after_us);
     s->block_after_us = hm_arena_array(&s->arena, set->count, sizeof *s->block_after_us);
-    return s->peer_height != NULL && s->reply_after_us != NULL && s->block_after_us != NULL
+    s->absent = hm_arena_array(&s->arena, set->count, sizeof *s->absent);
+    return s->peer_height != NULL && s->reply_after_us != NULL && s->block_after_us != NULL &&
+                   s->absent != NULL
                ? HM_OK
                : HM_E_NOMEM;
 }

@@ -129,8 +129,7 @@ typedef enum hm_simplex_action_kind {
     // bytes to validator `peer`, or to all others; may be lost or come twice.
     HM_SIMPLEX_SEND,
     // Build a block of `view`, on block `parent` (which is validated or the tip), at `height`;
-    // answer
-    // with hm_simplex_proposal(). An earlier request that is not yet answered is void.
+    // answer with hm_simplex_proposal(). An earlier request that is not yet answered is void.
     HM_SIMPLEX_BUILD,
     // Check block `bytes` (id, parent, view, height), whose parent is validated or the tip; answer
     // with hm_simplex_validated(). Asked once for a block, but again after a restart.
@@ -177,6 +176,9 @@ void hm_simplex_timer(hm_simplex *s, uint64_t now_us);
 void hm_simplex_nudge(hm_simplex *s, uint64_t now_us);
 // Validator `peer` is connected (again): tell it where we are.
 void hm_simplex_peer_up(hm_simplex *s, uint64_t now_us, uint32_t peer);
+// The connection to validator `peer` is lost: until it is up again or is heard, views that it leads
+// are nullified without waiting for its proposal. A mistake costs such views and nothing else.
+void hm_simplex_peer_down(hm_simplex *s, uint64_t now_us, uint32_t peer);
 // Answer to BUILD. HM_E_PROPOSAL when the block is not what was asked for or comes too late.
 HM_CHECK hm_err hm_simplex_proposal(hm_simplex *s, uint64_t now_us, hm_bytes block);
 // Answer to VALIDATE.

@@ -132,6 +132,7 @@ struct hm_simplex {
     // peers
     uint64_t *peer_height;
     uint64_t *reply_after_us, *block_after_us;
+    bool *absent; // the connection to it is lost
     sx_want wants[SX_WANTS_MAX];
     uint64_t target_height; // of a block that is final and cannot be reached from the tip
     bool fetching;

@@ -253,6 +253,7 @@ hm_err hm_simplex_message(hm_simplex *s, uint64_t now_us, uint32_t from, hm_byte
     sx_prune(s);
     if (from >= s->set.count || from == s->self)
         return hm_fail(HM_E_INVALID, "a message of no other validator");
+    s->absent[from] = false;
     hm_err err = dispatch(s, from, bytes);
     sx_evaluate(s);
     return err;

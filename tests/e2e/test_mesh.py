@@ -4,7 +4,7 @@
 usage: test_mesh.py [DIR [DIR2]]   DIR: imported while one node is killed (default
 /usr/include/linux); DIR2: while all are (default /usr/include/c++).
 """
-import hashlib, json, os, subprocess, sys, threading, time
+import json, os, subprocess, sys, threading, time
 
 from mesh import Mesh, Refused, isolate, say, wait_until
 
@@ -38,17 +38,12 @@ def read_back(node, root):
     say(f"{count} files, {size} bytes read back through {node.name}")
 
 
-def summary(out):
-    # Word and number a line, as people see it.
-    return {w[0]: int(w[1]) for w in (line.split() for line in out.splitlines()) if len(w) == 2}
-
-
 def import_with_one_killed(mesh, root):
     first, last = mesh.nodes[0], mesh.nodes[3]
     total = sum(1 for _ in files_below(root))
     before = first.status()["ops_final"]
     began = time.monotonic()
-    p = mesh.cli_begin(first, "asset", "import", "--policy", "public", root)
+    p = mesh.cli_begin(first, "asset", "import", "--json", "--policy", "public", root)
     wait_until("a third of the files", 120,
                lambda: first.status()["ops_final"] - before > total / 3)
     last.kill()
@@ -56,7 +51,7 @@ def import_with_one_killed(mesh, root):
     say(f"{last.name} killed after {first.status()['ops_final'] - before} of {total} files")
     out, err = p.communicate()
     assert p.returncode == 0, f"import: exit {p.returncode}\n{out}{err}"
-    said = summary(out)
+    said = json.loads(out)
     assert said["imported"] + said["there_already"] == total and said["failed"] == 0, out
     say(f"{total} files imported in {time.monotonic() - began:.1f} s")
     last.start()
@@ -94,7 +89,7 @@ def import_with_all_killed(mesh, root):
     writers = [Registrar(Node(mesh, n.number)) for n in mesh.nodes[:2]]
     for w in writers:
         w.start()
-    p = mesh.cli_begin(first, "asset", "import", "--policy", "public", root)
+    p = mesh.cli_begin(first, "asset", "import", "--json", "--policy", "public", root)
     wait_until("a quarter of the files", 120,
                lambda: first.status()["ops_final"] - before > total / 4)
     for n in mesh.nodes:

@@ -40,6 +40,7 @@ typedef enum sim_what {
     SIM_BUILD,     // a late answer to BUILD
     SIM_VALIDATED, // a late answer to VALIDATE
     SIM_PEER_UP,
+    SIM_PEER_DOWN, // also by mistake; then up again soon
     SIM_RESTART,
     SIM_WEATHER,
     SIM_FAULT,

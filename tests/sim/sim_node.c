@@ -201,6 +201,9 @@ void sim_node_crash(sim *s, sim_node *nd, uint64_t restart_us)
     s->ledger->close(s, nd);
     hm_heap_remove(&s->heap, &nd->wake.heap);
     forget_life(s, nd);
+    for (uint32_t i = 0; i < s->node_count; i++)
+        if (s->nodes[i].up && sim_chance(s, 700000))
+            sim_at(s, s->now + sim_between(s, 0, 1000000), SIM_PEER_DOWN, i)->from = nd->index;
     if (restart_us != SIM_NEVER)
         sim_at(s, s->now + restart_us, SIM_RESTART, nd->number);
 }
@@ -548,6 +551,9 @@ void sim_node_event(sim *s, sim_node *nd, sim_event *e)
         break;
     case SIM_PEER_UP:
         hm_simplex_peer_up(nd->core, input_time(s, nd), e->from);
+        break;
+    case SIM_PEER_DOWN:
+        hm_simplex_peer_down(nd->core, input_time(s, nd), e->from);
         break;
     default:
         return;
