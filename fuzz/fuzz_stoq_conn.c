@@ -13,9 +13,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define QUEUE 256u
 #define STREAMS 24u
 #define SECOND_US UINT64_C(1000000)
+#define ON_THE_WAY_MAX_US (2 * SECOND_US)
 
 typedef struct datagram {
     size_t len;
+    uint64_t sent_us;
     uint16_t from_port;
     uint8_t bytes[1500];
 } datagram;
@@ -79,6 +81,7 @@ static void net_send(void *ctx, const struct sockaddr_in6 *to, const uint8_t *pt
         datagram *d = malloc(sizeof *d);
         hm_assert(d != NULL);
         d->len = len - at < segment ? len - at : segment;
+        d->sent_us = p->now;
         d->from_port = from->which == 1 ? p->client_port : 4433;
         memcpy(d->bytes, ptr + at, d->len);
         dest->queue[dest->count++] = d;
@@ -286,6 +289,8 @@ static void process(pair *p)
     for (unsigned i = 0; i < 2; i++) {
         side *x = &p->side[i];
         unsigned turns = 0;
+        while (x->count > 0 && x->queue[0]->sent_us + ON_THE_WAY_MAX_US < p->now)
+            free(queue_take(x));
         do {
             stoq_endpoint_process(x->ep, p->now, false);
             hm_assert(++turns < 100);
@@ -395,14 +400,13 @@ static bool at_rest(const side *x)
     return x->conn->in_flight == 0;
 }
 
-// The network is good from now on, and the application reads: all ends well. A client whose address
-// has changed must say something before the server can know.
+// The network is good from now on, and the application reads: all ends well. Timeouts double for as
+// long as nothing arrives, so it may take twice the time that it was bad. A client whose address
+// has changed must say something before the server can know, so it does now and then.
 static void settle(pair *p)
 {
-    uint64_t end = p->now + 300 * SECOND_US;
+    uint64_t end = 3 * p->now + 120 * SECOND_US, ping_us = 0;
     p->slow_reader = false;
-    if (p->side[1].conn != NULL)
-        stoq_conn_ping(p->side[1].conn);
     while (p->now < end) {
         for (unsigned i = 0; i < 2; i++) {
             side *x = &p->side[i];
@@ -411,6 +415,10 @@ static void settle(pair *p)
                     read_some(x, &x->streams[k], SIZE_MAX);
             while (x->count > 0)
                 deliver(x);
+        }
+        if (p->now >= ping_us && p->side[1].conn != NULL) {
+            stoq_conn_ping(p->side[1].conn);
+            ping_us = p->now + 5 * SECOND_US;
         }
         process(p);
         if (p->side[0].conn == NULL || p->side[1].conn == NULL)
@@ -422,7 +430,7 @@ static void settle(pair *p)
         else if (at_rest(&p->side[0]) && at_rest(&p->side[1]))
             return;
         else
-            p->now = next_timeout(p);
+            p->now = next_timeout(p) < ping_us ? next_timeout(p) : ping_us;
     }
     hm_assert(!"everything arrives");
 }
