@@ -313,8 +313,10 @@ static void finish(maker *m, uint8_t *pad_to, uint64_t now, stoq_seal *seal)
         s->eliciting_out++;
         s->last_eliciting_us = now;
     }
-    if (rec->in_flight)
+    if (rec->in_flight) { // acknowledgements alone are neither counted nor paced
         c->in_flight += len;
+        c->pace_budget -= c->pace_budget < len ? c->pace_budget : len;
+    }
     c->stats.packets_sent++;
 }
 
@@ -472,11 +474,13 @@ size_t conn_send(stoq_conn *c, uint8_t *out, size_t cap, uint64_t now, size_t *s
     } else {
         total = build_batch(c, out, cap, allowed, now, segment);
     }
-    if (total == 0 && paced && streams_pending(c)) {
+    bool waits = false;
+    for (int l = 0; l < STOQ_LEVELS; l++)
+        waits |= level_has_work(c, l, true, now);
+    if (total == 0 && paced && waits) {
         uint64_t rtt = c->rtt_smooth_us != 0 ? c->rtt_smooth_us : 1000;
         c->pace_wait_us = now + 1 + mss * rtt / (c->cc.cwnd * 5 / 4 + 1);
     }
-    c->pace_budget -= c->pace_budget < total ? c->pace_budget : total;
     c->amp_sent += c->address_validated ? 0 : total;
     c->stats.bytes_sent += total;
     return total;

@@ -283,12 +283,47 @@ static void test_false_path_is_left(void **state)
     end(&p);
 }
 
+// ---- flow control -------------------------------------------------------------------------------
+
+// A stream's bytes [offset, offset + len), all zero.
+static void say_data(peer *p, uint64_t id, uint64_t offset, size_t len, bool fin)
+{
+    uint8_t mem[1500] = {0}, *q = mem;
+    *q++ = (uint8_t)(STOQ_FRAME_STREAM | STOQ_STREAM_OFF | (fin ? STOQ_STREAM_FIN : 0));
+    q = stoq_varint_write(stoq_varint_write(q, id), offset);
+    say(p, mem, (size_t)(q - mem) + len);
+}
+
+// Acknowledgements are not paced, so that a fast sender on a long path gets its new limits: what a
+// round trip's worth of them takes is more than the pace of a new connection.
+static void test_limits_are_raised_under_load(void **state)
+{
+    (void)state;
+    peer p;
+    begin(&p, true);
+    p.now += 200 * MS; // a long round trip
+    ack_all(&p);
+    turn(&p);
+    forget(&p);
+    uint64_t sent = 0, window = p.c->rx_max;
+    while (sent + 2000 <= window) { // on streams that need no new limit of their own
+        for (int i = 0; i < 2; i++, sent += 1000)
+            say_data(&p, sent / 400000 * 4, sent % 400000, 1000, false);
+        turn(&p);
+    }
+    pass(&p, 1000 * MS);
+    assert_true(p.seen[STOQ_FRAME_MAX_DATA] > 0);
+    assert_true(p.last[STOQ_FRAME_MAX_DATA].value > sent);
+    end(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_new_path_is_challenged),
         cmocka_unit_test(test_credit_is_of_the_address),
         cmocka_unit_test(test_false_path_is_left),
+        cmocka_unit_test(test_limits_are_raised_under_load),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
