@@ -244,13 +244,14 @@ static void app_call(side *x, input *in)
 static void check_space(const stoq_conn *c, const stoq_space *s, uint64_t *in_flight)
 {
     uint32_t eliciting = 0;
-    for (uint64_t pn = s->sent_base; pn < s->next_pn; pn++) {
-        const stoq_sent *p = &s->sent[pn & (s->sent_cap - 1)];
+    for (uint64_t at = s->sent_head, last = 0; at < s->sent_tail; at++) {
+        const stoq_sent *p = &s->sent[at & (s->sent_cap - 1)];
+        hm_assert(p->pn < s->next_pn && (at == s->sent_head || p->pn > last));
+        last = p->pn;
         if (!p->outstanding)
             continue;
         eliciting += p->eliciting;
-        if (p->in_flight)
-            *in_flight += p->bytes;
+        *in_flight += p->bytes;
     }
     hm_assert(eliciting == s->eliciting_out);
     hm_assert(s->received.count <= STOQ_RANGES_MAX);
@@ -317,8 +318,6 @@ static void inject(side *x, input *in)
         return;
     x->pair->forged = true;
     stoq_space *s = &peer->spaces[STOQ_LEVEL_APP];
-    if (loss_record(peer, STOQ_LEVEL_APP) == NULL)
-        return;
     uint64_t pn = s->next_pn++ + (flags >> 6);
     const stoq_cid *dcid = &victim->local[(flags >> 3) % STOQ_CIDS_MAX].cid;
     size_t len = forge_short(&s->tx, dcid, pn, peer->phase_tx ^ (flags >> 1 & 1), payload, out);

@@ -16,7 +16,7 @@
 #include "stoq/transport_params.h"
 
 #define STOQ_SENT_FRAMES 6
-#define STOQ_SENT_MAX 65536u          // packets of a space that are neither acknowledged nor lost
+#define STOQ_SENT_MAX 65536u          // packets of a space that are under way
 #define STOQ_CIDS_MAX 8               // of each side
 #define STOQ_CRYPTO_WINDOW (1u << 16) // a handshake with FALCON certificates fits
 #define STOQ_REASON_MAX 256
@@ -32,9 +32,9 @@ typedef struct stoq_sent_frame {
 } stoq_sent_frame;
 
 typedef struct stoq_sent {
-    uint64_t time_us;
+    uint64_t pn, time_us;
     uint16_t bytes;
-    bool outstanding, eliciting, in_flight, app_limited;
+    bool outstanding, eliciting, app_limited;
     uint8_t frame_count;
     stoq_sent_frame frames[STOQ_SENT_FRAMES];
 } stoq_sent;
@@ -44,10 +44,11 @@ typedef struct stoq_space {
     stoq_keys rx, tx;
     bool discarded;
     uint64_t next_pn;
-    // Sent packets: [sent_base, next_pn) in a ring.
+    // Packets under way, by number: records [sent_head, sent_tail) in a ring. Acknowledgements
+    // alone leave none, so a peer that answers nothing cannot fill it.
     stoq_sent *sent; // owned
     uint32_t sent_cap;
-    uint64_t sent_base;
+    uint64_t sent_head, sent_tail;
     uint64_t largest_acked; // UINT64_MAX: none
     uint64_t loss_time_us;  // 0: none
     uint64_t last_eliciting_us;
@@ -263,7 +264,9 @@ size_t conn_send(stoq_conn *c, uint8_t *out, size_t cap, uint64_t now, size_t *s
 
 // ---- conn_loss.c --------------------------------------------------------------------------------
 
-stoq_sent *loss_record(stoq_conn *c, stoq_level level); // of next_pn; NULL: too much is out
+// A record for the next packet, which counts once it is kept; NULL: too much is out.
+stoq_sent *loss_record(stoq_conn *c, stoq_level level);
+void loss_record_keep(stoq_conn *c, stoq_level level);
 HM_CHECK hm_err loss_on_ack(stoq_conn *c, stoq_level level, const stoq_frame *ack, uint64_t now,
                             uint64_t *code);
 uint64_t loss_timer_us(const stoq_conn *c, stoq_level *level, bool *is_pto);

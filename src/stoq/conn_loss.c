@@ -7,33 +7,54 @@
 #define GRANULARITY_US 1000u
 #define INITIAL_RTT_US 333000u
 
-static stoq_sent *slot(const stoq_space *s, uint64_t pn)
+static stoq_sent *slot(const stoq_space *s, uint64_t at)
 {
-    return &s->sent[pn & (s->sent_cap - 1)];
+    return &s->sent[at & (s->sent_cap - 1)];
 }
 
 stoq_sent *loss_record(stoq_conn *c, stoq_level level)
 {
     stoq_space *s = &c->spaces[level];
-    uint64_t used = s->next_pn - s->sent_base;
-    if (used == s->sent_cap) {
+    if (s->sent_tail - s->sent_head == s->sent_cap) {
         uint32_t cap = s->sent_cap == 0 ? 32 : s->sent_cap * 2;
         if (cap > STOQ_SENT_MAX)
             return NULL;
         stoq_sent *bigger = calloc(cap, sizeof *bigger);
         if (bigger == NULL)
             return NULL;
-        for (uint64_t pn = s->sent_base; pn < s->next_pn; pn++)
-            bigger[pn & (cap - 1)] = *slot(s, pn);
+        for (uint64_t at = s->sent_head; at < s->sent_tail; at++)
+            bigger[at & (cap - 1)] = *slot(s, at);
         free(s->sent);
         s->sent = bigger;
         s->sent_cap = cap;
     }
-    stoq_sent *p = slot(s, s->next_pn);
-    p->outstanding = p->eliciting = p->in_flight = p->app_limited = false;
+    stoq_sent *p = slot(s, s->sent_tail);
+    p->outstanding = p->eliciting = p->app_limited = false;
     p->frame_count = 0;
     p->bytes = 0;
     return p;
+}
+
+void loss_record_keep(stoq_conn *c, stoq_level level)
+{
+    stoq_space *s = &c->spaces[level];
+    stoq_sent *p = slot(s, s->sent_tail++);
+    p->pn = s->next_pn;
+    p->outstanding = true;
+}
+
+// The first record of a packet with this number or a later one.
+static uint64_t record_from(const stoq_space *s, uint64_t pn)
+{
+    uint64_t a = s->sent_head, b = s->sent_tail;
+    while (a < b) {
+        uint64_t m = a + (b - a) / 2;
+        if (slot(s, m)->pn < pn)
+            a = m + 1;
+        else
+            b = m;
+    }
+    return a;
 }
 
 // Takes a record out of the count of what is under way.
@@ -42,14 +63,13 @@ static void settle(stoq_conn *c, stoq_space *s, stoq_sent *p)
     p->outstanding = false;
     if (p->eliciting)
         s->eliciting_out--;
-    if (p->in_flight)
-        c->in_flight -= p->bytes;
+    c->in_flight -= p->bytes;
 }
 
-static void advance_base(stoq_space *s)
+static void advance_head(stoq_space *s)
 {
-    while (s->sent_base < s->next_pn && !slot(s, s->sent_base)->outstanding)
-        s->sent_base++;
+    while (s->sent_head < s->sent_tail && !slot(s, s->sent_head)->outstanding)
+        s->sent_head++;
 }
 
 static void frames_acked(stoq_conn *c, stoq_level level, const stoq_sent *p)
@@ -144,11 +164,13 @@ static void detect(stoq_conn *c, stoq_level level, uint64_t now)
         return;
     uint64_t rtt = c->rtt_latest_us > c->rtt_smooth_us ? c->rtt_latest_us : c->rtt_smooth_us;
     uint64_t delay = rtt * 9 / 8 > GRANULARITY_US ? rtt * 9 / 8 : GRANULARITY_US;
-    for (uint64_t pn = s->sent_base; pn <= s->largest_acked && pn < s->next_pn; pn++) {
-        stoq_sent *p = slot(s, pn);
+    for (uint64_t at = s->sent_head; at < s->sent_tail; at++) {
+        stoq_sent *p = slot(s, at);
+        if (p->pn > s->largest_acked)
+            break;
         if (!p->outstanding)
             continue;
-        if (p->time_us + delay > now && s->largest_acked < pn + PACKET_THRESHOLD) {
+        if (p->time_us + delay > now && s->largest_acked < p->pn + PACKET_THRESHOLD) {
             if (s->loss_time_us == 0 || p->time_us + delay < s->loss_time_us)
                 s->loss_time_us = p->time_us + delay;
             continue;
@@ -156,8 +178,6 @@ static void detect(stoq_conn *c, stoq_level level, uint64_t now)
         settle(c, s, p);
         c->stats.packets_lost++;
         frames_lost(c, level, p);
-        if (!p->in_flight)
-            continue;
         if (p->time_us > lost.newest_sent_us)
             lost.newest_sent_us = p->time_us;
         if (p->eliciting && p->time_us > c->first_rtt_us) {
@@ -166,7 +186,7 @@ static void detect(stoq_conn *c, stoq_level level, uint64_t now)
             lost.last_us = p->time_us;
         }
     }
-    advance_base(s);
+    advance_head(s);
     if (lost.newest_sent_us == 0)
         return;
     stoq_cc_on_congestion(&c->cc, lost.newest_sent_us, now);
@@ -183,8 +203,7 @@ static void acked_one(stoq_conn *c, stoq_level level, stoq_sent *p, uint64_t now
     stoq_space *s = &c->spaces[level];
     settle(c, s, p);
     frames_acked(c, level, p);
-    if (p->in_flight)
-        stoq_cc_on_acked(&c->cc, p->bytes, p->time_us, p->app_limited, c->rtt_smooth_us, now);
+    stoq_cc_on_acked(&c->cc, p->bytes, p->time_us, p->app_limited, c->rtt_smooth_us, now);
 }
 
 hm_err loss_on_ack(stoq_conn *c, stoq_level level, const stoq_frame *ack, uint64_t now,
@@ -199,15 +218,17 @@ hm_err loss_on_ack(stoq_conn *c, stoq_level level, const stoq_frame *ack, uint64
     uint64_t sent_us = 0, lo, hi;
     stoq_ack_walk w = stoq_ack_walk_of(ack);
     while (stoq_ack_next(&w, &lo, &hi)) {
-        if (hi < s->sent_base)
+        if (s->sent_head == s->sent_tail || hi < slot(s, s->sent_head)->pn)
             break; // the ranges go down
-        for (uint64_t pn = lo > s->sent_base ? lo : s->sent_base; pn <= hi; pn++) {
-            stoq_sent *p = slot(s, pn);
+        for (uint64_t at = record_from(s, lo); at < s->sent_tail; at++) {
+            stoq_sent *p = slot(s, at);
+            if (p->pn > hi)
+                break;
             if (!p->outstanding)
                 continue;
             any = true;
             eliciting |= p->eliciting;
-            if (pn == ack->ack_largest) {
+            if (p->pn == ack->ack_largest) {
                 largest_new = true;
                 sent_us = p->time_us;
             }
@@ -224,7 +245,7 @@ hm_err loss_on_ack(stoq_conn *c, stoq_level level, const stoq_frame *ack, uint64
                              : 0;
         rtt_sample(c, now > sent_us ? now - sent_us : 1, delay, now);
     }
-    advance_base(s);
+    advance_head(s);
     detect(c, level, now);
     if (level == STOQ_LEVEL_HANDSHAKE)
         c->peer_may_be_blocked = false; // it has opened our Handshake packets
@@ -294,8 +315,8 @@ void loss_on_timer(stoq_conn *c, uint64_t now)
     stoq_space *s = &c->spaces[level];
     // The probes carry the oldest data again; the packets themselves stay under way.
     unsigned again = 0;
-    for (uint64_t pn = s->sent_base; pn < s->next_pn && again < 2; pn++) {
-        const stoq_sent *p = slot(s, pn);
+    for (uint64_t at = s->sent_head; at < s->sent_tail && again < 2; at++) {
+        const stoq_sent *p = slot(s, at);
         if (!p->outstanding || !p->eliciting)
             continue;
         frames_lost(c, level, p);
@@ -310,13 +331,13 @@ void loss_on_timer(stoq_conn *c, uint64_t now)
 void loss_discard(stoq_conn *c, stoq_level level)
 {
     stoq_space *s = &c->spaces[level];
-    for (uint64_t pn = s->sent_base; pn < s->next_pn; pn++)
-        if (slot(s, pn)->outstanding)
-            settle(c, s, slot(s, pn));
+    for (uint64_t at = s->sent_head; at < s->sent_tail; at++)
+        if (slot(s, at)->outstanding)
+            settle(c, s, slot(s, at));
     free(s->sent);
     s->sent = NULL;
     s->sent_cap = 0;
-    s->sent_base = s->next_pn;
+    s->sent_head = s->sent_tail = 0;
     s->loss_time_us = 0;
     s->probes = 0;
     c->pto_count = 0;

@@ -298,24 +298,20 @@ static void finish(maker *m, uint8_t *pad_to, uint64_t now, stoq_seal *seal)
                         .payload_len = (uint32_t)(m->p - m->payload),
                         .pn = s->next_pn,
                         .pn_len = (uint8_t)m->pn_len};
-    stoq_sent *rec = m->sent;
-    rec->time_us = now;
-    rec->bytes = (uint16_t)len;
-    rec->eliciting = m->eliciting;
-    rec->in_flight = m->eliciting || padding;
-    rec->outstanding = rec->in_flight;
+    m->sent->time_us = now;
+    m->sent->bytes = (uint16_t)len;
+    m->sent->eliciting = m->eliciting;
+    if (m->eliciting || padding) { // acknowledgements alone are neither counted nor paced
+        loss_record_keep(c, m->level);
+        c->in_flight += len;
+        c->pace_budget -= c->pace_budget < len ? c->pace_budget : len;
+    }
     s->next_pn++;
-    if (!rec->outstanding && s->sent_base == s->next_pn - 1)
-        s->sent_base = s->next_pn;
-    if (rec->eliciting) {
+    if (m->eliciting) {
         if (s->eliciting_out == 0 && c->handshake_complete)
             conn_touch_idle(c, now); // RFC 9000, section 10.1
         s->eliciting_out++;
         s->last_eliciting_us = now;
-    }
-    if (rec->in_flight) { // acknowledgements alone are neither counted nor paced
-        c->in_flight += len;
-        c->pace_budget -= c->pace_budget < len ? c->pace_budget : len;
     }
     c->stats.packets_sent++;
 }

@@ -317,6 +317,25 @@ static void test_limits_are_raised_under_load(void **state)
     end(&p);
 }
 
+// ---- acknowledgements ---------------------------------------------------------------------------
+
+// A peer that acknowledges nothing and sends without end makes neither records grow nor the
+// acknowledgements for it stop.
+static void test_unacknowledged_costs_little(void **state)
+{
+    (void)state;
+    peer p;
+    begin(&p, true);
+    for (int i = 0; i < 140000; i++) { // more than records may be
+        say1(&p, STOQ_FRAME_PING);
+        if (i % 2 == 1)
+            turn(&p);
+    }
+    assert_int_equal(p.last[STOQ_FRAME_ACK].ack_largest, p.pn - 1);
+    assert_true(p.c->spaces[STOQ_LEVEL_APP].sent_cap <= 64);
+    end(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -324,6 +343,7 @@ int main(void)
         cmocka_unit_test(test_credit_is_of_the_address),
         cmocka_unit_test(test_false_path_is_left),
         cmocka_unit_test(test_limits_are_raised_under_load),
+        cmocka_unit_test(test_unacknowledged_costs_little),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
