@@ -34,7 +34,7 @@ typedef struct stoq_sent_frame {
 typedef struct stoq_sent {
     uint64_t pn, time_us;
     uint16_t bytes;
-    bool outstanding, eliciting, app_limited;
+    bool outstanding, acked, eliciting, app_limited;
     uint8_t frame_count;
     stoq_sent_frame frames[STOQ_SENT_FRAMES];
 } stoq_sent;

@@ -29,7 +29,7 @@ stoq_sent *loss_record(stoq_conn *c, stoq_level level)
         s->sent_cap = cap;
     }
     stoq_sent *p = slot(s, s->sent_tail);
-    p->outstanding = p->eliciting = p->app_limited = false;
+    p->outstanding = p->acked = p->eliciting = p->app_limited = false;
     p->frame_count = 0;
     p->bytes = 0;
     return p;
@@ -151,9 +151,23 @@ uint64_t conn_pto_us(const stoq_conn *c, stoq_level level)
 // ---- loss ---------------------------------------------------------------------------------------
 
 typedef struct losses {
-    uint64_t newest_sent_us;    // of the lost packets, 0: none
-    uint64_t first_us, last_us; // eliciting ones after the first round-trip sample
+    uint64_t newest_sent_us; // of the lost packets, 0: none
+    uint64_t run_us;         // first eliciting one sent after the last acknowledged packet, 0: none
+    uint64_t span_us;        // longest time from there to another one
 } losses;
+
+// Only what was sent after the first round-trip sample counts (RFC 9002, section 7.6.2).
+static void note_loss(stoq_conn *c, losses *lost, const stoq_sent *p)
+{
+    if (p->time_us > lost->newest_sent_us)
+        lost->newest_sent_us = p->time_us;
+    if (!p->eliciting || p->time_us <= c->first_rtt_us || c->first_rtt_us == 0)
+        return;
+    if (lost->run_us == 0)
+        lost->run_us = p->time_us;
+    if (p->time_us - lost->run_us > lost->span_us)
+        lost->span_us = p->time_us - lost->run_us;
+}
 
 static void detect(stoq_conn *c, stoq_level level, uint64_t now)
 {
@@ -168,6 +182,8 @@ static void detect(stoq_conn *c, stoq_level level, uint64_t now)
         stoq_sent *p = slot(s, at);
         if (p->pn > s->largest_acked)
             break;
+        if (p->acked)
+            lost.run_us = 0;
         if (!p->outstanding)
             continue;
         if (p->time_us + delay > now && s->largest_acked < p->pn + PACKET_THRESHOLD) {
@@ -178,13 +194,7 @@ static void detect(stoq_conn *c, stoq_level level, uint64_t now)
         settle(c, s, p);
         c->stats.packets_lost++;
         frames_lost(c, level, p);
-        if (p->time_us > lost.newest_sent_us)
-            lost.newest_sent_us = p->time_us;
-        if (p->eliciting && p->time_us > c->first_rtt_us) {
-            if (lost.first_us == 0)
-                lost.first_us = p->time_us;
-            lost.last_us = p->time_us;
-        }
+        note_loss(c, &lost, p);
     }
     advance_head(s);
     if (lost.newest_sent_us == 0)
@@ -193,7 +203,7 @@ static void detect(stoq_conn *c, stoq_level level, uint64_t now)
     // Persistent congestion (section 7.6): all lost over three probe timeouts.
     uint64_t period =
         3 * (c->rtt_smooth_us + 4 * c->rtt_var_us + c->theirs.max_ack_delay_ms * 1000);
-    if (c->first_rtt_us != 0 && lost.last_us - lost.first_us > period)
+    if (lost.span_us > period)
         stoq_cc_on_persistent(&c->cc);
     conn_wake(c);
 }
@@ -202,6 +212,7 @@ static void acked_one(stoq_conn *c, stoq_level level, stoq_sent *p, uint64_t now
 {
     stoq_space *s = &c->spaces[level];
     settle(c, s, p);
+    p->acked = true;
     frames_acked(c, level, p);
     stoq_cc_on_acked(&c->cc, p->bytes, p->time_us, p->app_limited, c->rtt_smooth_us, now);
 }

@@ -203,17 +203,22 @@ static size_t say1(peer *p, uint8_t type)
     return say(p, &type, 1);
 }
 
-static void ack_range(peer *p, uint64_t lo, uint64_t hi)
+// Acknowledges ranges {lowest, highest}, the last one first.
+static void ack(peer *p, const uint64_t ranges[][2], size_t count)
 {
-    uint8_t mem[32], *q = stoq_frame_write3(mem, STOQ_FRAME_ACK, hi, 0, 0);
-    q = stoq_varint_write(q, hi - lo);
+    uint8_t mem[64], *q = stoq_frame_write3(mem, STOQ_FRAME_ACK, ranges[0][1], 0, count - 1);
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0)
+            q = stoq_varint_write(q, ranges[i - 1][0] - ranges[i][1] - 2);
+        q = stoq_varint_write(q, ranges[i][1] - ranges[i][0]);
+    }
     say(p, mem, (size_t)(q - mem));
 }
 
 // Acknowledges all that the connection has sent.
 static void ack_all(peer *p)
 {
-    ack_range(p, 0, p->largest);
+    ack(p, (const uint64_t[][2]){{0, p->largest}}, 1);
 }
 
 // ---- paths --------------------------------------------------------------------------------------
@@ -336,6 +341,35 @@ static void test_unacknowledged_costs_little(void **state)
     end(&p);
 }
 
+// Only losses without anything acknowledged between them are persistent congestion (RFC 9002,
+// section 7.6.2).
+static void test_persistent_congestion(void **state)
+{
+    (void)state;
+    for (int between = 0; between < 2; between++) {
+        peer p;
+        begin(&p, true);
+        p.now += 10 * MS;
+        ack_all(&p);
+        turn(&p);
+        uint64_t first = p.largest + 1;
+        for (int i = 0; i < 100; i++) { // over two seconds, its own probes among them
+            pass(&p, 20 * MS);
+            stoq_conn_ping(p.c);
+            turn(&p);
+        }
+        uint64_t last = p.largest;
+        if (between) // lost: the first one, and the fourth from the end
+            ack(&p, (const uint64_t[][2]){{last - 2, last}, {first + 1, last - 4}, {0, first - 1}},
+                3);
+        else
+            ack(&p, (const uint64_t[][2]){{last - 2, last}, {0, first - 1}}, 2);
+        assert_true(p.c->stats.packets_lost >= 2);
+        assert_true((p.c->cc.cwnd == 2 * p.c->cc.mss) == !between);
+        end(&p);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -344,6 +378,7 @@ int main(void)
         cmocka_unit_test(test_false_path_is_left),
         cmocka_unit_test(test_limits_are_raised_under_load),
         cmocka_unit_test(test_unacknowledged_costs_little),
+        cmocka_unit_test(test_persistent_congestion),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
