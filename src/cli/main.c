@@ -35,11 +35,20 @@ static int exit_code(const cli *c, hm_err err)
     }
 }
 
+static const char *stoq_hint(hm_err err)
+{
+    return err == HM_E_CERT_UNTRUSTED ? "--ca names the root, --server-name who is expected there"
+           : err == HM_E_DENIED       ? "--cert and --key show a certificate"
+                                      : "";
+}
+
 // What to do about it; "" when the line says it or nobody knows.
 static const char *hint(const cli *c, hm_err err, int code)
 {
     if (err == HM_E_USAGE)
         return "--help tells more";
+    if (c->group && strcmp(c->group, "stoq") == 0)
+        return stoq_hint(err);
     if (err == HM_E_CERT_UNTRUSTED && code == CLI_EXIT_UNREACHABLE)
         return "--ca or HYPERMESH_CA names the edge root";
     if (err == HM_E_UNREACHABLE)

@@ -129,10 +129,12 @@ static void on_conn_closed(void *user, stoq_conn *conn, uint64_t code, bool is_a
     } else if (why == HM_E_TIMEOUT) {
         s->end = HM_E_UNREACHABLE;
         snprintf(s->detail, sizeof(s->detail), "%s does not answer%s", s->target,
-                 s->open ? " any more" : "");
-    } else if (why != HM_E_CLOSED) { // this side refuses
-        s->end = why;
-        snprintf(s->detail, sizeof(s->detail), "%s: %s", s->target, quoted);
+                 s->open ? " any more" : "; does it run, and does its UDP port let you in?");
+    } else if (why != HM_E_CLOSED) { // this side refuses, for words of its own
+        bool cert = why >= HM_E_CERT_UNTRUSTED && why <= HM_E_CRL_STALE;
+        s->end = cert ? HM_E_CERT_UNTRUSTED : why;
+        snprintf(s->detail, sizeof(s->detail), "%s: %.*s; the root is %.200s", s->target,
+                 (int)reason.len, (const char *)reason.ptr, s->roots);
     } else if (!is_app && code == STOQ_CLOSED_RESET) {
         s->end = HM_E_UNREACHABLE;
         snprintf(s->detail, sizeof(s->detail),
@@ -176,7 +178,7 @@ static void on_stream_closed(void *user, stoq_stream *st)
 static hm_err make_endpoint(session *s, cli *c)
 {
     tc_tls_config tls = {.clock = &hm_clock_system};
-    tls.roots_path = hm_config_get(&c->cfg, "ca");
+    tls.roots_path = s->roots = hm_config_get(&c->cfg, "ca");
     if (!tls.roots_path)
         return hm_fail(HM_E_USAGE, "--ca is needed");
     tls.ids[0].cert_path = hm_config_get(&c->cfg, "cert");

@@ -9,6 +9,7 @@ typedef struct session {
     stoq_endpoint *ep; // owned
     stoq_conn *conn;   // NULL once closed
     SSL_CTX *tls;      // owned
+    const char *roots; // whom to believe
     char target[HM_ADDR_TEXT_MAX];
     char peer[200]; // who answered, from its certificate
     const char *group, *cipher;

@@ -268,21 +268,23 @@ out:
 
 hm_err tc_tls(const tc_tls_config *cfg, SSL_CTX **out)
 {
+    static const char all[] = HM_FALCON_NAME ":" CLASSIC_SIGALGS;
     SSL_CTX *ctx = NULL;
-    hm_err err =
-        tls_new(cfg->is_server, cfg->groups ? cfg->groups : GROUPS,
-                HM_FALCON_NAME ":" CLASSIC_SIGALGS, HM_FALCON_NAME ":" CLASSIC_SIGALGS, &ctx);
+    hm_assert(cfg->is_server || cfg->roots_path);
+    hm_err err = tls_new(cfg->is_server, cfg->groups ? cfg->groups : GROUPS, all, all, &ctx);
     if (err != HM_OK)
         return cfg->groups ? hm_fail(HM_E_CONFIG, "\"%.100s\" are no TLS groups", cfg->groups)
                            : err;
-    hm_assert(cfg->is_server || cfg->roots_path);
-    for (size_t i = 0; i < TC_TLS_IDENTITIES && cfg->ids[i].cert_path; i++)
-        HM_TRY_OUT(identity_load(ctx, cfg->ids[i].cert_path, cfg->ids[i].key_path));
-    if (cfg->roots_path)
-        HM_TRY_OUT(trust_load(ctx, cfg));
+    for (size_t i = 0; err == HM_OK && i < TC_TLS_IDENTITIES && cfg->ids[i].cert_path; i++)
+        err = identity_load(ctx, cfg->ids[i].cert_path, cfg->ids[i].key_path);
+    if (err == HM_OK && cfg->roots_path)
+        err = trust_load(ctx, cfg);
+    if (err != HM_OK) { // a file that is missing, private, or something else than was said
+        char why[400];
+        snprintf(why, sizeof why, "%s", hm_err_detail());
+        SSL_CTX_free(ctx);
+        return err == HM_E_NOMEM ? err : hm_fail(HM_E_CONFIG, "%s", why);
+    }
     *out = ctx;
-    ctx = NULL;
-out:
-    SSL_CTX_free(ctx);
-    return err;
+    return HM_OK;
 }

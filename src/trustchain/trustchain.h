@@ -114,7 +114,7 @@ typedef struct tc_tls_config {
 // A context for one role: TLS 1.3 without resumption, FALCON-1024 or classical certificates. The
 // peer's must reach a root by RFC 5280, be in force, for its role, and not in the list. The name
 // that a client asks for must stand in a server's certificate; a node's must have it as its name or
-// id, and any node may answer at an address. HM_E_CONFIG, HM_E_NOTFOUND, HM_E_DENIED.
+// id, and any node may answer at an address. HM_E_CONFIG names the file that cannot be used.
 HM_CHECK hm_err tc_tls(const tc_tls_config *cfg, SSL_CTX **out);
 
 // ---- the authority: one thread ------------------------------------------------------------------

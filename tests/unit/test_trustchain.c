@@ -663,7 +663,10 @@ static void clients_are_refused_for_a_reason(void **state)
     assert_int_equal(tc_tls(&cfg, &bad), HM_E_CONFIG);
     cfg.ids[0].key_path = server.node_key;
     assert_int_equal(chmod(server.node_key, 0640), 0);
-    assert_int_equal(tc_tls(&cfg, &bad), HM_E_DENIED);
+    assert_int_equal(tc_tls(&cfg, &bad), HM_E_CONFIG);
+    assert_non_null(strstr(hm_err_detail(), "chmod 600"));
+    cfg.ids[0].key_path = "/nonexistent";
+    assert_int_equal(tc_tls(&cfg, &bad), HM_E_CONFIG);
     assert_null(bad);
 
     SSL_CTX *contexts[] = {s, known, foreign, nobody, edge, s2};
