@@ -13,7 +13,6 @@
 #include "trustchain/trustchain.h"
 
 #define PORT "9292"
-#define HANDSHAKE_MS 5000u
 #define IDLE_MS 10000u
 #define HEAD_BYTES 8u
 
@@ -197,7 +196,7 @@ static hm_err make_endpoint(session *s, cli *c)
                       .stream_writable = on_writable,
                       .stream_closed = on_stream_closed},
         .user = s,
-        .limits = {.max_idle_ms = IDLE_MS, .max_handshake_ms = HANDSHAKE_MS},
+        .limits = {.max_idle_ms = IDLE_MS},
     };
     return stoq_endpoint_create(&cfg, &s->ep);
 }
