@@ -67,7 +67,7 @@ static bool read_query(hm_http_req *r)
                                       WSI_TOKEN_HTTP_URI_ARGS, i);
         if (n < 0)
             return lws_hdr_fragment_length(r->wsi, WSI_TOKEN_HTTP_URI_ARGS, i) == 0;
-        if (r->query_count == HM_HTTP_QUERY_MAX || memchr(at, 0, (size_t)n))
+        if (r->query_count == HM_HTTP_QUERY_MAX)
             return false;
         at[n] = 0;
         r->query[r->query_count++] = at;

@@ -185,6 +185,7 @@ typedef struct chunk_list {
     hm_http_req *r;
     hm_node_get *get;
     hm_commitment content;
+    bool with_hashes;
     uint64_t first, limit;
 } chunk_list;
 
@@ -206,7 +207,10 @@ static void put_chunk_of(const chunk_list *l, hm_buf *b, uint32_t index, const h
     uint32_t copies = hm_node_placement(l->a->node, hash, order);
     hm_jw_open(b, NULL, '{');
     hm_jw_u64(b, "index", index);
-    hm_jw_hex(b, "hash", hash->b, 32);
+    if (l->with_hashes)
+        hm_jw_hex(b, "hash", hash->b, 32);
+    else
+        hm_jw_str(b, "hash", NULL);
     hm_jw_u64(b, "bytes", hm_commitment_chunk_len(&l->content, index));
     hm_jw_bool(b, "here", hm_node_holds(l->a->node, hash));
     hm_jw_open(b, "nodes", '[');
@@ -246,17 +250,20 @@ static void chunk_list_ready(void *ctx, hm_err err, const char *detail, hm_bytes
     chunk_list_free(l);
 }
 
-// The hash of a chunk tells who has guessed its bytes that the guess is right: so the list is for
-// those who may read the content.
+// Where chunks belong is for all to see. Not so their hashes: the hash of a chunk tells who has
+// guessed its bytes that the guess is right.
 void api_asset_chunks(void *ctx, hm_http_req *r)
 {
     hm_node_api *a = ctx;
     hm_asset x;
     uint64_t first, limit;
     if (!api_query_limit(r, 100, HM_API_PAGE_MAX, &limit) ||
-        !api_query_u64(r, "cursor", 0, HM_ASSET_CHUNKS_MAX, &first) || !api_find_asset(a, r, &x) ||
-        !may_read(a, r, &x))
+        !api_query_u64(r, "cursor", 0, HM_ASSET_CHUNKS_MAX, &first) || !api_find_asset(a, r, &x))
         return;
+    if (!x.has_content) {
+        hm_http_reply_err(r, HM_E_NOTFOUND, "the asset has no content");
+        return;
+    }
     chunk_list *l = calloc(1, sizeof(*l));
     hm_err err = l ? hm_node_get_begin(a->node, &x.content, &l->get) : HM_E_NOMEM;
     if (err != HM_OK) {
@@ -267,6 +274,7 @@ void api_asset_chunks(void *ctx, hm_http_req *r)
     l->a = a;
     l->r = r;
     l->content = x.content;
+    l->with_hashes = x.policy.is_public || hm_http_authorized(r);
     l->first = first;
     l->limit = limit;
     hm_http_on_abort(r, chunk_list_gone, l);
