@@ -1,10 +1,13 @@
 // hypermesh asset: all of it but import.
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 
+#define PATIENCE_S 3
 #define NAME_MAX_BYTES 255u
 #define NODES_MAX 100u // validators of a mesh
 
@@ -256,12 +259,26 @@ out:
     return err;
 }
 
+static void on_alarm(int number)
+{
+    static const char text[] =
+        "waiting until it is final; is a quorum up? hypermesh status tells\n";
+    ssize_t told = write(STDERR_FILENO, text, sizeof(text) - 1);
+    (void)told;
+    (void)number;
+}
+
+// The answer comes once the change is final: who waits longer than usual is told what for.
 static hm_err send_change(cli *c, const cli_command *cmd, const char *path, hm_buf *body)
 {
+    const struct sigaction act = {.sa_handler = on_alarm, .sa_flags = SA_RESTART};
     hm_buf answer = {0};
     hm_err err = hm_buf_status(body);
+    sigaction(SIGALRM, &act, NULL);
+    alarm(PATIENCE_S);
     if (err == HM_OK)
         err = hm_client_request(&c->client, "POST", path, hm_buf_bytes(body), NULL, &answer);
+    alarm(0);
     if (err == HM_OK)
         err = cli_answer(c, cmd, hm_buf_bytes(&answer));
     hm_buf_free(&answer);

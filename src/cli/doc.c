@@ -361,18 +361,53 @@ static void put_arg_words(hm_buf *b, const char *arg)
             hm_buf_append(b, *p == '|' ? " " : p, 1);
 }
 
+static void put_value_flags_of(hm_buf *b, const cli_option *list)
+{
+    hm_buf flag = {0};
+    for (const cli_option *o = list; o && o->name; o++) {
+        hm_buf_reset(&flag);
+        hm_buf_printf(&flag, "|--%s|", o->name);
+        if (!o->arg || strstr(hm_buf_cstr(b), hm_buf_cstr(&flag)))
+            continue;
+        hm_buf_printf(b, "--%s|", o->name);
+        if (o->letter)
+            hm_buf_printf(b, "-%c|", o->letter);
+    }
+    hm_buf_free(&flag);
+}
+
+// A pattern of all options behind which a value stands.
+static void put_value_flags(hm_buf *b)
+{
+    hm_buf all = {0};
+    hm_buf_puts(&all, "|");
+    put_value_flags_of(&all, cli_common_options);
+    for (const cli_command *cmd = cli_commands; cmd->group; cmd++)
+        put_value_flags_of(&all, cmd->options);
+    hm_buf_append(b, all.ptr + 1, all.len > 2 ? all.len - 2 : 0);
+    hm_buf_free(&all);
+}
+
+// The line is split at blanks, not at what bash takes for borders of words: a URL is one.
 static void put_bash(hm_buf *b)
 {
     const char *group = "";
-    hm_buf_puts(b, "# bash completion for hypermesh; made by hypermesh completion bash\n"
-                   "_hypermesh() {\n"
-                   "    local cur=$2 prev=$3 words= files= i group= name=\n"
-                   "    for ((i = 1; i < COMP_CWORD; i++)); do\n"
-                   "        case ${COMP_WORDS[i]} in\n"
+    hm_buf_puts(
+        b, "# bash completion for hypermesh; made by hypermesh completion bash\n"
+           "_hypermesh() {\n"
+           "    local line=${COMP_LINE:0:COMP_POINT} list words='' files='' i group='' name=''\n"
+           "    read -ra list <<<\"$line\"\n"
+           "    [[ $line != *[[:space:]] ]] || list+=('')\n"
+           "    local cur=${list[-1]} prev=${list[-2]}\n"
+           "    for ((i = 1; i < ${#list[@]} - 1; i++)); do\n"
+           "        case ${list[i]} in\n"
+           "        ");
+    put_value_flags(b);
+    hm_buf_puts(b, ") ((i++)) ;;\n"
                    "        -*) ;;\n"
                    "        *)\n"
-                   "            if [ -z \"$group\" ]; then group=${COMP_WORDS[i]}\n"
-                   "            elif [ -z \"$name\" ]; then name=${COMP_WORDS[i]}; fi ;;\n"
+                   "            if [ -z \"$group\" ]; then group=${list[i]}\n"
+                   "            elif [ -z \"$name\" ]; then name=${list[i]}; fi ;;\n"
                    "        esac\n"
                    "    done\n"
                    "    case $group:$name:$prev in\n");
@@ -461,12 +496,18 @@ static void put_zsh(hm_buf *b)
     hm_buf_puts(b, "#compdef hypermesh\n"
                    "# zsh completion for hypermesh; made by hypermesh completion zsh\n"
                    "_hypermesh() {\n"
-                   "    local group= name= i\n"
+                   "    local group='' name='' i\n"
                    "    local -a list\n"
                    "    for ((i = 2; i < CURRENT; i++)); do\n"
-                   "        [[ $words[i] == -* ]] && continue\n"
-                   "        if [[ -z $group ]]; then group=$words[i]\n"
-                   "        elif [[ -z $name ]]; then name=$words[i]; fi\n"
+                   "        case $words[i] in\n"
+                   "        ");
+    put_value_flags(b);
+    hm_buf_puts(b, ") ((i++)) ;;\n"
+                   "        -*) ;;\n"
+                   "        *)\n"
+                   "            if [[ -z $group ]]; then group=$words[i]\n"
+                   "            elif [[ -z $name ]]; then name=$words[i]; fi ;;\n"
+                   "        esac\n"
                    "    done\n"
                    "    case $group:$name in\n"
                    "    :)\n        list=(");

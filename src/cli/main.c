@@ -51,12 +51,16 @@ static const char *hint(const cli *c, hm_err err, int code)
         return stoq_hint(err);
     if (err == HM_E_CERT_UNTRUSTED && code == CLI_EXIT_UNREACHABLE)
         return "--ca or HYPERMESH_CA names the edge root";
+    if (err == HM_E_UNREACHABLE && !c->cmd->path && !c->authority.url)
+        return "does it run?";
     if (err == HM_E_UNREACHABLE)
         return c->authority.url ? "does it run? --authority or HYPERMESH_AUTHORITY names another"
                                 : "does it run? --node or HYPERMESH_NODE names another";
+    if (err == HM_E_TIMEOUT)
+        return "what was asked for may come to pass all the same";
     if (err == HM_E_DENIED && c->token_trouble[0])
         return c->token_trouble;
-    if (err == HM_E_DENIED && !c->client.token)
+    if (err == HM_E_DENIED && !c->client.token && hm_client_refused())
         return "--token-file or HYPERMESH_TOKEN_FILE names the file of the token";
     return "";
 }
@@ -108,6 +112,8 @@ static void report(const cli *c, hm_err err)
     const char *detail = hm_err_detail()[0] ? hm_err_detail() : hm_err_text(err);
     if (r && strcmp(detail, r->detail[0] ? r->detail : r->message) != 0)
         r = NULL; // it was something else that failed after it
+    if (r && strncmp(r->detail, "send Authorization", 18) == 0)
+        detail = r->message; // the rest is for who writes the request
     const char *todo = hint(c, err, exit_code(c, err));
     hm_buf b = {0};
     hm_buf_printf(&b, "hypermesh%s%s%s%s: %s", c->group ? " " : "", c->group ? c->group : "",

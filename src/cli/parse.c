@@ -151,8 +151,8 @@ static hm_err find_command(cli *c, int argc, char *const *argv)
             HM_TRY(find_option(c, is_long ? word : word + 1, &o));
             if (o->arg && (is_long ? !strchr(word, '=') : !word[2]))
                 i++;
-            c->json = c->json || strcmp(o->name, "json") == 0;
-            c->help = c->help || strcmp(o->name, "help") == 0;
+            if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
+                c->help = true;
         } else if (!c->group && strcmp(word, "help") == 0) {
             c->help = true;
         } else if (!c->group) {
@@ -203,11 +203,14 @@ static hm_err check_values(const cli *c)
 
 hm_err cli_parse(cli *c, int argc, char *const *argv)
 {
+    for (int i = 1; i < argc; i++) // how an error is told is known before there is one
+        c->json = c->json || strcmp(argv[i], "--json") == 0 || strcmp(argv[i], "-j") == 0;
     HM_TRY(find_command(c, argc, argv));
     if (c->help || c->version)
         return HM_OK;
     size_t n = add_options(c, add_options(c, 0, cli_common_options), c->cmd->options);
     HM_TRY(hm_config_load(&c->cfg, c->options, n, argc, argv));
+    c->json = hm_config_on(&c->cfg, "json");
     size_t words = has_names(c->group) ? 2 : 1, given = c->cfg.positional_count - words;
     if (given == 0 && c->cmd->arg && c->cmd->arg[0] != '[')
         return hm_fail(HM_E_USAGE, "%s is needed", c->cmd->arg);
