@@ -59,6 +59,10 @@ class Node(http.server.BaseHTTPRequestHandler):
             self.wfile.write(b"x" * (500 if cut else 1000))
             self.close_connection = True
             return
+        if u.path.startswith("/v1/assets/"): # its content is said to be this
+            said = b"x" * 999 + (b"y" if "/bb" in u.path else b"x")
+            return self.say(200, {"content": {"size": 1000, "chunk_bytes": CHUNK, "chunks": 1,
+                                              "root": root(said)}})
         if u.path == "/v1/status": return self.say(200, {"id": OWNER})
         with lock: a = assets.get(q["name"][0])
         assert q["owner"] == [OWNER]
@@ -193,6 +197,11 @@ say "asset get: whole or not at all"
 hm() { "$hypermesh" "$@" --node "http://[::1]:$port" --token-file token; }
 hm asset get $(printf 'aa%.0s' {1..32}) -o got
 [ "$(wc -c <got)" = 1000 ] || fail "asset get"
+rc=0
+hm asset get $(printf 'bb%.0s' {1..32}) -o other 2>import.log || rc=$?
+[ $rc = 1 ] && grep -q 'not what the ledger names' import.log ||
+    fail "a content that the ledger does not name: exit code $rc"
+[ "$(hm asset get $(printf 'aa%.0s' {1..32}) -o - | wc -c)" = 1000 ] || fail "asset get -o -"
 rc=0
 hm asset get $(printf 'cc%.0s' {1..32}) -o half 2>import.log || rc=$?
 [ $rc = 3 ] || fail "a content that was cut: exit code $rc"
