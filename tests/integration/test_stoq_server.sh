@@ -46,7 +46,7 @@ running() {
 }
 # start ARG...: runs the server in data/; its addresses go to $at and $metrics.
 start() {
-    : >server.log # before the new one is asked about
+    : >server.log # the line of the run before is no answer
     ${under:-} "$server" run --dir data --listen "[::1]:${port:-0}" --metrics-listen '[::1]:0' \
         "$@" >server.out 2>server.log &
     pid=$!

@@ -27,6 +27,7 @@ listening() {
 # The port comes from the kernel: the only listening socket of the server.
 start() {
     local n=0
+    : >server.log # the line of the run before is no answer
     "$server" run --dir data --listen '[::1]:0' >server.out 2>server.log &
     pid=$!
     until grep -q '"running"' server.log; do
