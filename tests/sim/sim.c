@@ -327,9 +327,16 @@ static void setup_validators(sim *s)
 
 // ---- life ---------------------------------------------------------------------------------------
 
+static sim *current;
+
+const sim *sim_current(void)
+{
+    return current;
+}
+
 sim *sim_new(const sim_params *p)
 {
-    sim *s = calloc(1, sizeof *s);
+    sim *s = current = calloc(1, sizeof *s);
     hm_assert(s != NULL && p->n > 0 && p->n <= SIM_VALIDATORS_MAX);
     s->p = *p;
     s->chaos = true;
@@ -367,6 +374,7 @@ void sim_free(sim *s)
 {
     if (s == NULL)
         return;
+    current = NULL;
     for (hm_heap_node *n; (n = hm_heap_min(&s->heap)) != NULL;) {
         hm_heap_remove(&s->heap, n);
         event_free(hm_container_of(n, sim_event, heap));

@@ -64,6 +64,8 @@ typedef struct sim_params {
 
 // Draws a run from its seed. kinds: SIM_KIND_*.
 enum { SIM_KIND_FALCON = 1, SIM_KIND_LMDB = 2 };
+// What a seed uses when nobody says.
+uint32_t sim_kinds_of_seed(uint64_t seed);
 void sim_params_draw(sim_params *p, uint64_t seed, uint32_t kinds);
 // Four honest nodes of equal power, calm weather, no faults: for tests to change.
 void sim_params_calm(sim_params *p, uint64_t seed);

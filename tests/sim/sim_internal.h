@@ -211,6 +211,8 @@ struct sim {
 
 // ---- sim.c --------------------------------------------------------------------------------------
 
+// The newest world that is not freed, for the last words of a program that dies; or NULL.
+const sim *sim_current(void);
 void sim_fail(sim *s, const char *invariant, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 void sim_note(sim *s, const char *what, uint32_t node, uint32_t other, uint64_t a, uint64_t b,

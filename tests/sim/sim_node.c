@@ -530,7 +530,8 @@ void sim_node_event(sim *s, sim_node *nd, sim_event *e)
         return;
     case SIM_MESSAGE:
         err = hm_simplex_message(nd->core, input_time(s, nd), e->from, sim_blob_bytes(e->blob));
-        sim_note(s, "message", nd->number, e->from, sim_blob_bytes(e->blob).ptr[0], err, NULL);
+        sim_note(s, "message", nd->number, e->from, e->blob->len > 0 ? e->blob->b[0] : 0, err,
+                 NULL);
         if (nd->byz == 0)
             sim_check_delivered(s, nd, e, err);
         break;

@@ -16,6 +16,12 @@ void sim_params_calm(sim_params *p, uint64_t seed)
         p->power[v] = 1;
 }
 
+uint32_t sim_kinds_of_seed(uint64_t seed)
+{
+    (void)seed;
+    return 0;
+}
+
 void sim_params_draw(sim_params *p, uint64_t seed, uint32_t kinds)
 {
     hm_prng r;
