@@ -1,13 +1,9 @@
-// Building elements without a framework: text is always text, never markup.
+// Building and refreshing elements without a framework: text is always text, never markup.
 
-type Child = Node | string | number | null | undefined | false;
+export type Child = Node | string | number | null | undefined | false;
+export type Attrs = Record<string, string | boolean | ((e: Event) => void)>;
 
-export function h<K extends keyof HTMLElementTagNameMap>(
-  tag: K,
-  attrs: Record<string, string | boolean | ((e: Event) => void)> = {},
-  ...children: Child[]
-): HTMLElementTagNameMap[K] {
-  const el = document.createElement(tag);
+function fill<T extends Element>(el: T, attrs: Attrs, children: Child[]): T {
   for (const [name, value] of Object.entries(attrs)) {
     if (typeof value === "function") el.addEventListener(name, value);
     else if (value === true) el.setAttribute(name, "");
@@ -20,56 +16,58 @@ export function h<K extends keyof HTMLElementTagNameMap>(
   return el;
 }
 
-/** A table that becomes a list of cards at phone width; `empty` is said when there are no rows. */
-export function table(heads: string[], rows: Child[][], empty: string): HTMLElement {
-  if (rows.length === 0) return h("p", { class: "dim" }, empty);
-  return h(
-    "table",
-    { class: "stack" },
-    h("thead", {}, h("tr", {}, ...heads.map((t) => h("th", { scope: "col" }, t)))),
-    h(
-      "tbody",
-      {},
-      ...rows.map((cells) =>
-        h("tr", {}, ...cells.map((c, i) => h("td", { "data-label": heads[i] ?? "" }, h("span", {}, c)))),
-      ),
-    ),
-  );
+export function h<K extends keyof HTMLElementTagNameMap>(tag: K, attrs: Attrs = {}, ...children: Child[]): HTMLElementTagNameMap[K] {
+  return fill(document.createElement(tag), attrs, children);
+}
+export function s<K extends keyof SVGElementTagNameMap>(tag: K, attrs: Attrs = {}, ...children: Child[]): SVGElementTagNameMap[K] {
+  return fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attrs, children);
 }
 
-export function fields(pairs: [string, Child][]): HTMLElement {
-  const dl = h("dl", { class: "fields" });
-  for (const [name, value] of pairs) dl.append(h("dt", {}, name), h("dd", {}, value));
-  return dl;
-}
+const keyOf = (n: Node): string | null => (n instanceof Element ? n.getAttribute("data-key") : null);
+const alike = (a: Node, b: Node): boolean => a.nodeName === b.nodeName && keyOf(a) === keyOf(b);
 
-export function spark(values: number[]): SVGSVGElement {
-  const ns = "http://www.w3.org/2000/svg";
-  const svg = document.createElementNS(ns, "svg");
-  svg.setAttribute("class", "spark");
-  svg.setAttribute("viewBox", "0 0 100 100");
-  svg.setAttribute("preserveAspectRatio", "none");
-  svg.setAttribute("aria-hidden", "true");
-  const top = Math.max(1, ...values);
-  const line = document.createElementNS(ns, "polyline");
-  const step = values.length > 1 ? 100 / (values.length - 1) : 100;
-  line.setAttribute("points", values.map((v, i) => `${i * step},${98 - (v / top) * 94}`).join(" "));
-  svg.append(line);
-  return svg;
-}
-
-export const short = (hex: string): string => (hex.length > 16 ? `${hex.slice(0, 8)}…${hex.slice(-6)}` : hex);
-
-export function bytes(n: number): string {
-  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-  let i = 0;
-  while (n >= 1024 && i < units.length - 1) {
-    n /= 1024;
-    i++;
+/**
+ * Makes `old` look as `fresh` does and keeps every element that can stay, and with it focus,
+ * selection and scroll place. Listeners of elements that stay are the old ones, so parts that are
+ * refreshed have none of their own. What is inside [data-keep] belongs to whoever put it there, and
+ * whether a <details> is open belongs to the reader.
+ */
+export function morph(old: Node, fresh: Node): void {
+  if (!alike(old, fresh)) {
+    (old as ChildNode).replaceWith(fresh);
+    return;
   }
-  return `${i === 0 ? n : n.toFixed(1)} ${units[i]}`;
+  if (!(old instanceof Element) || !(fresh instanceof Element)) {
+    if (old.nodeValue !== fresh.nodeValue) old.nodeValue = fresh.nodeValue;
+    return;
+  }
+  for (const { name } of [...old.attributes])
+    if (!fresh.hasAttribute(name) && !(name === "open" && old.nodeName === "DETAILS")) old.removeAttribute(name);
+  for (const { name, value } of [...fresh.attributes]) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  if (old.hasAttribute("data-keep")) return;
+  const keyed = new Map<string, Node>();
+  for (const child of old.childNodes) {
+    const key = keyOf(child);
+    if (key !== null) keyed.set(key, child);
+  }
+  let at: ChildNode | null = old.firstChild;
+  for (const want of [...fresh.childNodes]) {
+    const key = keyOf(want);
+    if (at && alike(at, want)) {
+      const next: ChildNode | null = at.nextSibling;
+      morph(at, want);
+      at = next;
+    } else if (key !== null && keyed.has(key)) {
+      const have = keyed.get(key) as ChildNode;
+      old.insertBefore(have, at);
+      morph(have, want);
+    } else {
+      old.insertBefore(want, at);
+    }
+  }
+  while (at) {
+    const next: ChildNode | null = at.nextSibling;
+    at.remove();
+    at = next;
+  }
 }
-
-export const millis = (us: number): string => (us ? `${(us / 1000).toFixed(us < 10000 ? 1 : 0)} ms` : "–");
-export const clockTime = (ms: number): string => new Date(ms).toLocaleTimeString();
-export const dateTime = (ms: number): string => (ms ? new Date(ms).toLocaleString() : "–");

@@ -1,0 +1,188 @@
+// Assets: the list with its search, and one asset.
+import { api, type Asset, type AssetQuery, type Chunk, type HistoryEntry, type Page, type Proof } from "../api";
+import { h, s, type Child } from "../dom";
+import { bytes, count, foreign, fullId, plural, short, shortId, time, title, words } from "../format";
+import { store } from "../store";
+import { assetState, card, crumb, facts, head, link, pill, table } from "./parts";
+import { pager } from "./blocks";
+
+const kinds = ["cpu", "gpu", "memory", "storage", "network", "container", "service", "name", "data", "economic"];
+const states = ["available", "allocated", "in_use", "suspended", "maintenance", "failed", "retired"];
+const fields = ["q", "kind", "state", "owner"] as const;
+
+export const hashOf = (q: Record<string, string>): string => {
+  const set = Object.entries(q).filter(([, v]) => v);
+  return set.length ? `#/assets?${new URLSearchParams(set).toString()}` : "#/assets";
+};
+
+const options = (values: [string, string][], chosen: string): HTMLElement[] =>
+  [["", "any"] as [string, string], ...values].map(([v, text]) => h("option", { value: v, selected: v === chosen }, text));
+const select = (label: string, name: string, values: [string, string][], chosen: string): HTMLElement =>
+  h("label", {}, label, h("select", { name }, ...options(values, chosen)));
+const worded = (values: string[]): [string, string][] => values.map((v) => [v, words(v)]);
+
+/** Name or, when it looks like one, the beginning of an id. */
+async function find(p: Omit<AssetQuery, "id">): Promise<Page<Asset>> {
+  if (!/^[0-9a-f]{6,64}$/i.test(p.q) || p.cursor) return api.assets({ ...p, id: "" }, 50);
+  const [named, identified] = await Promise.all([api.assets({ ...p, id: "" }, 50), api.assets({ ...p, q: "", id: p.q }, 5)]);
+  const known = new Set(identified.items.map((a) => a.id));
+  return { items: [...identified.items, ...named.items.filter((a) => !known.has(a.id))], next: named.next };
+}
+
+export async function assets(query: URLSearchParams): Promise<HTMLElement> {
+  const p = { q: "", kind: "", state: "", owner: "", cursor: query.get("cursor") ?? "" };
+  for (const name of fields) p[name] = query.get(name) ?? "";
+  const page = await find(p);
+  const filtered = fields.some((f) => p[f]);
+  const { cursor, ...filters } = p;
+  return h(
+    "div",
+    {},
+    head("Assets"),
+    h(
+      "form",
+      { class: "search", role: "search", id: "asset-search", autocomplete: "off" },
+      h("label", { class: "grow" }, h("span", {}, "Name or id ", h("kbd", {}, "/")), h("input", { type: "search", name: "q", value: p.q, id: "search", maxlength: "255", spellcheck: "false", placeholder: "part of a name, or the start of an id" })),
+      select("Kind", "kind", worded(kinds), p.kind),
+      select("State", "state", worded(states), p.state),
+      select("Owner", "owner", store.nodes.map((n) => [n.name, n.name]), p.owner),
+    ),
+    h(
+      "section",
+      { class: "card", "aria-label": "Assets found" },
+      table(
+        "Assets",
+        ["Name", "Kind", "State", "Owner", ["Size", "num"], "Registered", "Id"],
+        page.items.map((a) => ({
+          key: a.id,
+          class: a.state === "retired" ? "quiet" : "",
+          cells: [link.asset(a), a.kind, assetState(a.state), link.node(a.owner, a.owner_name), a.content ? bytes(a.content.size) : h("span", { class: "dim" }, "–"), time(a.registered_ms), shortId(a.id, "asset id")],
+        })),
+        filtered || cursor
+          ? h("span", {}, page.next ? "None of those looked at so far matches; older ones may. " : "No asset matches. ", h("a", { href: "#/assets" }, "Show all"))
+          : h("span", {}, "No assets yet. Register the first one: ", h("code", {}, "hypermesh asset register --kind service --name hello")),
+      ),
+      pager("#/assets", cursor, page.next, filters),
+    ),
+  );
+}
+
+// ---- one asset ----------------------------------------------------------------------------------
+
+const proofsOf = new Map<string, Promise<Proof[]>>(); // of operations looked at; they do not change
+const HISTORY_PROOFS = 8;
+
+async function proofMarks(entry: HistoryEntry): Promise<HTMLElement> {
+  let wanted = proofsOf.get(entry.op);
+  if (!wanted) {
+    wanted = api.proofs(entry.op);
+    wanted.catch(() => proofsOf.delete(entry.op));
+    proofsOf.set(entry.op, wanted);
+  }
+  const proofs = await wanted;
+  return h(
+    "a",
+    { class: "marks", href: `#/operations/${entry.op}`, "aria-label": `Proofs of this operation: ${proofs.map((p) => `${p.name} ${p.passed ? "holds" : "fails"}`).join(", ")}` },
+    ...proofs.map((p) => pill(!p.present ? "idle" : p.passed ? "good" : "bad", p.name)),
+  );
+}
+
+async function historyTable(history: HistoryEntry[]): Promise<HTMLElement> {
+  const newest = [...history].reverse();
+  const marks = await Promise.all(
+    newest.map((e, i) => (i < HISTORY_PROOFS || proofsOf.has(e.op) ? proofMarks(e).catch(() => null) : null)),
+  );
+  return table(
+    "History",
+    ["What", "State after", "By", "Block", "Time", "Proofs"],
+    newest.map((e, i) => ({
+      key: e.op,
+      cells: [
+        link.operation(e.op, h("span", {}, title(e.action), e.action === "transfer" ? ` to ${store.nodeName(e.owner)}` : "")),
+        assetState(e.state),
+        link.node(e.actor, e.actor_name),
+        link.block(e.height),
+        time(e.time_ms),
+        marks[i] ?? h("a", { href: `#/operations/${e.op}` }, "check"),
+      ],
+    })),
+    "No history.",
+  );
+}
+
+function contentCard(a: Asset, chunks: Page<Chunk> | null): Child {
+  const c = a.content;
+  if (!c) return null;
+  const here = chunks?.items.filter((x) => x.here).length ?? 0;
+  const known = chunks?.items.length ?? 0;
+  const placed = store.nodes.map((n) => ({ n, chunks: chunks?.items.filter((x) => x.nodes.includes(n.name)).length ?? 0 }));
+  const isPublic = a.policy === "public";
+  return card(
+    "Content",
+    facts([
+      ["Size", `${bytes(c.size)} (${plural(c.size, "byte")})`],
+      ["Chunks", `${count(c.chunks)} of ${bytes(c.chunk_bytes)} at most`],
+      ["Merkle root", fullId(c.root, "content root")],
+      ["Get it", isPublic ? h("a", { class: "button", href: `/v1/assets/${a.id}/content`, download: fileName(a) }, "Download, checked chunk by chunk") : h("code", {}, `hypermesh asset get ${short(a.id).split("…")[0]} -o FILE`)],
+    ]),
+    isPublic ? null : h("p", { class: "dim hint" }, "The content is private: nodes with the right to read it give it to holders of their token."),
+    h("h3", {}, "Where the chunks are"),
+    chunks
+      ? h(
+          "div",
+          {},
+          h(
+            "ul",
+            { class: "placement" },
+            ...placed.map(({ n, chunks: k }) =>
+              h("li", {}, link.node(n.id, n.name), share(k, known), h("span", {}, `${count(k)} of ${count(known)}`)),
+            ),
+          ),
+          h("p", { class: "dim hint" }, `Where placement puts them${known < c.chunks ? ` (the first ${count(known)})` : ""}. This node holds ${count(here)} of ${count(known)} now.`),
+          known > 0
+            ? h(
+                "details",
+                { id: "chunks" },
+                h("summary", {}, `List of ${known < c.chunks ? `the first ${count(known)} ` : ""}chunks`),
+                table(
+                  "Chunks",
+                  [["Chunk", "num"], ["Size", "num"], "Placed on", "Here", "SHA-256"],
+                  chunks.items.map((x) => ({ key: String(x.index), cells: [count(x.index + 1), bytes(x.bytes), x.nodes.join(", "), x.here ? pill("good", "held") : h("span", { class: "dim" }, "no"), x.hash ? shortId(x.hash, "chunk hash") : h("span", { class: "dim" }, "private")] })),
+                  "None.",
+                ),
+              )
+            : null,
+        )
+      : h("p", { class: "empty" }, "No node that is up has the list of its chunks."),
+  );
+}
+
+const share = (part: number, whole: number): SVGSVGElement =>
+  s("svg", { class: "share", viewBox: `0 0 ${Math.max(1, whole)} 1`, preserveAspectRatio: "none", "aria-hidden": "true" }, s("rect", { width: String(part), height: "1" }));
+const fileName = (a: Asset): string => a.name.split("/").pop() || "content";
+
+export async function asset(id: string): Promise<HTMLElement> {
+  const [a, history] = await Promise.all([api.asset(id), api.history(id)]);
+  const [marks, chunks] = await Promise.all([historyTable(history.items), a.content ? api.chunks(id, "").catch(() => null) : null]);
+  return h(
+    "div",
+    {},
+    crumb("#/assets", "Assets"),
+    head(foreign(a.name), assetState(a.state), h("span", { class: "tag" }, a.kind), h("span", { class: "tag" }, a.policy)),
+    h(
+      "section",
+      { class: "card" },
+      facts([
+        ["Owner", link.node(a.owner, a.owner_name)],
+        a.holder ? ["In use by", link.node(a.holder, store.nodeName(a.holder))] : null,
+        ["Registered", h("span", {}, time(a.registered_ms), " in ", link.block(a.registered_height))],
+        ["Last change", a.revision > 1 ? h("span", {}, time(a.updated_ms), " in ", link.block(a.updated_height)) : "none"],
+        ["Overlay address", h("code", {}, a.addr)],
+        ["Who may", a.policy === "public" ? "every member may read and use it" : a.grants.length ? h("ul", { class: "plain" }, ...a.grants.map((g) => h("li", {}, link.node(g.node, store.nodeName(g.node)), `: ${g.rights.join(", ")}`))) : "its owner only"],
+        ["Asset id", fullId(a.id, "asset id")],
+      ]),
+    ),
+    contentCard(a, chunks),
+    h("section", { class: "card", id: "history" }, h("h2", {}, "History ", h("small", { class: "dim" }, "each operation with its four proofs")), marks, history.next ? h("p", { class: "dim hint" }, `The first ${history.items.length} operations.`) : null),
+  );
+}
