@@ -19,7 +19,8 @@ typedef struct stoq_cc {
 } stoq_cc;
 
 void stoq_cc_init(stoq_cc *c, uint64_t mss);
-// A packet sent at sent_us was acknowledged; limited: the sender had nothing more to send.
+// A packet sent at sent_us was acknowledged; limited: the window was not full while it was under
+// way.
 void stoq_cc_on_acked(stoq_cc *c, uint64_t bytes, uint64_t sent_us, bool limited, uint64_t rtt_us,
                       uint64_t now_us);
 // Loss (or an ECN mark) of a packet sent at sent_us: at most one reduction a round trip.

@@ -34,7 +34,7 @@ typedef struct stoq_sent_frame {
 typedef struct stoq_sent {
     uint64_t pn, time_us;
     uint16_t bytes;
-    bool outstanding, acked, eliciting, app_limited;
+    bool outstanding, acked, eliciting;
     uint8_t frame_count;
     stoq_sent_frame frames[STOQ_SENT_FRAMES];
 } stoq_sent;
@@ -142,6 +142,7 @@ struct stoq_conn {
     uint64_t rtt_latest_us, rtt_smooth_us, rtt_var_us, rtt_min_us, first_rtt_us;
     uint32_t pto_count;
     uint64_t in_flight;
+    uint64_t full_pn; // 1-RTT packets before this one were under way when the window was full
     stoq_cc cc;
     uint64_t pace_budget, pace_at_us;
     uint64_t pace_wait_us; // 0: not waiting

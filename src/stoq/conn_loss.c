@@ -29,7 +29,7 @@ stoq_sent *loss_record(stoq_conn *c, stoq_level level)
         s->sent_cap = cap;
     }
     stoq_sent *p = slot(s, s->sent_tail);
-    p->outstanding = p->acked = p->eliciting = p->app_limited = false;
+    p->outstanding = p->acked = p->eliciting = false;
     p->frame_count = 0;
     p->bytes = 0;
     return p;
@@ -214,7 +214,9 @@ static void acked_one(stoq_conn *c, stoq_level level, stoq_sent *p, uint64_t now
     settle(c, s, p);
     p->acked = true;
     frames_acked(c, level, p);
-    stoq_cc_on_acked(&c->cc, p->bytes, p->time_us, p->app_limited, c->rtt_smooth_us, now);
+    // A window that is not used does not grow (section 7.8).
+    bool limited = level == STOQ_LEVEL_APP && p->pn >= c->full_pn;
+    stoq_cc_on_acked(&c->cc, p->bytes, p->time_us, limited, c->rtt_smooth_us, now);
 }
 
 hm_err loss_on_ack(stoq_conn *c, stoq_level level, const stoq_frame *ack, uint64_t now,

@@ -380,7 +380,6 @@ static size_t build_batch(stoq_conn *c, uint8_t *out, size_t cap, uint64_t allow
 {
     stoq_seal seals[BATCH_PACKETS];
     size_t count = 0, total = 0, mss = conn_mss(c);
-    bool limited = false;
     *segment = mss;
     while (count < BATCH_PACKETS && cap - total >= mss) {
         bool data = total + mss <= allowed;
@@ -393,8 +392,6 @@ static size_t build_batch(stoq_conn *c, uint8_t *out, size_t cap, uint64_t allow
         if (m.p == m.payload)
             break;
         bool full = m.end - m.p < 64;
-        limited = data && !full && !streams_pending(c);
-        m.sent->app_limited = limited && c->in_flight + mss < c->cc.cwnd;
         // Segments must be equal: a nearly full packet is filled up, a short one ends the batch.
         bool more = full && count + 1 < BATCH_PACKETS;
         uint8_t *pad = m.padded || more ? out + total + (more ? mss : STOQ_MIN_INITIAL) : NULL;
@@ -473,6 +470,8 @@ size_t conn_send(stoq_conn *c, uint8_t *out, size_t cap, uint64_t now, size_t *s
     bool waits = false;
     for (int l = 0; l < STOQ_LEVELS; l++)
         waits |= level_has_work(c, l, true, now);
+    if (waits && c->in_flight + mss > c->cc.cwnd)
+        c->full_pn = c->spaces[STOQ_LEVEL_APP].next_pn;
     if (total == 0 && paced && waits) {
         uint64_t rtt = c->rtt_smooth_us != 0 ? c->rtt_smooth_us : 1000;
         c->pace_wait_us = now + 1 + mss * rtt / (c->cc.cwnd * 5 / 4 + 1);

@@ -370,6 +370,41 @@ static void test_persistent_congestion(void **state)
     }
 }
 
+static void say_limits(peer *p, uint64_t id, uint64_t conn, uint64_t stream)
+{
+    uint8_t mem[32], *q = stoq_frame_write1(mem, STOQ_FRAME_MAX_DATA, conn);
+    q = stoq_frame_write2(q, STOQ_FRAME_MAX_STREAM_DATA, id, stream);
+    say(p, mem, (size_t)(q - mem));
+}
+
+// A congestion window that is never full does not grow (RFC 9002, section 7.8): else it would allow
+// any burst once the peer's window opens.
+static void test_window_grows_by_use(void **state)
+{
+    (void)state;
+    for (int full = 0; full < 2; full++) {
+        peer p;
+        stoq_stream *s;
+        static const uint8_t zeros[65536];
+        begin_with(&p, false, (stoq_limits){.conn_window_bytes = 65536}, STOQ_LOCAL_CID);
+        ack_all(&p);
+        assert_int_equal(stoq_stream_open(p.c, false, &s), HM_OK);
+        for (int i = 0; i < 300; i++) {
+            size_t took;
+            do
+                assert_int_equal(
+                    stoq_stream_send(s, hm_bytes_of(zeros, sizeof zeros), false, &took), HM_OK);
+            while (took == sizeof zeros);
+            pass(&p, 10 * MS);
+            ack_all(&p);
+            uint64_t more = p.c->tx_used + (full ? 1 << 20 : 65536);
+            say_limits(&p, stoq_stream_id(s), more, more);
+        }
+        assert_true(full ? p.c->cc.cwnd > 8 * 65536 : p.c->cc.cwnd < 4 * 65536);
+        end(&p);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -379,6 +414,7 @@ int main(void)
         cmocka_unit_test(test_limits_are_raised_under_load),
         cmocka_unit_test(test_unacknowledged_costs_little),
         cmocka_unit_test(test_persistent_congestion),
+        cmocka_unit_test(test_window_grows_by_use),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
