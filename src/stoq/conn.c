@@ -324,6 +324,7 @@ hm_err conn_make(stoq_endpoint *ep, bool is_server, const struct sockaddr_in6 *p
         stoq_recvbuf_init(&s->crypto_in, STOQ_CRYPTO_WINDOW);
     }
     stoq_cc_init(&c->cc, STOQ_MIN_INITIAL);
+    c->skipped_pn = UINT64_MAX;
     c->rx_max = l->conn_window_bytes;
     c->peer_streams_limit[0] = l->max_streams_bidi;
     c->peer_streams_limit[1] = l->max_streams_uni;

@@ -142,6 +142,9 @@ struct stoq_conn {
     uint64_t rtt_latest_us, rtt_smooth_us, rtt_var_us, rtt_min_us, first_rtt_us;
     uint32_t pto_count;
     uint64_t in_flight;
+    // Of 1-RTT packets: the number that will be left out next, and the last that was. Who
+    // acknowledges it acknowledges what it never got (RFC 9000, section 21.4).
+    uint64_t skip_pn, skipped_pn;
     uint64_t full_pn; // 1-RTT packets before this one were under way when the window was full
     stoq_cc cc;
     uint64_t pace_budget, pace_at_us;
@@ -268,6 +271,8 @@ size_t conn_send(stoq_conn *c, uint8_t *out, size_t cap, uint64_t now, size_t *s
 // A record for the next packet, which counts once it is kept; NULL: too much is out.
 stoq_sent *loss_record(stoq_conn *c, stoq_level level);
 void loss_record_keep(stoq_conn *c, stoq_level level);
+// On to the next packet number.
+void loss_next_pn(stoq_conn *c, stoq_level level);
 HM_CHECK hm_err loss_on_ack(stoq_conn *c, stoq_level level, const stoq_frame *ack, uint64_t now,
                             uint64_t *code);
 uint64_t loss_timer_us(const stoq_conn *c, stoq_level *level, bool *is_pto);

@@ -1,11 +1,12 @@
 // Loss detection (RFC 9002): acknowledgements, the loss timer and probes.
 #include <stdlib.h>
 
-#include "stoq/conn.h"
+#include "stoq/endpoint.h"
 
 #define PACKET_THRESHOLD 3
 #define GRANULARITY_US 1000u
 #define INITIAL_RTT_US 333000u
+#define SKIP_EVERY 256u // packets, at least; at most twice that
 
 static stoq_sent *slot(const stoq_space *s, uint64_t at)
 {
@@ -41,6 +42,17 @@ void loss_record_keep(stoq_conn *c, stoq_level level)
     stoq_sent *p = slot(s, s->sent_tail++);
     p->pn = s->next_pn;
     p->outstanding = true;
+}
+
+void loss_next_pn(stoq_conn *c, stoq_level level)
+{
+    stoq_space *s = &c->spaces[level];
+    s->next_pn++;
+    if (level != STOQ_LEVEL_APP || s->next_pn < c->skip_pn)
+        return;
+    if (c->skip_pn != 0)
+        c->skipped_pn = s->next_pn++;
+    c->skip_pn = s->next_pn + SKIP_EVERY + hm_random_u64(&c->ep->random) % SKIP_EVERY;
 }
 
 // The first record of a packet with this number or a later one.
@@ -233,6 +245,10 @@ hm_err loss_on_ack(stoq_conn *c, stoq_level level, const stoq_frame *ack, uint64
     while (stoq_ack_next(&w, &lo, &hi)) {
         if (s->sent_head == s->sent_tail || hi < slot(s, s->sent_head)->pn)
             break; // the ranges go down
+        if (level == STOQ_LEVEL_APP && lo <= c->skipped_pn && c->skipped_pn <= hi) {
+            *code = STOQ_PROTOCOL_VIOLATION;
+            return hm_fail(HM_E_STOQ_TRANSPORT, "acknowledges a packet that was left out");
+        }
         for (uint64_t at = record_from(s, lo); at < s->sent_tail; at++) {
             stoq_sent *p = slot(s, at);
             if (p->pn > hi)

@@ -306,7 +306,7 @@ static void finish(maker *m, uint8_t *pad_to, uint64_t now, stoq_seal *seal)
         c->in_flight += len;
         c->pace_budget -= c->pace_budget < len ? c->pace_budget : len;
     }
-    s->next_pn++;
+    loss_next_pn(c, m->level);
     if (m->eliciting) {
         if (s->eliciting_out == 0 && c->handshake_complete)
             conn_touch_idle(c, now); // RFC 9000, section 10.1
