@@ -365,12 +365,12 @@ static size_t build_coalesced(stoq_conn *c, uint8_t *out, size_t cap, bool data_
         if (!seal_now(c, l, &seal, 1))
             return 0;
         p = m.p + STOQ_AEAD_TAG;
-        if (c->state == STOQ_CONN_CLOSING && l == last)
-            c->close_pending = false;
         // The client's first Handshake packet ends the Initial keys (RFC 9001, section 4.9.1).
         if (!c->is_server && l == STOQ_LEVEL_HANDSHAKE)
             conn_discard_space(c, STOQ_LEVEL_INITIAL);
     }
+    if (c->state == STOQ_CONN_CLOSING && p > out)
+        c->close_pending = false; // at as many levels as there was room for
     return (size_t)(p - out);
 }
 

@@ -428,6 +428,36 @@ static void test_optimistic_ack(void **state)
     }
 }
 
+// ---- ends ---------------------------------------------------------------------------------------
+
+// A server's long Retry token leaves no room for the client's close at every level in one datagram:
+// what fits is said, once.
+static void test_close_with_long_token(void **state)
+{
+    (void)state;
+    peer p;
+    stoq_conn *c;
+    static const uint8_t id[STOQ_LOCAL_CID] = {9}, token[1050] = {1};
+    char why[251] = {0};
+    make_endpoint(&p, (stoq_limits){0});
+    struct sockaddr_in6 to = forge_address(p.port);
+    stoq_cid dcid = stoq_cid_of(id, sizeof id);
+    assert_int_equal(conn_make(p.ep, false, &to, &c), HM_OK);
+    stoq_space *initial = &c->spaces[STOQ_LEVEL_INITIAL];
+    assert_int_equal(stoq_keys_init_initial(&initial->tx, &initial->rx, &dcid, false), HM_OK);
+    assert_int_equal(
+        stoq_keys_init(&c->spaces[STOQ_LEVEL_HANDSHAKE].tx, STOQ_AES_128_GCM, secrets[1], 32, true),
+        HM_OK);
+    c->remote[0] = (stoq_peer_cid){.cid = dcid, .active = true};
+    c->address_validated = true;
+    hm_buf_append(&c->token, token, sizeof token);
+    memset(why, 'x', sizeof why - 1);
+    conn_fail(c, STOQ_PROTOCOL_VIOLATION, 0, why);
+    pass(&p, 10 * MS);
+    assert_int_equal(p.datagrams, 1);
+    end(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -439,6 +469,7 @@ int main(void)
         cmocka_unit_test(test_persistent_congestion),
         cmocka_unit_test(test_window_grows_by_use),
         cmocka_unit_test(test_optimistic_ack),
+        cmocka_unit_test(test_close_with_long_token),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
