@@ -28,11 +28,11 @@ static void version_answer(const stoq_packet *a)
     uint8_t out[7 + 2 * 255 + 8];
     stoq_packet b;
     hm_assert(a->version != 0 && a->version != STOQ_VERSION_1);
-    size_t len = stoq_version_packet_write(out, hm_bytes_of(a->scid.id, a->scid.len),
-                                           hm_bytes_of(a->dcid.id, a->dcid.len), 0x5a);
+    size_t len = stoq_version_packet_write(out, hm_bytes_of(a->dcid.id, a->dcid.len),
+                                           hm_bytes_of(a->scid.id, a->scid.len), 0x5a);
     hm_assert(len <= sizeof out && stoq_packet_parse(out, len, &b) == HM_OK);
-    hm_assert(b.type == STOQ_PACKET_VERSION && stoq_cid_eq(&a->dcid, &b.dcid) &&
-              stoq_cid_eq(&a->scid, &b.scid) && b.token.len == 8);
+    hm_assert(b.type == STOQ_PACKET_VERSION && stoq_cid_eq(&a->dcid, &b.scid) &&
+              stoq_cid_eq(&a->scid, &b.dcid) && b.token.len == 8);
 }
 
 static void packet_numbers(const uint8_t *data)

@@ -77,15 +77,21 @@ void conn_retire_remote(stoq_conn *c, uint64_t seq)
 
 bool conn_next_remote(stoq_conn *c)
 {
+    stoq_peer_cid *now = &c->remote[c->remote_at], *next = NULL;
     for (unsigned i = 0; i < STOQ_CIDS_MAX; i++) {
-        if (i == c->remote_at || !c->remote[i].active || c->remote[i].seq < c->retire_prior_to)
-            continue;
-        conn_retire_remote(c, c->remote[c->remote_at].seq);
-        c->remote[c->remote_at].active = false;
-        c->remote_at = i;
-        return true;
+        stoq_peer_cid *r = &c->remote[i];
+        if (r->active && r->seq > now->seq && r->seq >= c->retire_prior_to &&
+            (next == NULL || r->seq < next->seq))
+            next = r;
     }
-    return false;
+    if (next == NULL)
+        return false;
+    conn_retire_remote(c, now->seq);
+    now->active = false;
+    c->remote_at = (unsigned)(next - c->remote);
+    // In order, so that all before it is known to be retired, should it come again or late.
+    c->retire_prior_to = next->seq;
+    return true;
 }
 
 // ---- TLS ----------------------------------------------------------------------------------------

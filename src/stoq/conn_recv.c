@@ -33,6 +33,8 @@ static hm_err on_crypto(stoq_conn *c, stoq_level level, const stoq_frame *f, uin
     stoq_recvbuf *b = &c->spaces[level].crypto_in;
     if (c->spaces[level].discarded)
         return HM_OK; // by a frame before this one
+    if (level < c->tls.read_level && f->offset + f->data.len > b->ready) // RFC 9001, section 4.1.3
+        return violation(code, STOQ_PROTOCOL_VIOLATION, "more handshake bytes of a level before");
     hm_err err = stoq_recvbuf_write(b, f->offset, f->data);
     if (err == HM_E_LIMIT)
         return violation(code, STOQ_CRYPTO_BUFFER_EXCEEDED, "too many handshake bytes");
@@ -43,8 +45,8 @@ static hm_err on_crypto(stoq_conn *c, stoq_level level, const stoq_frame *f, uin
 
 static hm_err on_new_cid(stoq_conn *c, const stoq_frame *f, uint64_t *code)
 {
-    if (f->cid.len == 0 || f->offset > f->stream_id)
-        return violation(code, STOQ_FRAME_ENCODING_ERROR, "bad NEW_CONNECTION_ID");
+    if (conn_dcid(c)->len == 0) // section 19.15
+        return violation(code, STOQ_PROTOCOL_VIOLATION, "a new id of a peer that has none");
     stoq_peer_cid *slot = NULL;
     bool known = false;
     if (f->offset > c->retire_prior_to)
@@ -295,14 +297,18 @@ static bool same_address(const struct sockaddr_in6 *a, const struct sockaddr_in6
     return a->sin6_port == b->sin6_port && memcmp(&a->sin6_addr, &b->sin6_addr, 16) == 0;
 }
 
-// The first packet of the server tells its id; a Retry or version negotiation starts over.
-static bool on_client_first(stoq_conn *c, const stoq_packet *pkt)
+// What can be said of a packet by its header alone.
+static bool is_welcome(const stoq_conn *c, const stoq_packet *pkt, size_t datagram)
 {
-    if (pkt->type != STOQ_PACKET_INITIAL && pkt->type != STOQ_PACKET_HANDSHAKE)
-        return c->has_peer_scid;
-    if (c->has_peer_scid)
-        return stoq_cid_eq(&pkt->scid, &c->peer_initial_scid);
-    return true;
+    if (pkt->type == STOQ_PACKET_1RTT)
+        return true;
+    if (pkt->type == STOQ_PACKET_0RTT)
+        return false;
+    if (pkt->type == STOQ_PACKET_INITIAL &&
+        (c->is_server ? datagram < STOQ_MIN_INITIAL : pkt->token.len > 0))
+        return false; // sections 14.1 and 17.2.2
+    // The first packet tells the peer's id, which stays (section 7.2).
+    return !c->has_peer_scid || stoq_cid_eq(&pkt->scid, &c->peer_initial_scid);
 }
 
 static void learn_scid(stoq_conn *c, const stoq_packet *pkt)
@@ -344,7 +350,9 @@ static void on_retry(stoq_conn *c, const stoq_packet *pkt, const uint8_t *bytes)
 
 static void on_version_packet(stoq_conn *c, const stoq_packet *pkt)
 {
-    if (c->is_server || c->has_peer_scid || c->has_retry)
+    // It must answer our packet, not only know of it (RFC 8999, section 6).
+    if (c->is_server || c->has_peer_scid || c->has_retry ||
+        !stoq_cid_eq(&pkt->scid, &c->initial_dcid))
         return;
     for (size_t i = 0; i + 4 <= pkt->token.len; i += 4) {
         const uint8_t *v = pkt->token.ptr + i;
@@ -374,8 +382,7 @@ static bool on_packet(stoq_conn *c, const stoq_packet *pkt, uint8_t *bytes, cons
     stoq_level level = level_of(pkt->type);
     stoq_space *s = &c->spaces[level];
     if (s->discarded || !stoq_keys_ready(&s->rx) ||
-        (level == STOQ_LEVEL_APP && !c->handshake_complete) ||
-        (!c->is_server && !on_client_first(c, pkt)))
+        (level == STOQ_LEVEL_APP && !c->handshake_complete))
         return false;
     uint32_t truncated;
     size_t pn_len;
@@ -444,6 +451,7 @@ void conn_receive(stoq_conn *c, const struct sockaddr_in6 *from, uint8_t *bytes,
     }
     bool opened = false;
     arrival a = {from, len, ecn, now};
+    stoq_cid first = {0};
     for (size_t at = 0; at < len && c->state <= STOQ_CONN_OPEN;) {
         stoq_packet pkt;
         hm_err err = stoq_packet_parse(bytes + at, len - at, &pkt);
@@ -457,7 +465,11 @@ void conn_receive(stoq_conn *c, const struct sockaddr_in6 *from, uint8_t *bytes,
             opened = true;
             break;
         }
-        if (pkt.type != STOQ_PACKET_0RTT && on_packet(c, &pkt, bytes + at, &a))
+        if (at == 0)
+            first = pkt.dcid;
+        // Packets of one datagram are for one connection (section 12.2).
+        if (stoq_cid_eq(&pkt.dcid, &first) && is_welcome(c, &pkt, len) &&
+            on_packet(c, &pkt, bytes + at, &a))
             opened = true;
         else
             c->stats.packets_dropped++;

@@ -51,8 +51,8 @@ static void send_version(stoq_endpoint *ep, const struct sockaddr_in6 *to, const
 {
     uint8_t out[7 + 2 * 255 + 8], noise;
     hm_random_fill(&ep->random, &noise, 1);
-    size_t len = stoq_version_packet_write(out, hm_bytes_of(pkt->scid.id, pkt->scid.len),
-                                           hm_bytes_of(pkt->dcid.id, pkt->dcid.len), noise);
+    size_t len = stoq_version_packet_write(out, hm_bytes_of(pkt->dcid.id, pkt->dcid.len),
+                                           hm_bytes_of(pkt->scid.id, pkt->scid.len), noise);
     ep->stats.versions_sent++;
     endpoint_send(ep, to, out, len, len);
 }

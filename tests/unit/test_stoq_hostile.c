@@ -33,6 +33,7 @@ typedef struct peer {
     unsigned datagrams, packets, seen[TYPES];
     size_t bytes, longest;
     uint16_t sent_to;
+    stoq_packet packet;     // the last one's header
     stoq_frame last[TYPES]; // without data but for what is copied to `data`
     uint8_t data[TYPES][16];
     uint64_t largest; // packet number, ever
@@ -63,7 +64,6 @@ static void net_send(void *ctx, const struct sockaddr_in6 *to, const uint8_t *by
     peer *p = ctx;
     for (size_t at = 0; at < len; at += segment) {
         uint8_t copy[2048];
-        stoq_packet packet;
         hm_bytes payload;
         uint64_t pn;
         size_t n = len - at < segment ? len - at : segment;
@@ -72,8 +72,8 @@ static void net_send(void *ctx, const struct sockaddr_in6 *to, const uint8_t *by
         p->longest = n > p->longest ? n : p->longest;
         p->sent_to = ntohs(to->sin6_port);
         memcpy(copy, bytes + at, n);
-        if (!stoq_keys_ready(&p->rx) ||
-            !forge_open(&p->rx, copy, n, p->largest + 1, &packet, &pn, &payload))
+        if (stoq_packet_parse(copy, n, &p->packet) != HM_OK || !stoq_keys_ready(&p->rx) ||
+            !forge_open(&p->rx, copy, n, p->largest + 1, &p->packet, &pn, &payload))
             continue;
         p->packets++;
         p->largest = pn;
@@ -428,6 +428,263 @@ static void test_optimistic_ack(void **state)
     }
 }
 
+// ---- connection ids -----------------------------------------------------------------------------
+
+static void say_new_id(peer *p, uint64_t seq, uint64_t retire_prior_to)
+{
+    uint8_t mem[64] = {0}, *q = mem;
+    q = stoq_frame_write2(q, STOQ_FRAME_NEW_CONNECTION_ID, seq, retire_prior_to);
+    *q++ = STOQ_LOCAL_CID;
+    *q = (uint8_t)(100 + seq);
+    say(p, mem, (size_t)(q - mem) + STOQ_LOCAL_CID + STOQ_RESET_TOKEN);
+}
+
+static bool holds_id(const peer *p, uint64_t seq)
+{
+    for (unsigned i = 0; i < STOQ_CIDS_MAX; i++)
+        if (p->c->remote[i].active && p->c->remote[i].seq == seq)
+            return true;
+    return false;
+}
+
+// An id that was retired stays so, when the frame that gave it comes again or late.
+static void test_retired_ids_stay_retired(void **state)
+{
+    (void)state;
+    peer p;
+    begin(&p, true);
+    say_new_id(&p, 2, 0);
+    say_new_id(&p, 1, 0);
+    p.port = 6000;
+    say1(&p, STOQ_FRAME_PING);
+    turn(&p);
+    assert_int_equal(p.c->remote[p.c->remote_at].seq, 1);
+    p.port = 7000;
+    say1(&p, STOQ_FRAME_PING);
+    turn(&p);
+    assert_int_equal(p.c->remote[p.c->remote_at].seq, 2);
+    forget(&p);
+    say_new_id(&p, 1, 0);
+    assert_false(holds_id(&p, 0) || holds_id(&p, 1));
+    end(&p);
+
+    begin(&p, true);
+    say_new_id(&p, 2, 0);
+    p.port = 6000;
+    say1(&p, STOQ_FRAME_PING);
+    turn(&p);
+    assert_int_equal(p.c->remote[p.c->remote_at].seq, 2);
+    say_new_id(&p, 1, 0); // overtaken
+    assert_false(holds_id(&p, 1));
+    end(&p);
+}
+
+// A peer without an id of its own gives no new ones (RFC 9000, section 19.15).
+static void test_no_new_ids_without_an_id(void **state)
+{
+    (void)state;
+    peer p;
+    begin_with(&p, true, (stoq_limits){0}, 0);
+    say_new_id(&p, 1, 0);
+    turn(&p);
+    assert_true(p.closed);
+    assert_int_equal(p.close_code, STOQ_PROTOCOL_VIOLATION);
+    end(&p);
+}
+
+// As many as were agreed, and one who wants them all retired at once is told so.
+static void test_id_limits(void **state)
+{
+    (void)state;
+    peer p;
+    begin(&p, true);
+    for (uint64_t seq = 1; seq < STOQ_CIDS_MAX; seq++)
+        say_new_id(&p, seq, 0);
+    turn(&p);
+    assert_false(p.closed);
+    say_new_id(&p, STOQ_CIDS_MAX, 0);
+    turn(&p);
+    assert_true(p.closed);
+    assert_int_equal(p.close_code, STOQ_CONNECTION_ID_LIMIT_ERROR);
+    end(&p);
+
+    begin(&p, true); // ids that are retired as they come, faster than this side may answer
+    for (uint64_t seq = 1; seq < 10000 && !p.closed; seq++) {
+        say_new_id(&p, seq, seq);
+        if (seq % 64 == 0)
+            turn(&p);
+    }
+    turn(&p);
+    assert_true(p.closed);
+    assert_int_equal(p.close_code, STOQ_CONNECTION_ID_LIMIT_ERROR);
+    end(&p);
+}
+
+// ---- the handshake ------------------------------------------------------------------------------
+
+static const stoq_cid client_id = {.len = 4, .id = {0xc1}}, server_id = {.len = 8, .id = {0x5e}};
+
+// A connection that has begun, with the keys that everybody can compute; the peer has the others.
+static void begin_initial(peer *p, bool conn_is_server)
+{
+    stoq_conn *c;
+    stoq_cid dcid = {.len = 8, .id = {0xd0}};
+    make_endpoint(p, (stoq_limits){0});
+    struct sockaddr_in6 from = forge_address(p->port);
+    assert_int_equal(conn_make(p->ep, conn_is_server, &from, &c), HM_OK);
+    stoq_space *s = &c->spaces[STOQ_LEVEL_INITIAL];
+    p->c = c;
+    p->conn_is_server = conn_is_server;
+    c->initial_dcid = c->original_dcid = dcid;
+    c->address_validated = !conn_is_server;
+    c->has_peer_scid = conn_is_server;
+    c->peer_initial_scid = client_id;
+    c->remote[0] = (stoq_peer_cid){.cid = conn_is_server ? client_id : dcid, .active = true};
+    if (conn_is_server) {
+        assert_int_equal(hm_map_put(&p->ep->by_initial, &dcid, c), HM_OK);
+        assert_int_equal(stoq_keys_init_initial(&s->rx, &s->tx, &dcid, true), HM_OK);
+        assert_int_equal(stoq_keys_init_initial(&p->tx, &p->rx, &dcid, false), HM_OK);
+    } else {
+        assert_int_equal(stoq_keys_init_initial(&s->tx, &s->rx, &dcid, false), HM_OK);
+        assert_int_equal(stoq_keys_init_initial(&p->rx, &p->tx, &dcid, true), HM_OK);
+    }
+}
+
+// An Initial packet with a PING, to this id; `size` bytes long with its padding.
+static size_t initial(peer *p, const stoq_cid *dcid, const stoq_cid *scid, hm_bytes token,
+                      size_t size, uint8_t out[FORGE_MAX])
+{
+    uint8_t payload[1400] = {STOQ_FRAME_PING};
+    size_t header = stoq_long_header_size(STOQ_PACKET_INITIAL, dcid, scid, token.len);
+    return forge_long(&p->tx, STOQ_PACKET_INITIAL, dcid, scid, token, p->pn++,
+                      hm_bytes_of(payload, size - header - 4 - STOQ_AEAD_TAG), out);
+}
+
+static uint64_t give(peer *p, uint8_t *bytes, size_t len)
+{
+    struct sockaddr_in6 from = forge_address(p->port);
+    uint64_t before = p->c->stats.packets_received;
+    stoq_endpoint_receive(p->ep, &from, bytes, len, 0, p->now);
+    return p->c->stats.packets_received - before;
+}
+
+// RFC 9000, section 14.1: an Initial packet comes in a datagram of 1200 bytes, whoever sends it.
+static void test_small_initials_are_dropped(void **state)
+{
+    (void)state;
+    peer p;
+    uint8_t out[FORGE_MAX];
+    begin_initial(&p, true);
+    stoq_cid ids[2] = {p.c->initial_dcid, p.c->local[0].cid};
+    for (int i = 0; i < 2; i++) {
+        size_t n = initial(&p, &ids[i], &client_id, (hm_bytes){0}, 1199, out);
+        assert_int_equal(give(&p, out, n), 0);
+        n = initial(&p, &ids[i], &client_id, (hm_bytes){0}, 1200, out);
+        assert_int_equal(give(&p, out, n), 1);
+    }
+    end(&p);
+}
+
+// A peer's id does not change while the handshake lasts (section 7.2); a server's Initial packet
+// has no token (section 17.2.2).
+static void test_initials_of_another_id(void **state)
+{
+    (void)state;
+    for (int is_server = 0; is_server < 2; is_server++) {
+        peer p;
+        uint8_t out[FORGE_MAX];
+        begin_initial(&p, is_server);
+        stoq_cid to = p.c->local[0].cid, from = is_server ? client_id : server_id, other = from;
+        other.id[3] ^= 1;
+        hm_bytes token = hm_bytes_str("token");
+        if (!is_server)
+            assert_int_equal(give(&p, out, initial(&p, &to, &from, token, 1200, out)), 0);
+        assert_int_equal(give(&p, out, initial(&p, &to, &from, (hm_bytes){0}, 1200, out)), 1);
+        assert_int_equal(give(&p, out, initial(&p, &to, &other, (hm_bytes){0}, 1200, out)), 0);
+        assert_int_equal(give(&p, out, initial(&p, &to, &from, (hm_bytes){0}, 1200, out)), 1);
+        end(&p);
+    }
+}
+
+// Handshake bytes of a level that TLS has left are old ones come again, or a violation.
+static void test_crypto_of_a_level_before(void **state)
+{
+    (void)state;
+    for (int old = 0; old < 2; old++) {
+        peer p;
+        uint8_t out[FORGE_MAX], payload[1180] = {STOQ_FRAME_CRYPTO, 0, 4};
+        begin_initial(&p, true);
+        p.c->spaces[STOQ_LEVEL_INITIAL].crypto_in.ready = old ? 4 : 3;
+        p.c->spaces[STOQ_LEVEL_INITIAL].crypto_in.read = old ? 4 : 3;
+        p.c->tls.read_level = STOQ_LEVEL_HANDSHAKE;
+        size_t n = forge_long(&p.tx, STOQ_PACKET_INITIAL, &p.c->local[0].cid, &client_id,
+                              (hm_bytes){0}, p.pn++, hm_bytes_of(payload, sizeof payload), out);
+        assert_int_equal(give(&p, out, n), 1);
+        assert_int_equal(p.c->state, old ? STOQ_CONN_HANDSHAKE : STOQ_CONN_CLOSING);
+        end(&p);
+    }
+}
+
+// Packets of one datagram are for one connection (section 12.2).
+static void test_coalesced_for_another(void **state)
+{
+    (void)state;
+    peer p;
+    uint8_t out[2 * FORGE_MAX];
+    begin_initial(&p, true);
+    for (int same = 0; same < 2; same++) {
+        size_t n = initial(&p, &p.c->local[0].cid, &client_id, (hm_bytes){0}, 700, out);
+        n += initial(&p, same ? &p.c->local[0].cid : &p.c->initial_dcid, &client_id, (hm_bytes){0},
+                     700, out + n);
+        assert_int_equal(give(&p, out, n), 1 + same);
+    }
+    end(&p);
+}
+
+// Version negotiation is believed if it answers our packet, by both ids (RFC 8999, section 6).
+static void test_version_negotiation(void **state)
+{
+    (void)state;
+    for (int ours = 0; ours < 2; ours++) {
+        peer p;
+        uint8_t out[7 + 2 * 255 + 8];
+        begin_initial(&p, false);
+        turn(&p);
+        stoq_cid dcid = p.c->initial_dcid;
+        dcid.id[7] ^= !ours;
+        const stoq_cid *scid = &p.c->local[0].cid;
+        size_t n = stoq_version_packet_write(out, hm_bytes_of(dcid.id, dcid.len),
+                                             hm_bytes_of(scid->id, scid->len), 0x12);
+        memset(out + n - 8, 0x6b, 4); // not version 1
+        give(&p, out, n);
+        turn(&p);
+        assert_true(p.closed == ours);
+        if (ours)
+            assert_true(p.close_code == STOQ_CLOSED_VERSION);
+        end(&p);
+    }
+}
+
+// A server's answer to a version that it does not speak is for who sent it.
+static void test_version_answer(void **state)
+{
+    (void)state;
+    peer p;
+    uint8_t strange[1200] = {0xc0, 0x1a, 0x2a, 0x3a, 0x4a, 8, 1, 2, 3, 4, 5, 6, 7, 8, 3, 9, 9, 9};
+    make_endpoint(&p, (stoq_limits){0});
+    struct sockaddr_in6 from = forge_address(p.port);
+    SSL_CTX *tls = SSL_CTX_new(TLS_server_method());
+    stoq_endpoint_set_server_tls(p.ep, tls);
+    SSL_CTX_free(tls);
+    stoq_endpoint_receive(p.ep, &from, strange, sizeof strange, 0, p.now);
+    assert_int_equal(p.datagrams, 1);
+    assert_int_equal(p.sent_to, p.port);
+    assert_int_equal(p.packet.type, STOQ_PACKET_VERSION);
+    assert_true(p.packet.dcid.len == 3 && p.packet.dcid.id[0] == 9);
+    assert_true(p.packet.scid.len == 8 && p.packet.scid.id[0] == 1);
+    end(&p);
+}
+
 // ---- ends ---------------------------------------------------------------------------------------
 
 // A server's long Retry token leaves no room for the client's close at every level in one datagram:
@@ -469,6 +726,15 @@ int main(void)
         cmocka_unit_test(test_persistent_congestion),
         cmocka_unit_test(test_window_grows_by_use),
         cmocka_unit_test(test_optimistic_ack),
+        cmocka_unit_test(test_retired_ids_stay_retired),
+        cmocka_unit_test(test_no_new_ids_without_an_id),
+        cmocka_unit_test(test_id_limits),
+        cmocka_unit_test(test_small_initials_are_dropped),
+        cmocka_unit_test(test_initials_of_another_id),
+        cmocka_unit_test(test_crypto_of_a_level_before),
+        cmocka_unit_test(test_coalesced_for_another),
+        cmocka_unit_test(test_version_negotiation),
+        cmocka_unit_test(test_version_answer),
         cmocka_unit_test(test_close_with_long_token),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
