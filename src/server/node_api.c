@@ -8,13 +8,10 @@
 #include "server/metrics.h"
 #include "server/node_api_internal.h"
 
-// The definition, put into the program by the assembler.
-__asm__(".section .rodata\n"
-        ".global api_openapi\n.global api_openapi_end\n"
-        "api_openapi:\n.incbin \"" HM_OPENAPI_PATH "\"\napi_openapi_end:\n.byte 0\n"
-        ".previous\n");
-extern const uint8_t api_openapi[] __attribute__((visibility("hidden")));
-extern const uint8_t api_openapi_end[] __attribute__((visibility("hidden")));
+// The definition as it stands in docs/api, made into a string at build time.
+static const char api_openapi[] =
+#include "server/openapi_yaml.h"
+    ;
 
 typedef struct api_stream {
     hm_list node;
@@ -262,7 +259,7 @@ static void on_openapi(void *ctx, hm_http_req *r)
 {
     (void)ctx;
     hm_http_reply(r, 200, "application/yaml",
-                  hm_bytes_of(api_openapi, (size_t)(api_openapi_end - api_openapi)));
+                  hm_bytes_of(api_openapi, sizeof api_openapi - 1));
 }
 
 // ---- life ---------------------------------------------------------------------------------------

@@ -7,13 +7,10 @@
 #include "server/api_json.h"
 #include "server/metrics.h"
 
-// The definition, put into the program by the assembler.
-__asm__(".section .rodata\n"
-        ".global trust_openapi\n.global trust_openapi_end\n"
-        "trust_openapi:\n.incbin \"" HM_OPENAPI_PATH "\"\ntrust_openapi_end:\n.byte 0\n"
-        ".previous\n");
-extern const uint8_t trust_openapi[] __attribute__((visibility("hidden")));
-extern const uint8_t trust_openapi_end[] __attribute__((visibility("hidden")));
+// The definition as it stands in docs/api, made into a string at build time.
+static const char trust_openapi[] =
+#include "server/trustchain_yaml.h"
+    ;
 
 struct hm_trust_api {
     hm_http *http;
@@ -384,7 +381,7 @@ static void on_openapi(void *ctx, hm_http_req *r)
 {
     (void)ctx;
     hm_http_reply(r, 200, "application/yaml",
-                  hm_bytes_of(trust_openapi, (size_t)(trust_openapi_end - trust_openapi)));
+                  hm_bytes_of(trust_openapi, sizeof trust_openapi - 1));
 }
 
 // ---- life ---------------------------------------------------------------------------------------
