@@ -258,8 +258,7 @@ static void on_performance(void *ctx, hm_http_req *r)
 static void on_openapi(void *ctx, hm_http_req *r)
 {
     (void)ctx;
-    hm_http_reply(r, 200, "application/yaml",
-                  hm_bytes_of(api_openapi, sizeof api_openapi - 1));
+    hm_http_reply(r, 200, "application/yaml", hm_bytes_of(api_openapi, sizeof api_openapi - 1));
 }
 
 // ---- life ---------------------------------------------------------------------------------------

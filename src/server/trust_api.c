@@ -380,8 +380,7 @@ static void on_performance(void *ctx, hm_http_req *r)
 static void on_openapi(void *ctx, hm_http_req *r)
 {
     (void)ctx;
-    hm_http_reply(r, 200, "application/yaml",
-                  hm_bytes_of(trust_openapi, sizeof trust_openapi - 1));
+    hm_http_reply(r, 200, "application/yaml", hm_bytes_of(trust_openapi, sizeof trust_openapi - 1));
 }
 
 // ---- life ---------------------------------------------------------------------------------------
