@@ -97,7 +97,7 @@ typedef struct stoq_net {
 // Limits: zero means the default in brackets.
 typedef struct stoq_limits {
     uint32_t max_connections;       // [4096] including those in handshake
-    uint32_t max_half_open;         // [256] server connections in handshake
+    uint32_t max_half_open;         // [256] server connections in handshake, or failed just now
     uint32_t retry_from_half_open;  // [64] from so many on, new clients must pass a Retry
     uint32_t max_streams_bidi;      // [256] of the peer, open at a time
     uint32_t max_streams_uni;       // [256]

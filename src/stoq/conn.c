@@ -75,6 +75,17 @@ void conn_retire_remote(stoq_conn *c, uint64_t seq)
     conn_wake(c);
 }
 
+void conn_watch_token(stoq_conn *c)
+{
+    hm_map *m = &c->ep->by_token;
+    const stoq_peer_cid *r = &c->remote[c->remote_at];
+    if (c->watching && hm_map_get(m, c->watched) == c)
+        (void)hm_map_remove(m, c->watched);
+    memcpy(c->watched, r->token, STOQ_RESET_TOKEN);
+    // Without memory for it a reset is not seen, and the idle timeout ends the connection.
+    c->watching = r->active && r->has_token && hm_map_put(m, c->watched, c) == HM_OK;
+}
+
 bool conn_next_remote(stoq_conn *c)
 {
     stoq_peer_cid *now = &c->remote[c->remote_at], *next = NULL;
@@ -91,6 +102,7 @@ bool conn_next_remote(stoq_conn *c)
     c->remote_at = (unsigned)(next - c->remote);
     // In order, so that all before it is known to be retired, should it come again or late.
     c->retire_prior_to = next->seq;
+    conn_watch_token(c);
     return true;
 }
 
@@ -166,6 +178,7 @@ static hm_err host_params(void *ctx, hm_bytes encoded)
     if (p.has_reset_token) {
         memcpy(c->remote[0].token, p.reset_token, STOQ_RESET_TOKEN);
         c->remote[0].has_token = true;
+        conn_watch_token(c);
     }
     stoq_cc_init(&c->cc, conn_mss(c));
     streams_on_params(c);
@@ -184,6 +197,7 @@ static hm_err start_tls(stoq_conn *c, SSL_CTX *ctx, const char *server_name, hm_
     p.initial_scid = c->local[0].cid;
     if (c->is_server) {
         p.has_original_dcid = p.has_reset_token = true;
+        p.disable_active_migration = true; // a client that had to move is followed all the same
         p.original_dcid = c->original_dcid;
         p.has_retry_scid = c->has_retry;
         p.retry_scid = c->retry_scid;
@@ -403,6 +417,8 @@ void conn_free(stoq_conn *c)
     for (unsigned i = 0; i < STOQ_CIDS_MAX; i++)
         if (c->local[i].active)
             (void)hm_map_remove(&ep->by_cid, c->local[i].cid.id);
+    c->remote[c->remote_at].active = false;
+    conn_watch_token(c);
     if (c->is_server && hm_map_get(&ep->by_initial, &c->initial_dcid) == c)
         (void)hm_map_remove(&ep->by_initial, &c->initial_dcid);
     hm_list_remove(&c->link);
@@ -480,7 +496,6 @@ void conn_tell(stoq_conn *c)
     if (c->state < STOQ_CONN_CLOSING || c->told_closed)
         return;
     c->told_closed = true;
-    end_half_open(c);
     if (c->told_open)
         ep->stats.closed++;
     else

@@ -94,7 +94,8 @@ struct stoq_conn {
     hm_list ready; // in ep->ready: has something to send or to tell
     hm_heap_node timer;
     void *user;
-    bool is_server, counted_half_open;
+    bool is_server;
+    bool counted_half_open; // a server's until the handshake is complete or the connection gone
     stoq_conn_state state;
     struct sockaddr_in6 peer;
     struct sockaddr_in6 proven_peer; // where it was before the path that is being validated
@@ -109,6 +110,8 @@ struct stoq_conn {
     stoq_peer_cid remote[STOQ_CIDS_MAX];
     unsigned remote_at; // in use
     uint64_t retire_prior_to;
+    uint8_t watched[STOQ_RESET_TOKEN]; // in ep->by_token
+    bool watching;
     uint64_t retire[2 * STOQ_CIDS_MAX]; // RETIRE_CONNECTION_ID to send
     unsigned retire_count;
     hm_buf token; // for our Initial packets
@@ -137,6 +140,7 @@ struct stoq_conn {
     uint64_t tx_phase_first_pn; // an update needs one of ours acknowledged
     bool update_unconfirmed;
     uint32_t key_updates;
+    uint64_t forged_packets; // 1-RTT packets that did not open, over all keys
 
     // recovery
     uint64_t rtt_latest_us, rtt_smooth_us, rtt_var_us, rtt_min_us, first_rtt_us;
@@ -239,6 +243,7 @@ void conn_begin(stoq_conn *c, uint64_t now);
 void conn_tell(stoq_conn *c);
 HM_CHECK hm_err conn_new_local_cid(stoq_conn *c);
 void conn_retire_remote(stoq_conn *c, uint64_t seq);
+void conn_watch_token(stoq_conn *c); // of the id in use, which may be another one now
 bool conn_next_remote(stoq_conn *c);
 HM_CHECK hm_err conn_prepare_rx_next(stoq_conn *c);
 uint64_t conn_pto_us(const stoq_conn *c, stoq_level level);

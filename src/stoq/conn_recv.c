@@ -138,8 +138,10 @@ static hm_err on_frame(stoq_conn *c, stoq_level level, const stoq_frame *f, cons
         return on_crypto(c, level, f, code);
     case STOQ_FRAME_MAX_DATA:
         if (f->value > c->tx_max) {
+            bool blocked = c->tx_used == c->tx_max;
             c->tx_max = f->value;
-            streams_unblock(c);
+            if (blocked)
+                streams_unblock(c);
         }
         return HM_OK;
     case STOQ_FRAME_MAX_STREAMS_BIDI:
@@ -209,7 +211,7 @@ static bool on_payload(stoq_conn *c, const stoq_packet *pkt, stoq_level level, h
 // ---- packets ------------------------------------------------------------------------------------
 
 // Opens a 1-RTT packet in this key phase, the one before, or the next (RFC 9001, section 6).
-static bool open_app(stoq_conn *c, stoq_open *o, bool phase, uint64_t now)
+static bool try_app(stoq_conn *c, stoq_open *o, bool phase, uint64_t now)
 {
     stoq_space *s = &c->spaces[STOQ_LEVEL_APP];
     if (phase == c->phase_rx) {
@@ -248,6 +250,16 @@ static bool open_app(stoq_conn *c, stoq_open *o, bool phase, uint64_t now)
     c->rx_phase_first_pn = o->pn;
     c->rx_old_until_us = now + 3 * conn_pto_us(c, STOQ_LEVEL_APP);
     return true;
+}
+
+static bool open_app(stoq_conn *c, stoq_open *o, bool phase, uint64_t now)
+{
+    if (try_app(c, o, phase, now))
+        return true;
+    // So many forgeries that one may pass next (section 6.6): nothing more is said, to anybody.
+    if (++c->forged_packets >= stoq_cipher_open_limit(c->spaces[STOQ_LEVEL_APP].rx.cipher))
+        conn_drain(c, STOQ_AEAD_LIMIT_REACHED, false, hm_bytes_str("too many forged packets"));
+    return false;
 }
 
 static void note_received(stoq_conn *c, stoq_level level, uint64_t pn, bool eliciting, uint8_t ecn,
@@ -365,14 +377,8 @@ static void on_version_packet(stoq_conn *c, const stoq_packet *pkt)
 bool conn_is_reset(const stoq_conn *c, const struct sockaddr_in6 *from, const uint8_t *bytes,
                    size_t len)
 {
-    if (len < 21 || !same_address(from, &c->peer))
-        return false;
-    bool found = false;
-    for (unsigned i = 0; i < STOQ_CIDS_MAX; i++)
-        if (c->remote[i].active && c->remote[i].has_token)
-            found |=
-                hm_equal_ct(c->remote[i].token, bytes + len - STOQ_RESET_TOKEN, STOQ_RESET_TOKEN);
-    return found;
+    return len >= STOQ_RESET_MIN && c->watching && same_address(from, &c->peer) &&
+           hm_equal_ct(c->watched, bytes + len - STOQ_RESET_TOKEN, STOQ_RESET_TOKEN);
 }
 
 // One packet; false when it could not be opened.
@@ -419,6 +425,7 @@ static bool on_packet(stoq_conn *c, const stoq_packet *pkt, uint8_t *bytes, cons
     bool eliciting, probing;
     hm_bytes payload = hm_bytes_of(bytes + o.header_len, o.payload_len - STOQ_AEAD_TAG);
     bool newest = s->largest_received == UINT64_MAX || o.pn > s->largest_received;
+    unsigned responses = c->response_count;
     conn_touch_idle(c, now);
     if (!on_payload(c, pkt, level, payload, now, &eliciting, &probing))
         return true;
@@ -427,6 +434,8 @@ static bool on_packet(stoq_conn *c, const stoq_packet *pkt, uint8_t *bytes, cons
     if (level == STOQ_LEVEL_APP && c->is_server && newest && !probing &&
         !same_address(a->from, &c->peer) && c->state == STOQ_CONN_OPEN)
         on_new_path(c, a);
+    if (!same_address(a->from, &c->peer))
+        c->response_count = responses; // paths that are only probed are not answered on
     return true;
 }
 

@@ -14,6 +14,7 @@ typedef struct maker {
     uint8_t *start, *payload, *p, *end; // end leaves room for the tag
     uint8_t *length_at;                 // long headers
     size_t pn_len;
+    bool quiet; // nothing that asks for an answer
     bool eliciting, padded;
 } maker;
 
@@ -257,6 +258,8 @@ static void fill(maker *m, bool data_allowed, uint64_t now)
     bool probe = s->probes > 0;
     if (s->ack_now || s->ack_deadline_us != 0 || s->unacked > 0)
         write_ack(m, now);
+    if (m->quiet)
+        return;
     if (may_send_data(s, m->level, data_allowed) || probe) {
         write_crypto(m);
         if (m->level == STOQ_LEVEL_APP)
@@ -321,6 +324,10 @@ static bool seal_now(stoq_conn *c, stoq_level level, const stoq_seal *seals, siz
     if (count == 0)
         return true;
     stoq_space *s = &c->spaces[level];
+    if (s->tx.aead.packets + count > stoq_cipher_seal_limit(s->tx.cipher)) {
+        conn_drain(c, STOQ_AEAD_LIMIT_REACHED, false, hm_bytes_str("the keys are worn out"));
+        return false;
+    }
     hm_err err = stoq_seal_batch(&s->tx, seals, count);
     if (err == HM_OK && s->tx.aead.packets >= stoq_cipher_seal_limit(s->tx.cipher) / 2 &&
         level == STOQ_LEVEL_APP && !c->update_unconfirmed && c->confirmed)
@@ -349,6 +356,9 @@ static size_t build_coalesced(stoq_conn *c, uint8_t *out, size_t cap, bool data_
         maker m;
         if (!begin(&m, c, l, p, limit))
             break;
+        // A server's Initial that asks for an answer needs a full-sized datagram (section 14.1):
+        // when only less may go to an address that is not proven, it waits.
+        m.quiet = l == STOQ_LEVEL_INITIAL && c->is_server && cap < STOQ_MIN_INITIAL;
         fill(&m, data_allowed, now);
         if (m.p == m.payload)
             continue;

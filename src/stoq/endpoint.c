@@ -38,7 +38,7 @@ static void send_reset(stoq_endpoint *ep, const struct sockaddr_in6 *to, const s
 {
     uint8_t out[RESET_MAX];
     size_t len = received - 1 < sizeof out ? received - 1 : sizeof out;
-    if (received < 22 || len < 5 + STOQ_RESET_TOKEN)
+    if (len < STOQ_RESET_MIN)
         return;
     hm_random_fill(&ep->random, out, len - STOQ_RESET_TOKEN);
     out[0] = (uint8_t)(0x40 | (out[0] & 0x3f));
@@ -140,13 +140,11 @@ static void receive(stoq_endpoint *ep, const struct sockaddr_in6 *from, uint8_t 
         }
         return;
     }
-    hm_list_each(it, &ep->conns)
-    {
-        c = hm_container_of(it, stoq_conn, link);
-        if (conn_is_reset(c, from, bytes, len) && c->state <= STOQ_CONN_OPEN) {
-            conn_drain(c, STOQ_CLOSED_RESET, false, hm_bytes_str("stateless reset"));
-            return;
-        }
+    if (len >= STOQ_RESET_MIN)
+        c = hm_map_get(&ep->by_token, bytes + len - STOQ_RESET_TOKEN);
+    if (c != NULL && conn_is_reset(c, from, bytes, len) && c->state <= STOQ_CONN_OPEN) {
+        conn_drain(c, STOQ_CLOSED_RESET, false, hm_bytes_str("stateless reset"));
+        return;
     }
     ep->stats.datagrams_dropped++;
     if (err == HM_OK && pkt.type == STOQ_PACKET_1RTT)
@@ -321,6 +319,7 @@ hm_err stoq_endpoint_create(const stoq_config *config, stoq_endpoint **out)
     hm_list_init(&ep->ready);
     hm_map_init(&ep->by_cid, STOQ_LOCAL_CID, 0, &ep->random);
     hm_map_init(&ep->by_initial, sizeof(stoq_cid), 0, &ep->random);
+    hm_map_init(&ep->by_token, STOQ_RESET_TOKEN, 0, &ep->random);
     hm_err err = set_up(ep, config);
     if (err != HM_OK) {
         stoq_endpoint_destroy(ep);
@@ -348,6 +347,7 @@ void stoq_endpoint_destroy(stoq_endpoint *ep)
     }
     hm_map_free(&ep->by_cid);
     hm_map_free(&ep->by_initial);
+    hm_map_free(&ep->by_token);
     hm_heap_free(&ep->timers);
     stoq_io_close(&ep->io);
     SSL_CTX_free(ep->server_tls);

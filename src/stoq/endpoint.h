@@ -24,6 +24,7 @@ struct stoq_endpoint {
     uint64_t now_us;
     hm_map by_cid;     // our 8-byte ids -> conn
     hm_map by_initial; // a client's first destination id (stoq_cid) -> server conn
+    hm_map by_token;   // the peer's reset token for the id in use -> conn
     hm_list conns, ready;
     hm_heap timers;
     bool more_to_read;

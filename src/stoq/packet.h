@@ -10,6 +10,7 @@
 #define STOQ_MAX_CID 20
 #define STOQ_LOCAL_CID 8 // length of the connection ids that we issue
 #define STOQ_RESET_TOKEN 16
+#define STOQ_RESET_MIN 21     // bytes of a stateless reset
 #define STOQ_MIN_INITIAL 1200 // a datagram with an Initial packet is at least so long
 #define STOQ_AEAD_TAG 16
 #define STOQ_RETRY_TAG 16

@@ -323,6 +323,35 @@ static void test_limits_are_raised_under_load(void **state)
     end(&p);
 }
 
+// This side does not answer on a path that the peer only probes, least of all on the other one.
+static void test_probes_of_other_paths(void **state)
+{
+    (void)state;
+    peer p;
+    static const uint8_t challenge[9] = {STOQ_FRAME_PATH_CHALLENGE, 1, 2, 3};
+    uint8_t with_ping[10] = {STOQ_FRAME_PING};
+    memcpy(with_ping + 1, challenge, sizeof challenge);
+    begin(&p, true);
+    ack_all(&p);
+    turn(&p);
+    forget(&p);
+    p.port = 6000;
+    say(&p, challenge, sizeof challenge);
+    turn(&p);
+    assert_int_equal(p.seen[STOQ_FRAME_PATH_RESPONSE], 0);
+    p.port = 5000; // on the path in use it is answered
+    say(&p, challenge, sizeof challenge);
+    turn(&p);
+    assert_int_equal(p.seen[STOQ_FRAME_PATH_RESPONSE], 1);
+    assert_int_equal(p.sent_to, 5000);
+    p.port = 6000; // and so it is when the peer moves
+    say(&p, with_ping, sizeof with_ping);
+    turn(&p);
+    assert_int_equal(p.seen[STOQ_FRAME_PATH_RESPONSE], 2);
+    assert_int_equal(p.sent_to, 6000);
+    end(&p);
+}
+
 // ---- acknowledgements ---------------------------------------------------------------------------
 
 // A peer that acknowledges nothing and sends without end makes neither records grow nor the
@@ -436,6 +465,7 @@ static void say_new_id(peer *p, uint64_t seq, uint64_t retire_prior_to)
     q = stoq_frame_write2(q, STOQ_FRAME_NEW_CONNECTION_ID, seq, retire_prior_to);
     *q++ = STOQ_LOCAL_CID;
     *q = (uint8_t)(100 + seq);
+    memset(q + STOQ_LOCAL_CID, (int)(0x11 * seq & 0xff), STOQ_RESET_TOKEN);
     say(p, mem, (size_t)(q - mem) + STOQ_LOCAL_CID + STOQ_RESET_TOKEN);
 }
 
@@ -476,6 +506,44 @@ static void test_retired_ids_stay_retired(void **state)
     assert_int_equal(p.c->remote[p.c->remote_at].seq, 2);
     say_new_id(&p, 1, 0); // overtaken
     assert_false(holds_id(&p, 1));
+    end(&p);
+}
+
+// A datagram that ends with these bytes, of which nothing else can be read.
+static void say_reset(peer *p, const uint8_t token[STOQ_RESET_TOKEN])
+{
+    uint8_t bytes[40] = {0x41, 1, 2, 3};
+    struct sockaddr_in6 from = forge_address(p->port);
+    memcpy(bytes + sizeof bytes - STOQ_RESET_TOKEN, token, STOQ_RESET_TOKEN);
+    stoq_endpoint_receive(p->ep, &from, bytes, sizeof bytes, 0, p->now);
+    turn(p);
+}
+
+// A stateless reset is by the token of the id in use, from the address in use (section 10.3.1).
+static void test_stateless_reset(void **state)
+{
+    (void)state;
+    peer p;
+    begin(&p, false); // a client's peer does not move
+    say_new_id(&p, 1, 0);
+    say_new_id(&p, 2, 0);
+    uint8_t tokens[3][STOQ_RESET_TOKEN];
+    for (int i = 0; i < 3; i++)
+        memset(tokens[i], 0x11 * i, STOQ_RESET_TOKEN);
+    say_reset(&p, tokens[1]); // of an id that was never used
+    assert_false(p.closed);
+    say_new_id(&p, 3, 2); // now 2 is in use, 1 is retired
+    turn(&p);
+    assert_int_equal(p.c->remote[p.c->remote_at].seq, 2);
+    say_reset(&p, tokens[1]);
+    assert_false(p.closed);
+    p.port = 5001;
+    say_reset(&p, tokens[2]);
+    assert_false(p.closed);
+    p.port = 5000;
+    say_reset(&p, tokens[2]);
+    assert_true(p.closed);
+    assert_true(p.close_code == STOQ_CLOSED_RESET);
     end(&p);
 }
 
@@ -566,6 +634,63 @@ static uint64_t give(peer *p, uint8_t *bytes, size_t len)
     uint64_t before = p->c->stats.packets_received;
     stoq_endpoint_receive(p->ep, &from, bytes, len, 0, p->now);
     return p->c->stats.packets_received - before;
+}
+
+// An Initial packet that asks for an answer leaves in a full-sized datagram or not at all: a server
+// that may send less waits (section 14.1).
+static void test_no_small_initials_are_sent(void **state)
+{
+    (void)state;
+    peer p;
+    uint8_t hello[300] = {1};
+    begin_initial(&p, true);
+    p.c->amp_received = 350;
+    assert_int_equal(stoq_sendbuf_append(&p.c->spaces[STOQ_LEVEL_INITIAL].crypto_out,
+                                         hm_bytes_of(hello, sizeof hello)),
+                     HM_OK);
+    conn_wake(p.c);
+    pass(&p, 5000 * MS);
+    assert_int_equal(p.seen[STOQ_FRAME_CRYPTO] + p.seen[STOQ_FRAME_PING], 0);
+    p.c->amp_received = 400;
+    conn_wake(p.c);
+    turn(&p);
+    assert_int_equal(p.seen[STOQ_FRAME_CRYPTO], 1);
+    assert_int_equal(p.longest, 1200);
+    end(&p);
+}
+
+// Clients whose handshake fails at once count as in handshake until they are forgotten: somebody
+// who forges addresses must pass a Retry before the table is full of them.
+static void test_failed_handshakes_count(void **state)
+{
+    (void)state;
+    peer p;
+    stoq_endpoint_stats st;
+    make_endpoint(&p, (stoq_limits){.retry_from_half_open = 4, .max_half_open = 8});
+    SSL_CTX *tls = SSL_CTX_new(TLS_server_method());
+    stoq_endpoint_set_server_tls(p.ep, tls);
+    SSL_CTX_free(tls);
+    for (unsigned i = 0; i < 100; i++) {
+        uint8_t out[FORGE_MAX], payload[1180] = {STOQ_FRAME_CRYPTO, 0, 4, 0xff, 0xff, 0xff, 0xff};
+        stoq_cid dcid = {.len = 8, .id = {(uint8_t)i}};
+        stoq_keys client = {0}, server = {0};
+        struct sockaddr_in6 from = forge_address((uint16_t)(6000 + i));
+        assert_int_equal(stoq_keys_init_initial(&client, &server, &dcid, false), HM_OK);
+        size_t n = forge_long(&client, STOQ_PACKET_INITIAL, &dcid, &client_id, (hm_bytes){0}, 0,
+                              hm_bytes_of(payload, sizeof payload), out);
+        stoq_endpoint_receive(p.ep, &from, out, n, 0, p.now);
+        turn(&p);
+        stoq_keys_free(&client);
+        stoq_keys_free(&server);
+    }
+    stoq_endpoint_get_stats(p.ep, &st);
+    assert_int_equal(st.connections, 4);
+    assert_int_equal(st.retries_sent, 96);
+    pass(&p, 20000 * MS);
+    stoq_endpoint_get_stats(p.ep, &st);
+    assert_int_equal(st.connections, 0);
+    assert_int_equal(st.half_open, 0);
+    end(&p);
 }
 
 // RFC 9000, section 14.1: an Initial packet comes in a datagram of 1200 bytes, whoever sends it.
@@ -687,6 +812,42 @@ static void test_version_answer(void **state)
 
 // ---- ends ---------------------------------------------------------------------------------------
 
+// Keys are worn out by what they sealed and by what they failed to open (RFC 9001, section 6.6).
+static void test_key_limits(void **state)
+{
+    (void)state;
+    for (int forged = 0; forged < 2; forged++) {
+        peer p;
+        begin(&p, true);
+        stoq_space *s = &p.c->spaces[STOQ_LEVEL_APP];
+        if (forged) {
+            p.c->forged_packets = stoq_cipher_open_limit(STOQ_AES_128_GCM) - 2;
+        } else {
+            p.c->update_unconfirmed = true; // the peer does not acknowledge the last update
+            s->tx.aead.packets = stoq_cipher_seal_limit(STOQ_AES_128_GCM) - 1;
+        }
+        for (int i = 0; i < 2; i++) {
+            assert_false(p.closed);
+            if (forged) {
+                stoq_cid id = p.c->local[0].cid;
+                uint8_t out[60] = {0x40};
+                struct sockaddr_in6 from = forge_address(p.port);
+                memcpy(out + 1, id.id, id.len);
+                stoq_endpoint_receive(p.ep, &from, out, sizeof out, 0, p.now);
+            } else {
+                stoq_conn_ping(p.c);
+            }
+            turn(&p);
+        }
+        assert_true(p.closed);
+        assert_int_equal(p.close_code, STOQ_AEAD_LIMIT_REACHED);
+        forget(&p);
+        pass(&p, 10000 * MS);
+        assert_int_equal(p.datagrams, 0);
+        end(&p);
+    }
+}
+
 // A server's long Retry token leaves no room for the client's close at every level in one datagram:
 // what fits is said, once.
 static void test_close_with_long_token(void **state)
@@ -721,20 +882,25 @@ int main(void)
         cmocka_unit_test(test_new_path_is_challenged),
         cmocka_unit_test(test_credit_is_of_the_address),
         cmocka_unit_test(test_false_path_is_left),
+        cmocka_unit_test(test_probes_of_other_paths),
         cmocka_unit_test(test_limits_are_raised_under_load),
         cmocka_unit_test(test_unacknowledged_costs_little),
         cmocka_unit_test(test_persistent_congestion),
         cmocka_unit_test(test_window_grows_by_use),
         cmocka_unit_test(test_optimistic_ack),
         cmocka_unit_test(test_retired_ids_stay_retired),
+        cmocka_unit_test(test_stateless_reset),
         cmocka_unit_test(test_no_new_ids_without_an_id),
         cmocka_unit_test(test_id_limits),
+        cmocka_unit_test(test_no_small_initials_are_sent),
+        cmocka_unit_test(test_failed_handshakes_count),
         cmocka_unit_test(test_small_initials_are_dropped),
         cmocka_unit_test(test_initials_of_another_id),
         cmocka_unit_test(test_crypto_of_a_level_before),
         cmocka_unit_test(test_coalesced_for_another),
         cmocka_unit_test(test_version_negotiation),
         cmocka_unit_test(test_version_answer),
+        cmocka_unit_test(test_key_limits),
         cmocka_unit_test(test_close_with_long_token),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
