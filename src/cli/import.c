@@ -114,7 +114,8 @@ static hm_err walk(importer *m, const char *dir)
     if (rc != 0)
         return hm_fail(rc == ENOMEM ? HM_E_NOMEM : HM_E_IO, "%s cannot be walked: %s", dir,
                        strerror(rc > 0 ? rc : errno));
-    qsort(m->files, m->count, sizeof(*m->files), by_name);
+    if (m->count)
+        qsort(m->files, m->count, sizeof(*m->files), by_name);
     return HM_OK;
 }
 
