@@ -3,6 +3,7 @@
 import type { NodeEvent } from "./api";
 import { h, s } from "./dom";
 import { count, duration, plural } from "./format";
+import { quantiles } from "./store";
 
 const HEIGHT = 190;
 const LEFT = 58;
@@ -11,10 +12,6 @@ const TOP = 10;
 const BOTTOM = 26;
 const STEP = 7; // pixels a block
 const STEPS_US = [1, 2, 5].flatMap((m) => [1e3, 1e4, 1e5, 1e6, 1e7, 1e8].map((p) => m * p)).sort((a, b) => a - b);
-
-function quantile(sorted: number[], q: number): number {
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? 0;
-}
 
 export class FinalityChart {
   readonly element = h("div", { class: "chart" });
@@ -81,11 +78,10 @@ export class FinalityChart {
       this.figures.textContent = "";
       return;
     }
-    const sorted = this.blocks.map((b) => b.finality_us).sort((a, b) => a - b);
-    const p50 = quantile(sorted, 0.5);
-    const p99 = quantile(sorted, 0.99);
-    const low = STEPS_US.filter((v) => v <= sorted[0]! * 0.9).at(-1) ?? 1e3;
-    const high = STEPS_US.find((v) => v >= sorted.at(-1)! * 1.1) ?? 5e8;
+    const all = this.blocks.map((b) => b.finality_us);
+    const { p50, p99 } = quantiles(all);
+    const low = STEPS_US.filter((v) => v <= Math.min(...all) * 0.9).at(-1) ?? 1e3;
+    const high = STEPS_US.find((v) => v >= Math.max(...all) * 1.1) ?? 5e8;
     const y = (us: number): number => TOP + (HEIGHT - TOP - BOTTOM) * (1 - Math.log(us / low) / Math.log(high / low));
     const svg = s("svg", { width: String(this.width), height: String(HEIGHT), "aria-hidden": "true" });
 

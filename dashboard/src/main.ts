@@ -205,6 +205,10 @@ addEventListener("click", (e) => {
   const button = target.closest<HTMLElement>("[data-copy]");
   if (button) void copy(button);
   if (target.closest("[data-again]")) void navigate();
+  if (target.closest(".skip")) {
+    e.preventDefault(); // the address is the page's
+    main.focus();
+  }
 });
 
 let typing = 0;

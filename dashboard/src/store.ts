@@ -6,6 +6,12 @@ const BLOCKS_MAX = 240;
 const ASK_MS = 1000; // what changes without an event, such as a peer's height
 const SOON_MS = 250;
 
+export function quantiles(values: number[]): { p50: number; p99: number } {
+  const sorted = [...values].sort((a, b) => a - b);
+  const at = (q: number): number => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? 0;
+  return { p50: at(0.5), p99: at(0.99) };
+}
+
 export type Change = "state" | "block" | "operations" | "log" | "line";
 
 class Store {
@@ -103,6 +109,11 @@ class Store {
   }
   nodeName(id: string): string {
     return this.node(id)?.name ?? id.slice(0, 8);
+  }
+
+  /** Proposal to final of the blocks known here. */
+  finality(): { p50: number; p99: number } {
+    return quantiles(this.blocks.map((b) => b.finality_us).filter((us) => us > 0));
   }
 
   /** Operations a second over the last minute, or over the time that the blocks known here span. */

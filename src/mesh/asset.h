@@ -149,7 +149,7 @@ typedef struct hm_asset_filter {
     uint8_t kind;            // 0 = any
     uint8_t state;           // 0 = any
     hm_bytes name;           // exact; len 0 = any
-    hm_bytes name_contains;  // as bytes; len 0 = any
+    hm_bytes name_contains;  // A to Z in either case; len 0 = any
     hm_bytes id_begins;      // hexadecimal digits, lower case; len 0 = any
 } hm_asset_filter;
 

@@ -120,10 +120,21 @@ hm_err hm_asset_count(const hm_view *v, uint64_t *count)
     return u64_get(v, hm_buf_bytes(&k.b), count);
 }
 
+static uint8_t folded(uint8_t c)
+{
+    return c >= 'A' && c <= 'Z' ? (uint8_t)(c - 'A' + 'a') : c;
+}
+
 static bool contains(hm_bytes text, hm_bytes part)
 {
-    return part.len == 0 ||
-           (text.len >= part.len && memmem(text.ptr, text.len, part.ptr, part.len) != NULL);
+    for (size_t at = 0; at + part.len <= text.len; at++) {
+        size_t i = 0;
+        while (i < part.len && folded(text.ptr[at + i]) == folded(part.ptr[i]))
+            i++;
+        if (i == part.len)
+            return true;
+    }
+    return false;
 }
 
 static bool id_begins(const hm_asset *a, hm_bytes digits)

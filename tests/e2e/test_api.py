@@ -159,7 +159,7 @@ def assets(api, mesh):
     assert names == ["gone", "given", "closed", "open"], names
     for query, want in (("q=o", ["gone", "closed", "open"]), ("kind=gpu", ["given"]),
                         ("state=retired", ["gone"]), ("owner=node-2", ["given"]),
-                        ("owner=" + other, ["given"]), ("name=open", ["open"]), ("q=zzz", [])):
+                        ("owner=" + other, ["given"]), ("name=open", ["open"]), ("q=zzz", []), ("q=OPE", ["open"])):
         have = [x["name"] for x in api.get("/v1/assets?" + query)["items"]]
         assert have == want, (query, have)
 

@@ -82,8 +82,12 @@ async function proofMarks(entry: HistoryEntry): Promise<HTMLElement> {
   const proofs = await wanted;
   return h(
     "a",
-    { class: "marks", href: `#/operations/${entry.op}`, "aria-label": `Proofs of this operation: ${proofs.map((p) => `${p.name} ${p.passed ? "holds" : "fails"}`).join(", ")}` },
-    ...proofs.map((p) => pill(!p.present ? "idle" : p.passed ? "good" : "bad", p.name)),
+    { class: "marks", href: `#/operations/${entry.op}` },
+    ...proofs.map((p) => {
+      const mark = pill(!p.present ? "idle" : p.passed ? "good" : "bad", p.name);
+      mark.append(h("span", { class: "visually-hidden" }, !p.present ? " not asked" : p.passed ? " holds" : " fails"));
+      return mark;
+    }),
   );
 }
 

@@ -10,12 +10,23 @@ const figure = (id: string, name: string, value: Child, note: Child): HTMLElemen
 
 function figures(s: Status): HTMLElement {
   const rate = store.opsPerSecond();
+  const blocks = store.finality();
   return h(
     "dl",
     { class: "figures" },
     figure("figure-nodes", "Nodes up", `${s.peers_connected + 1} of ${s.validators}`, `a quorum is ${s.quorum}`),
     figure("figure-height", "Final height", count(s.height), s.syncing ? "catching up" : s.final_time_ms ? `newest block ${ago(s.final_time_ms)}` : "no block yet"),
-    figure("figure-finality", "Time to finality", duration(s.finality_p50_us), h("span", { title: "The last 1,024 operations that this node submitted" }, `submit to final, p99 ${duration(s.finality_p99_us)}`)),
+    figure(
+      "figure-finality",
+      "Time to finality",
+      duration(blocks.p50),
+      h(
+        "span",
+        { title: "Median and 99th percentile of the newest blocks, from proposal to final; of the last 1,024 operations submitted through this node, from submitting to final" },
+        `p99 ${duration(blocks.p99)}`,
+        s.finality_p50_us ? `; operations ${duration(s.finality_p50_us)}, p99 ${duration(s.finality_p99_us)}` : null,
+      ),
+    ),
     figure("figure-rate", "Operations", h("span", {}, rate < 10 ? rate.toFixed(1) : count(Math.round(rate)), h("small", {}, " / s")), `${count(s.ops_final)} final, ${count(s.pending_ops)} waiting`),
     figure("figure-stored", "Stored here", bytes(s.chunk_bytes_stored), plural(s.chunks_stored, "chunk")),
     figure("figure-epoch", "Epoch", count(s.epoch), `view ${count(s.view)}`),

@@ -67,7 +67,7 @@ export function operationsTable(items: Operation[], empty: string): HTMLElement 
     ["Operation", "By", "Block", "Time", "Asset"],
     items.map((o) => ({
       key: o.id,
-      cells: [link.operation(o.id, opWords(o)), link.node(o.owner, o.owner_name), h("span", {}, link.block(o.height), h("small", { class: "dim" }, ` · ${o.index + 1}`)), time(o.time_ms), /^0+$/.test(o.asset) ? h("span", { class: "dim" }, "–") : link.assetId(o.asset)],
+      cells: [link.operation(o.id, opWords(o)), link.node(o.owner, o.owner_name), link.block(o.height), time(o.time_ms), /^0+$/.test(o.asset) ? h("span", { class: "dim" }, "–") : link.assetId(o.asset)],
     })),
     empty,
   );

@@ -1,0 +1,400 @@
+// Drives the page in Chromium; test_page.py has made the mesh and does what ask() says.
+// usage: page.mjs MESH-FOLDER FOLDER-FOR-SCREENSHOTS-OF-FAILURES
+import fs from "node:fs";
+import path from "node:path";
+import readline from "node:readline";
+import { createRequire } from "node:module";
+import { chromium } from "playwright-core";
+
+const [dir, failures] = process.argv.slice(2);
+const ORIGIN = "http://localhost:5173";
+const axeSource = fs.readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+// ---- the mesh -----------------------------------------------------------------------------------
+
+const answers = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+async function ask(what, args = null) {
+  process.stdout.write(JSON.stringify({ do: what, args }) + "\n");
+  const { value, done } = await answers.next();
+  if (done) throw new Error("the mesh is gone");
+  return JSON.parse(value).answer;
+}
+const say = (text) => process.stdout.write(JSON.stringify({ do: "say", args: text }) + "\n");
+
+// ---- the browser --------------------------------------------------------------------------------
+
+const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
+let page; // the one that a failure is shown of
+const troubles = [];
+let nodeMayBeGone = false;
+
+async function open(hash = "#/", options = {}) {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
+  await context.grantPermissions(["clipboard-read", "clipboard-write"], { origin: ORIGIN });
+  const made = await context.newPage();
+  made.setDefaultTimeout(10_000);
+  made.on("request", (r) => {
+    if (new URL(r.url()).origin !== ORIGIN) troubles.push(`a request to ${r.url()}`);
+  });
+  made.on("pageerror", (e) => troubles.push(`an uncaught error: ${e.message}`));
+  made.on("console", (m) => {
+    const ofOutage = nodeMayBeGone && m.text().startsWith("Failed to load resource: net::");
+    if ((m.type() === "error" || m.type() === "warning") && !ofOutage) troubles.push(`console: ${m.text()} (${m.location().url})`);
+  });
+  const response = await made.goto(`${ORIGIN}/${hash}`);
+  await made.evaluate(() => (window.stillTheSame = true));
+  page = made;
+  return { page: made, context, response };
+}
+const close = ({ context }) => context.close();
+
+function assert(condition, what) {
+  if (!condition) throw new Error(what);
+}
+function assertEqual(have, want, what) {
+  assert(JSON.stringify(have) === JSON.stringify(want), `${what}: ${JSON.stringify(have)}, not ${JSON.stringify(want)}`);
+}
+
+/** Waits until the function gives something true, and gives that. */
+async function until(what, f, ms = 10_000) {
+  const end = Date.now() + ms;
+  for (;;) {
+    const value = await f();
+    if (value) return value;
+    if (Date.now() > end) throw new Error(`not within ${ms / 1000} s: ${what}`);
+    await new Promise((r) => setTimeout(r, 40));
+  }
+}
+const text = (p, selector) => p.locator(selector).first().innerText();
+const count = (p, selector) => p.locator(selector).count();
+const number = async (p, selector) => Number((await text(p, selector)).replace(/[^0-9.]/g, ""));
+const go = async (p, hash, heading) => {
+  await p.evaluate((to) => (location.hash = to), hash);
+  await until(`${hash} is headed ${heading}`, async () => (await p.locator("main[aria-busy]").count()) === 0 && (await text(p, "h1")).includes(heading));
+};
+const row = (p, name) => p.locator("tbody tr").filter({ hasText: name });
+
+// ---- tests --------------------------------------------------------------------------------------
+
+const tests = {
+  async "the page is served with headers that keep it to itself"() {
+    const at = await open();
+    const h = at.response.headers();
+    assert(/default-src 'none'/.test(h["content-security-policy"]) && /frame-ancestors 'none'/.test(h["content-security-policy"]), h["content-security-policy"]);
+    assert(!/unsafe|data:|\*/.test(h["content-security-policy"]), h["content-security-policy"]);
+    assertEqual([h["x-content-type-options"], h["referrer-policy"]], ["nosniff", "no-referrer"], "headers");
+    // The policy holds: an inline script does not run.
+    await at.page.evaluate(() => {
+      const s = document.createElement("script");
+      s.textContent = "window.ran = true";
+      document.head.append(s);
+    });
+    assert(!(await at.page.evaluate(() => window.ran)), "an inline script ran");
+    await until("the refused script is told", () => troubles.some((t) => t.includes("Content Security Policy")));
+    troubles.length = 0;
+    await close(at);
+  },
+
+  async "four nodes, and figures that move without a reload"() {
+    const at = await open();
+    await until("four nodes are up", async () => (await count(at.page, "#nodes tbody tr")) === 4 && (await at.page.locator("#nodes .pill.good", { hasText: "up" }).count()) === 4);
+    assertEqual(await at.page.locator("#nodes tbody tr td:first-child a").allInnerTexts(), ["node-1", "node-2", "node-3", "node-4"], "nodes");
+    assertEqual(await text(at.page, "#figure-nodes"), "4 of 4", "nodes up");
+    await until("the mesh is healthy", async () => (await text(at.page, "#health")).startsWith("Healthy"));
+    const height = await number(at.page, "#figure-height");
+    await until("the height grows", async () => (await number(at.page, "#figure-height")) > height + 2);
+    assert(/^[0-9.,]+ (µs|ms|s)$/.test(await text(at.page, "#figure-finality")), await text(at.page, "#figure-finality"));
+    const points = await count(at.page, "#chart .point");
+    assert(points > 0, "no point in the chart");
+    await until("the chart gets new blocks", async () => (await count(at.page, "#chart .point")) > points + 1);
+    assert(/median [0-9.]+ (ms|s)/.test(await at.page.locator("#finality-chart").getAttribute("aria-label")), "the chart's name");
+    await until("the line is live", async () => /^live/.test(await text(at.page, "#line")));
+    assert(await at.page.evaluate(() => window.stillTheSame), "the page was loaded again");
+    await close(at);
+  },
+
+  async "an asset appears by itself, search finds it, its page has history and four proofs"() {
+    const at = await open("#/assets");
+    const p = at.page;
+    await until("the list says that there is none", async () => (await text(p, "main")).includes("No assets yet"));
+    await ask("register", { kind: "service", name: "first-service" });
+    await until("the asset appears", async () => (await row(p, "first-service").count()) === 1, 5000);
+    for (const name of ["alpha", "beta", "alphabet"]) await ask("register", { kind: "cpu", name });
+    await until("all appear, newest first", async () => JSON.stringify(await p.locator("tbody td:first-child").allInnerTexts()) === JSON.stringify(["alphabet", "beta", "alpha", "first-service"]));
+    await p.locator("#search").fill("ALPHA");
+    await until("the search finds two", async () => (await count(p, "tbody tr")) === 2 && (await row(p, "beta").count()) === 0);
+    assert(p.url().endsWith("#/assets?q=ALPHA"), p.url());
+    const id = (await row(p, "alphabet").locator(".copy").getAttribute("data-copy")) ?? "";
+    await p.locator("#search").fill(id.slice(0, 12));
+    await until("the search finds it by its id", async () => (await count(p, "tbody tr")) === 1 && (await row(p, "alphabet").count()) === 1);
+    await p.locator("#search").fill("no such thing");
+    await until("nothing matches", async () => (await text(p, "main")).includes("No asset matches"));
+    await p.locator("main a", { hasText: "Show all" }).click();
+    await until("all are back, and the field is empty", async () => (await count(p, "tbody tr")) === 4 && (await p.locator("#search").inputValue()) === "");
+    await p.locator("select[name=kind]").selectOption("service");
+    await until("the filter holds", async () => (await count(p, "tbody tr")) === 1);
+
+    await row(p, "first-service").locator("a").first().click();
+    await until("its page", async () => (await text(p, "h1")) === "first-service");
+    await until("one entry of history with four proofs", async () => (await count(p, "#history tbody tr")) === 1 && (await count(p, "#history .marks .pill.good")) === 4);
+    const service = p.url().split("/").pop();
+    await ask("state", { id: service, state: "maintenance" });
+    await until("the change appears", async () => (await count(p, "#history tbody tr")) === 2 && (await text(p, ".page-head")).includes("maintenance"), 5000);
+    await until("its proofs too", async () => (await count(p, "#history .marks .pill.good")) === 8);
+    await p.locator("#history .marks").first().click();
+    await until("the operation's page", async () => (await text(p, "h1")) === "Set state asset");
+    assertEqual(await p.locator("[data-proof]").evaluateAll((all) => all.map((x) => x.dataset.proof)), ["space", "stake", "work", "time"], "proofs");
+    assertEqual(await count(p, ".proof > .pill.good"), 4, "proofs that hold");
+    assert((await count(p, ".checks li.good")) >= 10 && (await count(p, ".checks li.bad")) === 0, "checks");
+    assert(await p.evaluate(() => window.stillTheSame), "the page was loaded again");
+    await close(at);
+  },
+
+  async "content: where its chunks are, and the download"() {
+    const file = path.join(dir, "content.bin");
+    const bytes = Buffer.alloc(700_000, "hypermesh content ");
+    fs.writeFileSync(file, bytes);
+    await ask("cli", ["asset", "register", "--kind", "data", "--name", "backup/content.bin", "--policy", "public", "--file", file]);
+    const at = await open("#/assets?q=content");
+    const p = at.page;
+    await row(p, "content.bin").locator("a").first().click();
+    await until("its chunks", async () => (await count(p, ".placement li")) === 4);
+    const placed = await p.locator(".placement li span").allInnerTexts();
+    const sum = placed.reduce((n, t) => n + Number(t.split(" of ")[0]), 0);
+    assert(placed.every((t) => t.endsWith("of 3")) && sum >= 9, `each of 3 chunks on at least 3 nodes: ${placed}`);
+    await p.locator("#chunks summary").click();
+    assertEqual(await count(p, "#chunks tbody tr"), 3, "chunks in the list");
+    const download = p.waitForEvent("download");
+    await p.locator("a[download]").click();
+    const got = await download;
+    assertEqual(got.suggestedFilename(), "content.bin", "file name");
+    assert(fs.readFileSync(await got.path()).equals(bytes), "the download is not the content");
+    // A list that is open stays open when the page looks again.
+    await ask("register", { kind: "cpu", name: "something-else" });
+    await ask("state", { id: p.url().split("/").pop(), state: "suspended" });
+    await until("the page is fresh", async () => (await text(p, ".page-head")).includes("suspended"));
+    assert(await p.locator("#chunks[open]").count(), "the list closed itself");
+    const content = p.locator("main .copy").first();
+    await content.click();
+    assertEqual(await p.evaluate(() => navigator.clipboard.readText()), p.url().split("/").pop(), "what was copied");
+    await close(at);
+  },
+
+  async "blocks and operations"() {
+    const at = await open("#/blocks");
+    const p = at.page;
+    await until("blocks", async () => (await count(p, "table[aria-label=Blocks] tbody tr")) > 10);
+    const first = async () => number(p, "table[aria-label=Blocks] tbody tr td:first-child");
+    const newest = await first();
+    await until("newer blocks come", async () => (await first()) > newest + 1);
+    await p.locator("#next").click();
+    await until("the page before", async () => (await text(p, "main")).includes("Older blocks") && (await first()) < newest);
+    await go(p, "#/operations", "Operations");
+    await until("operations", async () => (await row(p, "Register asset").count()) >= 5);
+    await row(p, "Register asset").locator("a").first().click();
+    await until("one", async () => (await count(p, ".proof")) === 4);
+    await p.locator(".facts a", { hasText: "#" }).first().click();
+    await until("its block", async () => /^Block [0-9,]+$/.test(await text(p, "h1")) && (await row(p, "Register asset").count()) >= 1);
+    const height = await number(p, "h1");
+    await p.locator(".beside a").last().click();
+    await until("the next block", async () => (await number(p, "h1")) === height + 1);
+    const t = p.locator("main time").first();
+    assert(/^\d{4}-\d\d-\d\dT/.test(await t.getAttribute("datetime")) && (await t.getAttribute("title")).includes(await t.getAttribute("datetime")), "exact times");
+    await close(at);
+  },
+
+  async "names that lie or attack"() {
+    const names = ['<img src=x onerror="window.attacked=1">', '"><script>window.attacked=1</script>', "javascript:window.attacked=1", "\u202egnp.exe\u202c", "zero\u200bwidth", "w".repeat(255), "{{7*7}} ${7*7} %s", "שלום עולם", "&lt;b&gt;"];
+    for (const name of names) await ask("register", { kind: "name", name });
+    const at = await open("#/assets?kind=name");
+    const p = at.page;
+    const harmless = async (where) => {
+      assert(!(await p.evaluate(() => window.attacked)), `${where}: a name ran`);
+      assertEqual(await count(p, "main img, main script, main b"), 0, `${where}: elements from names`);
+      assert(await p.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${where}: wider than the window`);
+    };
+    await until("all are there", async () => (await count(p, "tbody tr")) === names.length);
+    await harmless("the list");
+    const shown = (await p.locator("tbody td:first-child bdi").allInnerTexts()).reverse();
+    for (const i of [0, 1, 2, 5, 6, 7, 8]) assertEqual(shown[i], names[i], "a name as it is");
+    assertEqual([shown[3], shown[4]], ["U+202Egnp.exeU+202C", "zeroU+200Bwidth"], "hidden characters");
+    await p.setViewportSize({ width: 390, height: 844 });
+    await harmless("the list on a phone");
+    for (const i of [0, 3, 5]) {
+      await go(p, "#/assets?kind=name", "Assets");
+      await p.locator("tbody td:first-child a").nth(names.length - 1 - i).click();
+      await until("its page", async () => (await count(p, "#history tbody tr")) === 1);
+      await harmless("an asset");
+      await p.locator("#history a").first().click();
+      await until("its operation", async () => (await count(p, ".proof")) === 4);
+      await harmless("an operation");
+    }
+    await close(at);
+    // What a refused peer says is told in an event.
+    const evil = await open("#/");
+    await evil.page.route("**/v1/events", (r) =>
+      r.fulfill({ contentType: "text/event-stream", body: ["evidence", "refused"].map((type, i) => `event: ${type}\nid: ${i + 1}\ndata: ${JSON.stringify({ seq: i + 1, wall_ms: Date.now(), type, height: 1, count: 0, finality_us: 0, hash: "0".repeat(64), peer: "0".repeat(64), text: "<img src=x onerror=window.attacked=1> \u202etxt" })}\n\n`).join("") }));
+    await evil.page.goto(`${ORIGIN}/?again#/events`);
+    await until("the events are shown", async () => (await count(evil.page, "#log li")) >= 2 && (await text(evil.page, "#log")).includes("<img src=x"));
+    assert((await text(evil.page, "#log li.evidence")).includes("evidence") && (await text(evil.page, "#log")).includes("U+202E"), "the log");
+    assert(!(await evil.page.evaluate(() => window.attacked)), "an event ran");
+    await close(evil);
+  },
+
+  async "without a mouse"() {
+    const at = await open();
+    const p = at.page;
+    const focused = () => p.evaluate(() => document.activeElement?.innerText || document.activeElement?.id || document.activeElement?.tagName);
+    const visible = () => p.evaluate(() => { const s = getComputedStyle(document.activeElement); return s.outlineStyle !== "none" && parseFloat(s.outlineWidth) >= 2; });
+    const press = async (...keys) => { for (const k of keys) await p.keyboard.press(k); };
+    await until("nodes", async () => (await count(p, "#nodes tbody tr")) === 4);
+    await press("Tab");
+    assertEqual(await focused(), "Skip to content", "first stop");
+    assert(await visible(), "focus on the skip link is not to be seen");
+    await press("Enter");
+    assertEqual(await p.evaluate(() => document.activeElement.id), "main", "skipped to");
+    await p.evaluate(() => document.activeElement.blur());
+    await p.reload();
+    await until("nodes", async () => (await count(p, "#nodes tbody tr")) === 4);
+    const stops = [];
+    for (let i = 0; i < 12; i++) {
+      await press("Tab");
+      stops.push(await focused());
+      assert(await visible(), `focus on ${stops.at(-1)} is not to be seen`);
+    }
+    for (const want of ["HyperMesh", "Mesh", "Assets", "Blocks", "Events", "node-1", "node-2"]) assert(stops.includes(want), `${want} is no stop: ${stops}`);
+    // The chart.
+    await p.locator("#finality-chart").focus();
+    await press("ArrowLeft", "ArrowLeft");
+    const reading = await until("the chart reads a block", async () => /^Block [0-9,]+: /.test(await text(p, ".chart-reading")) && (await text(p, ".chart-reading")));
+    await press("ArrowLeft");
+    assert((await text(p, ".chart-reading")) !== reading, "the arrow does nothing");
+    const block = Number((await text(p, ".chart-reading")).match(/[0-9,]+/)[0].replaceAll(",", ""));
+    await press("Enter");
+    await until("that block's page", async () => (await number(p, "h1")) === block);
+    assertEqual(await p.evaluate(() => document.activeElement.id), "main", "a new page is read from its top");
+    // Search, from anywhere.
+    await press("/");
+    await until("the search field", async () => (await focused()) === "search");
+    await p.keyboard.type("alph");
+    await until("found", async () => (await count(p, "tbody tr")) === 2);
+    assertEqual(await focused(), "search", "while typing");
+    await press("ArrowDown");
+    assertEqual(await focused(), "alphabet", "arrow down from the field");
+    await press("ArrowDown");
+    assertEqual(await focused(), "alpha", "arrow down");
+    await press("ArrowUp");
+    assertEqual(await focused(), "alphabet", "arrow up");
+    await press("Enter");
+    await until("the asset", async () => (await text(p, "h1")) === "alphabet");
+    await p.goBack();
+    await until("back at what was searched for", async () => (await count(p, "tbody tr")) === 2 && (await p.locator("#search").inputValue()) === "alph");
+    await p.locator("#search").focus();
+    await press("Escape");
+    await until("escape clears it", async () => (await count(p, "tbody tr")) > 2 && (await p.locator("#search").inputValue()) === "");
+    // What is refreshed keeps its focus.
+    await go(p, "#/", "Mesh");
+    await p.locator("#nodes a", { hasText: "node-3" }).focus();
+    const height = await number(p, "#figure-height");
+    await until("the page is refreshed", async () => (await number(p, "#figure-height")) > height + 1);
+    assertEqual(await focused(), "node-3", "focus after refreshing");
+    await press("Enter");
+    await until("the node's page", async () => (await text(p, "h1")) === "node-3" && (await text(p, "main")).includes("in force"));
+    await close(at);
+  },
+
+  async "a node is lost and comes back; a stranger is refused"() {
+    const at = await open();
+    const p = at.page;
+    await until("nodes", async () => (await count(p, "#nodes .pill.good")) === 4);
+    await ask("kill", 3);
+    await until("the log says it", async () => (await p.locator("#log li.peer_down", { hasText: "node-3" }).count()) >= 1, 15_000);
+    await until("the table shows it", async () => /down|connecting|refused/.test(await row(p, "node-3").innerText()));
+    assertEqual(await text(p, "#figure-nodes"), "3 of 4", "nodes up");
+    assert((await text(p, "#health")).includes("1 node missing"), await text(p, "#health"));
+    assert((await text(p, "#announce")).includes("node-3"), "it is not announced");
+    const height = await number(p, "#figure-height");
+    await until("the others go on", async () => (await number(p, "#figure-height")) > height + 2);
+    await go(p, "#/events?kind=nodes", "Events");
+    await until("among the events", async () => (await p.locator("#log li.peer_down", { hasText: "node-3" }).count()) >= 1);
+    await ask("start", 3);
+    await until("it is back", async () => (await text(p, "#log li")).includes("node-3") && (await p.locator("#log li").first().getAttribute("class")) === "peer_up", 20_000);
+    await go(p, "#/", "Mesh");
+    await until("the table shows it", async () => (await count(p, "#nodes .pill.good")) === 4 && (await text(p, "#health")).startsWith("Healthy"));
+    await ask("stranger");
+    await until("a refusal is told", async () => (await count(p, "#log li.refused")) >= 1);
+    assert(await p.evaluate(() => window.stillTheSame), "the page was loaded again");
+    await close(at);
+  },
+
+  async "accessibility, in light and dark, wide and on a phone"() {
+    for (const [options, widths] of [
+      [{ colorScheme: "light" }, [1280]],
+      [{ colorScheme: "dark", viewport: { width: 390, height: 844 } }, [390, 320]],
+    ]) {
+      const at = await open("#/assets", options);
+      const p = at.page;
+      await p.evaluate(axeSource);
+      await until("assets", async () => (await count(p, "tbody tr")) > 3);
+      const asset = (await row(p, "content.bin").locator("a").first().getAttribute("href"));
+      await go(p, asset, "content.bin");
+      const op = await until("history", () => p.locator("#history .marks").first().getAttribute("href"));
+      const node = await until("a node", async () => (await p.locator(".placement a").first().getAttribute("href")));
+      for (const [hash, heading] of [["#/", "Mesh"], ["#/assets", "Assets"], [asset, "content.bin"], ["#/blocks", "Blocks"], ["#/blocks/2", "Block 2"], ["#/operations", "Operations"], [op, "asset"], ["#/events", "Events"], [node, "node-"], ["#/nothing", "Not found"]]) {
+        await go(p, hash, heading);
+        if (hash === asset) await p.locator("#chunks summary").click();
+        for (const width of widths) {
+          await p.setViewportSize({ width, height: 900 });
+          const [wide, inner] = await p.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+          assert(wide <= inner, `${hash} is ${wide} wide in a window of ${inner}`);
+        }
+        const { violations } = await p.evaluate(() => axe.run(document, { resultTypes: ["violations"] }));
+        assertEqual(violations.map((v) => `${v.impact} ${v.id}: ${v.nodes.map((n) => n.html).slice(0, 3).join(" ")}`), [], `${hash}, ${JSON.stringify(options)}`);
+      }
+      await close(at);
+    }
+  },
+
+  async "the node itself is gone, and comes back"() {
+    const at = await open();
+    const p = at.page;
+    await until("live", async () => /^live/.test(await text(p, "#line")));
+    nodeMayBeGone = true;
+    await ask("kill", 1);
+    await until("the page says so", async () => (await p.locator("#outage").isVisible()) && (await text(p, "#outage")).includes("node-1 does not answer"));
+    assert((await text(p, "#line")) === "no connection", await text(p, "#line"));
+    assert((await count(p, "#nodes tbody tr")) === 4, "what was known is gone");
+    await p.evaluate(() => (location.hash = "#/assets"));
+    await until("another page says so too", async () => (await text(p, "h1")) === "No answer");
+    const { violations } = await p.evaluate(axeSource).then(() => p.evaluate(() => axe.run(document, { resultTypes: ["violations"] })));
+    assertEqual(violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.html).join(" ")}`), [], "accessibility of the outage");
+    await ask("start", 1);
+    await until("it shows the assets by itself", async () => (await count(p, "tbody tr")) > 3, 30_000);
+    await until("the outage is over", async () => !(await p.locator("#outage").isVisible()) && /^live/.test(await text(p, "#line")));
+    nodeMayBeGone = false;
+    await go(p, "#/", "Mesh");
+    const height = await number(p, "#figure-height");
+    await until("blocks become final", async () => (await number(p, "#figure-height")) > height + 1, 30_000);
+    assert(await p.evaluate(() => window.stillTheSame), "the page was loaded again");
+    await close(at);
+  },
+};
+
+let now = "";
+try {
+  for (const [name, test] of Object.entries(tests)) {
+    now = name;
+    const began = Date.now();
+    await test();
+    assertEqual(troubles, [], "what the browser complained of");
+    say(`${name} (${((Date.now() - began) / 1000).toFixed(1)} s)`);
+  }
+} catch (e) {
+  const shot = path.join(failures, "page-failure.png");
+  await page?.screenshot({ path: shot, fullPage: true }).catch(() => {});
+  console.error(`page: FAILED: ${now}\n${e.stack}\nthe browser complained of: ${JSON.stringify(troubles)}\nscreenshot: ${shot}`);
+  process.exitCode = 1;
+} finally {
+  await browser.close();
+  process.stdin.destroy();
+}
