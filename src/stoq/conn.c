@@ -562,6 +562,17 @@ void conn_set_timer(stoq_conn *c)
     hm_assert(hm_heap_set(&c->ep->timers, &c->timer, at) == HM_OK);
 }
 
+void conn_return_to_proven(stoq_conn *c)
+{
+    c->challenge_until_us = 0;
+    c->challenge_out = c->challenge_pending = false;
+    c->peer = c->proven_peer;
+    c->cc = c->proven_cc;
+    c->first_rtt_us = c->proven_rtt_us;
+    c->address_validated = true;
+    conn_wake(c);
+}
+
 static void on_challenge_timer(stoq_conn *c, uint64_t now)
 {
     if (++c->challenge_tries < CHALLENGE_TRIES) {
@@ -570,13 +581,7 @@ static void on_challenge_timer(stoq_conn *c, uint64_t now)
         conn_wake(c);
         return;
     }
-    // Nobody answers there: back to the address that was proven (section 9.3.2).
-    c->challenge_until_us = 0;
-    c->challenge_out = c->challenge_pending = false;
-    c->peer = c->proven_peer;
-    c->address_validated = true;
-    stoq_cc_init(&c->cc, conn_mss(c));
-    conn_wake(c);
+    conn_return_to_proven(c); // nobody answers there (section 9.3.2)
 }
 
 void conn_on_timer(stoq_conn *c, uint64_t now)

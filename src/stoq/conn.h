@@ -98,7 +98,10 @@ struct stoq_conn {
     bool counted_half_open; // a server's until the handshake is complete or the connection gone
     stoq_conn_state state;
     struct sockaddr_in6 peer;
-    struct sockaddr_in6 proven_peer; // where it was before the path that is being validated
+    // Where it was before the path that is being validated, and what was known of that path.
+    struct sockaddr_in6 proven_peer;
+    stoq_cc proven_cc;
+    uint64_t proven_rtt_us;
     uint64_t created_us;
 
     // identity
@@ -136,6 +139,7 @@ struct stoq_conn {
     stoq_aead rx_next, rx_old;
     bool has_rx_next;
     uint64_t rx_phase_first_pn; // first number of the current receive phase
+    bool rx_phase_acked;        // a packet of it was acknowledged, so the peer may change again
     uint64_t rx_old_until_us;
     uint64_t tx_phase_first_pn; // an update needs one of ours acknowledged
     bool update_unconfirmed;
@@ -237,6 +241,7 @@ void conn_tls_advance(stoq_conn *c);
 void conn_discard_space(stoq_conn *c, stoq_level level);
 void conn_confirmed(stoq_conn *c);
 void conn_touch_idle(stoq_conn *c, uint64_t now);
+void conn_return_to_proven(stoq_conn *c); // gives up the path that is being validated
 // Sets what counts from the first process call after a connection was made or closed.
 void conn_begin(stoq_conn *c, uint64_t now);
 // Callbacks that wait. May close and open streams and connections.

@@ -316,16 +316,14 @@ uint64_t loss_timer_us(const stoq_conn *c, stoq_level *level, bool *is_pto)
         }
     }
     // Nothing is out, yet the server may wait for us to send more (section 6.2.2.1).
-    if (!any && c->peer_may_be_blocked && stoq_keys_ready(&c->spaces[STOQ_LEVEL_INITIAL].tx)) {
-        *level = stoq_keys_ready(&c->spaces[STOQ_LEVEL_HANDSHAKE].tx) ? STOQ_LEVEL_HANDSHAKE
-                                                                      : STOQ_LEVEL_INITIAL;
-        uint64_t since = c->spaces[*level].last_eliciting_us;
-        best = (since != 0 ? since : c->created_us) + (conn_pto_us(c, *level) << shift);
-    } else if (!any && c->peer_may_be_blocked &&
-               stoq_keys_ready(&c->spaces[STOQ_LEVEL_HANDSHAKE].tx)) {
-        *level = STOQ_LEVEL_HANDSHAKE;
-        uint64_t since = c->spaces[*level].last_eliciting_us;
-        best = (since != 0 ? since : c->created_us) + (conn_pto_us(c, *level) << shift);
+    const stoq_space *s = &c->spaces[STOQ_LEVEL_HANDSHAKE];
+    bool handshake = stoq_keys_ready(&s->tx);
+    if (!handshake)
+        s = &c->spaces[STOQ_LEVEL_INITIAL];
+    if (!any && c->peer_may_be_blocked && stoq_keys_ready(&s->tx)) {
+        *level = handshake ? STOQ_LEVEL_HANDSHAKE : STOQ_LEVEL_INITIAL;
+        uint64_t since = s->last_eliciting_us != 0 ? s->last_eliciting_us : c->created_us;
+        best = since + (conn_pto_us(c, *level) << shift);
     }
     return best;
 }

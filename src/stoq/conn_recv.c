@@ -229,6 +229,10 @@ static bool try_app(stoq_conn *c, stoq_open *o, bool phase, uint64_t now)
     stoq_open_batch(&c->rx_next, o, 1);
     if (!o->ok)
         return false;
+    if (c->rx_old.ctx != NULL && !c->rx_phase_acked) {
+        conn_fail(c, STOQ_KEY_UPDATE_ERROR, 0, "keys changed twice without an acknowledgement");
+        return false;
+    }
     // The peer has updated: follow in both directions.
     stoq_aead_free(&c->rx_old);
     stoq_aead_free(&c->rx_next);
@@ -241,6 +245,7 @@ static bool try_app(stoq_conn *c, stoq_open *o, bool phase, uint64_t now)
         return false;
     }
     c->phase_rx = !c->phase_rx;
+    c->rx_phase_acked = false;
     if (follow) {
         c->phase_tx = c->phase_rx;
         c->tx_phase_first_pn = s->next_pn;
@@ -285,11 +290,22 @@ static void note_received(stoq_conn *c, stoq_level level, uint64_t pn, bool elic
     }
 }
 
+static bool same_address(const struct sockaddr_in6 *a, const struct sockaddr_in6 *b)
+{
+    return a->sin6_port == b->sin6_port && memcmp(&a->sin6_addr, &b->sin6_addr, 16) == 0;
+}
+
 // The peer speaks from another address (section 9.3): answer there, but little until it is proven.
 static void on_new_path(stoq_conn *c, const arrival *a)
 {
-    if (c->address_validated)
+    if (c->address_validated) {
         c->proven_peer = c->peer;
+        c->proven_cc = c->cc;
+        c->proven_rtt_us = c->first_rtt_us;
+    } else if (same_address(a->from, &c->proven_peer)) {
+        conn_return_to_proven(c);
+        return;
+    }
     c->peer = *a->from;
     c->address_validated = false;
     c->amp_received = a->len;
@@ -302,11 +318,6 @@ static void on_new_path(stoq_conn *c, const arrival *a)
     c->first_rtt_us = 0;
     (void)conn_next_remote(c); // another id for another path, where the peer gave one
     conn_wake(c);
-}
-
-static bool same_address(const struct sockaddr_in6 *a, const struct sockaddr_in6 *b)
-{
-    return a->sin6_port == b->sin6_port && memcmp(&a->sin6_addr, &b->sin6_addr, 16) == 0;
 }
 
 // What can be said of a packet by its header alone.

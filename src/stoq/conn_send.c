@@ -57,6 +57,8 @@ static void write_ack(maker *m, uint64_t now)
     for (int i = 0; ecn && i < 3; i++)
         p = stoq_varint_write(p, s->ecn[i]);
     m->p = p;
+    if (m->level == STOQ_LEVEL_APP && r->at[0].hi >= m->c->rx_phase_first_pn)
+        m->c->rx_phase_acked = true;
     s->unacked = 0;
     s->ack_now = false;
     s->ack_deadline_us = 0;

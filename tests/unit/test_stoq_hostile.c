@@ -323,6 +323,31 @@ static void test_limits_are_raised_under_load(void **state)
     end(&p);
 }
 
+// Somebody who sends on the peer's packets from elsewhere turns the connection away for no longer
+// than until the peer is heard again: its address is proven (section 9.3).
+static void test_return_to_the_proven_path(void **state)
+{
+    (void)state;
+    peer p;
+    begin(&p, true);
+    ack_all(&p);
+    turn(&p);
+    p.c->cc.cwnd = 12345;
+    p.port = 6000;
+    say1(&p, STOQ_FRAME_PING);
+    assert_false(p.c->address_validated);
+    p.port = 5000;
+    say1(&p, STOQ_FRAME_PING);
+    assert_true(p.c->address_validated);
+    assert_int_equal(ntohs(p.c->peer.sin6_port), 5000);
+    assert_int_equal(p.c->cc.cwnd, 12345);
+    forget(&p);
+    pass(&p, 20000 * MS);
+    assert_int_equal(p.seen[STOQ_FRAME_PATH_CHALLENGE], 0);
+    assert_int_equal(ntohs(p.c->peer.sin6_port), 5000);
+    end(&p);
+}
+
 // This side does not answer on a path that the peer only probes, least of all on the other one.
 static void test_probes_of_other_paths(void **state)
 {
@@ -848,6 +873,33 @@ static void test_key_limits(void **state)
     }
 }
 
+// Keys are changed once for each acknowledgement at most (RFC 9001, section 6.1), for each change
+// costs something.
+static void test_key_updates_without_pause(void **state)
+{
+    (void)state;
+    for (int patient = 0; patient < 2; patient++) {
+        peer p;
+        begin(&p, true);
+        for (int i = 0; i < 3 && !p.closed; i++) {
+            assert_int_equal(stoq_keys_update(&p.tx, true, NULL), HM_OK);
+            p.phase = !p.phase;
+            say1(&p, STOQ_FRAME_PING);
+            if (!patient)
+                continue;
+            // The connection follows at once, and acknowledges with its new keys.
+            assert_int_equal(stoq_keys_update(&p.rx, false, NULL), HM_OK);
+            pass(&p, 30 * MS);
+            assert_int_equal(p.last[STOQ_FRAME_ACK].ack_largest, p.pn - 1);
+        }
+        turn(&p);
+        assert_true(p.closed == !patient);
+        assert_true(patient || p.close_code == STOQ_KEY_UPDATE_ERROR);
+        assert_true(!patient || p.c->key_updates == 3);
+        end(&p);
+    }
+}
+
 // A server's long Retry token leaves no room for the client's close at every level in one datagram:
 // what fits is said, once.
 static void test_close_with_long_token(void **state)
@@ -882,6 +934,7 @@ int main(void)
         cmocka_unit_test(test_new_path_is_challenged),
         cmocka_unit_test(test_credit_is_of_the_address),
         cmocka_unit_test(test_false_path_is_left),
+        cmocka_unit_test(test_return_to_the_proven_path),
         cmocka_unit_test(test_probes_of_other_paths),
         cmocka_unit_test(test_limits_are_raised_under_load),
         cmocka_unit_test(test_unacknowledged_costs_little),
@@ -901,6 +954,7 @@ int main(void)
         cmocka_unit_test(test_version_negotiation),
         cmocka_unit_test(test_version_answer),
         cmocka_unit_test(test_key_limits),
+        cmocka_unit_test(test_key_updates_without_pause),
         cmocka_unit_test(test_close_with_long_token),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
