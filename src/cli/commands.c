@@ -169,32 +169,54 @@ const cli_command cli_commands[] = {
     {"node", "show", "NODE", "one node", .run = cli_get, .path = "/v1/nodes/%s",
      .show = cli_node_show},
 
-    {"asset", "list", NULL, "assets, newest first", .options = asset_list_options, .run = cli_list,
-     .path = "/v1/assets", .page_max = 500, .show = cli_assets_show},
-    {"asset", "show", "ASSET", "one asset", .run = cli_asset_show, .path = "/v1/assets/%s",
-     .show = cli_asset_facts},
+    {"asset", "list", NULL, "assets, newest first",
+     .about = "All of them, page by page, unless --limit ends it. On a terminal ids are cut to 12 "
+              "digits, which every command takes.",
+     .examples = "hypermesh asset list --kind data --owner node-2 --search include/\n"
+                 "hypermesh asset list --json | jq -r '.items[].name'",
+     .options = asset_list_options, .run = cli_list, .path = "/v1/assets", .page_max = 500,
+     .show = cli_assets_show},
+    {"asset", "show", "ASSET", "one asset, and where its content is kept",
+     .about = "The node's answer, and where the chunks of its content are: on which nodes by "
+              "placement, and how many of them the node that is asked holds now.",
+     .run = cli_asset_show, .path = "/v1/assets/%s", .show = cli_asset_facts},
     {"asset", "history", "ASSET", "what happened to an asset, oldest first", .run = cli_list,
      .path = "/v1/assets/%s/history", .page_max = 500, .show = cli_history_show},
     {"asset", "get", "ASSET", "write the content of an asset to a file",
      .about = "The file appears only when it is whole, and is compared with what the ledger names. "
               "With - the content goes to the standard output. What is private needs the node's "
               "token.",
+     .examples = "hypermesh asset get linux/fs.h -o fs.h\n"
+                 "hypermesh asset get 3fa9c1d2e4b5 -o - | sha256sum",
      .options = asset_get_options, .run = cli_asset_get, .path = "/v1/assets/%s",
      .show = cli_got_show},
     {"asset", "register", NULL, "register an asset, with its content",
      .about = "Answers once the registration is final.\n\n" TOKEN,
+     .examples = "hypermesh asset register --kind gpu --name rack-7/0\n"
+                 "hypermesh asset register --kind data --name paper --file paper.pdf",
      .options = asset_register_options, .run = cli_asset_register, .path = "/v1/assets",
      .show = cli_receipt_show},
     {"asset", "import", "DIR", "register every file below a folder as a data asset",
      .about = "The name of an asset is the file's path below DIR. An import that was cut off goes "
               "on where it was when it is begun again: what the ledger holds already, with the "
-              "same content, is passed over.\n\n" TOKEN,
+              "same content, is passed over. Links, pipes, sockets and devices are passed over "
+              "and counted. ^C lets what is under way end.\n\n" TOKEN,
+     .examples = "hypermesh asset import /usr/include --policy public",
      .options = asset_import_options, .run = cli_import, .path = "/v1/assets",
      .show = cli_import_show},
-    {"asset", "transfer", "ASSET", "give an asset to another node", .about = TOKEN,
+    {"asset", "transfer", "ASSET", "give an asset to another node",
+     .about = "Its owner alone can, and has no say any more afterwards.\n\n" TOKEN,
      .options = asset_transfer_options, .run = cli_asset_change, .path = "/v1/assets/%s/transfer",
      .show = cli_receipt_show},
-    {"asset", "set-state", "ASSET", "change the state of an asset", .about = TOKEN,
+    {"asset", "set-state", "ASSET", "change the state of an asset",
+     .about = "From available: allocated, suspended, maintenance, failed. "
+              "From allocated: available, in_use, suspended, failed. "
+              "From in_use: allocated, available, suspended, failed. "
+              "From suspended: available, maintenance, failed. "
+              "From maintenance: available, suspended, failed. "
+              "From failed: available, maintenance. "
+              "Whoever takes a public asset from available to allocated is its holder. For good "
+              "there is asset retire.\n\n" TOKEN,
      .options = asset_state_options, .run = cli_asset_change, .path = "/v1/assets/%s/state",
      .show = cli_receipt_show},
     {"asset", "retire", "ASSET", "retire an asset for good", .about = TOKEN,
@@ -236,9 +258,14 @@ const cli_command cli_commands[] = {
     {"cert", "show", "FILE|SERIAL", "a certificate, of a PEM file or the authority's",
      .options = authority_options, .run = cli_cert_show, .path = "/v1/certificates/%s",
      .show = cli_cert_facts},
-    {"cert", "issue", "CSR", "get a certificate for a request", .about = AUTHORITY_TOKEN,
+    {"cert", "issue", "CSR", "get a certificate for a request",
+     .about = "Writes the chain, leaf first, in PEM.\n\n" AUTHORITY_TOKEN,
+     .examples = "hypermesh cert issue server.csr --profile server -o server.crt",
      .options = cert_issue_options, .run = cli_cert_issue, .show = cli_cert_facts},
     {"cert", "verify", "FILE", "check a chain without asking anybody",
+     .about = "FILE is a certificate and the issuing CA behind it, in PEM. A node's certificate is "
+              "held to the rules of the mesh, another to those of a TLS server.",
+     .examples = "hypermesh cert verify node.crt --root mesh-root.crt --crl mesh.crl",
      .options = cert_verify_options, .run = cli_cert_verify, .show = cli_cert_facts},
     {"cert", "revoke", "SERIAL", "revoke a certificate for good", .about = AUTHORITY_TOKEN,
      .options = cert_revoke_options, .run = cli_cert_revoke, .path = "/v1/certificates/%s/revoke",

@@ -232,6 +232,22 @@ def assets(c, d, ids):
     c.refused(USAGE, *move("broken"), says="available allocated")
     c.refused(NOTFOUND, "asset", "set-state", "no such", "--state", "available", says="no such")
 
+    # The manual says what is legal; each other change is refused.
+    said = dict(re.findall(r"From (\w+): ([a-z_, ]+)\.",
+                           re.sub(r"\s+", " ", c.out("asset", "set-state", "--help"))))
+    assert len(said) == 6, said
+    for begin, legal in said.items():
+        for end in set(said) - {begin}:
+            for state in {"available": (), "in_use": ("allocated", "in_use")}.get(begin, (begin,)):
+                c.out(*move(state))
+            if end in legal.split(", "):
+                c.out(*move(end))
+            else:
+                c.refused(REFUSED, *move(end), says=f"cannot become {end}")
+                end = begin
+            if end != "available":
+                c.out(*move("available"))
+
     # Transfer: after it, its old owner has no say; two of one name have to be told apart.
     c.out("asset", "transfer", "my gpu", "--to", "node-2")
     c.refused(DENIED, "asset", "set-state", "my gpu", "--state", "suspended", says="right")
