@@ -25,10 +25,11 @@ static void check(uint8_t type, hm_bytes body, hm_bytes framed)
             bytes += 4 + op.len;
         hm_assert(n == m.count && n <= MSG_OPS_MAX && bytes + 4 == body.len);
     }
-    if (type == MSG_HAVE_GET || type == MSG_HAVE)
+    if (type == MSG_HAVE_GET || type == MSG_HAVE || type == MSG_WHERE_GET)
         for (uint32_t i = 0; i < m.count; i++) {
+            size_t at = type == MSG_WHERE_GET ? 12 : 5;
             hm_hash h = node_msg_hash(&m, i);
-            hm_assert(memcmp(h.b, body.ptr + 5 + (size_t)i * HM_HASH_BYTES, HM_HASH_BYTES) == 0);
+            hm_assert(memcmp(h.b, body.ptr + at + (size_t)i * HM_HASH_BYTES, HM_HASH_BYTES) == 0);
         }
 }
 

@@ -26,7 +26,8 @@ export interface HistoryEntry {
   height: number; index: number; time_ms: number; op: string; action: string; actor: string; actor_name: string;
   state: string; owner: string; detail: string;
 }
-export interface Chunk { index: number; hash: string | null; bytes: number; here: boolean; nodes: string[] }
+export interface Chunk { index: number; hash: string | null; bytes: number; held_by: string[] }
+export interface ChunkPage extends Page<Chunk> { answered: string[] }
 export interface Operation {
   id: string; height: number; index: number; module: string; kind: string; owner: string; owner_name: string;
   asset: string; nonce: number; time_ms: number; payload: Record<string, unknown> | null;
@@ -83,7 +84,7 @@ export const api = {
   assets: (p: AssetQuery, limit: number) => get<Page<Asset>>(`/v1/assets${query({ ...p, limit: String(limit) })}`),
   asset: (a: string) => get<Asset>(`/v1/assets/${id(a)}`),
   history: (a: string) => get<Page<HistoryEntry>>(`/v1/assets/${id(a)}/history`),
-  chunks: (a: string, cursor: string) => get<Page<Chunk>>(`/v1/assets/${id(a)}/chunks${query({ cursor, limit: "500" })}`),
+  chunks: (a: string, cursor: string) => get<ChunkPage>(`/v1/assets/${id(a)}/chunks${query({ cursor, limit: "500" })}`),
   operations: (cursor: string, limit: number) => get<Page<Operation>>(`/v1/operations${query({ cursor, limit: String(limit) })}`),
   operation: (o: string) => get<Operation>(`/v1/operations/${id(o)}`),
   /** A node checks so many a second; then it asks to wait. */

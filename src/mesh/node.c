@@ -152,6 +152,7 @@ static void on_tick(uv_timer_t *t)
     uint64_t now = node_now_us();
     peers_tick(n, now);
     content_tick(n, now);
+    where_tick(n, now);
 }
 
 static void start_loop(hm_node *n)
@@ -308,6 +309,7 @@ hm_err hm_node_open(const hm_node_config *cfg, hm_node **out)
     hm_list_init(&n->gets);
     hm_list_init(&n->stored_acks);
     hm_list_init(&n->unsynced);
+    hm_list_init(&n->wheres);
     hm_err err = node_open(n, cfg);
     if (err != HM_OK) {
         node_free(n);

@@ -174,6 +174,20 @@ void hm_node_get_close(hm_node_get *g);
 uint32_t hm_node_placement(const hm_node *n, const hm_hash *chunk, uint32_t *order);
 bool hm_node_holds(const hm_node *n, const hm_hash *chunk);
 
+// Who holds which of some chunks, asked now: every member that is up answers for itself. done is
+// called when all have, or after two seconds; the answers are there until close, which may come
+// before and from within. HM_E_BUSY beyond HM_NODE_WHERES_MAX at a time.
+#define HM_NODE_WHERE_CHUNKS_MAX 1024u
+#define HM_NODE_WHERES_MAX 64u
+typedef struct hm_node_where hm_node_where;
+typedef void (*hm_node_where_cb)(void *ctx);
+HM_CHECK hm_err hm_node_where_begin(hm_node *n, const hm_hash *chunks, uint32_t count,
+                                    hm_node_where_cb done, void *ctx, hm_node_where **out);
+// Members are validator indices.
+bool hm_node_where_answered(const hm_node_where *w, uint32_t member);
+bool hm_node_where_holds(const hm_node_where *w, uint32_t member, uint32_t chunk);
+void hm_node_where_close(hm_node_where *w);
+
 // ---- events -------------------------------------------------------------------------------------
 
 typedef enum hm_node_event_type {

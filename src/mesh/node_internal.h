@@ -3,7 +3,7 @@
 //   node.c          life, status, events, counters        node_setup.c    init, certificates, join
 //   node_peer.c     STOQ connections and their messages   node_agree.c    Simplex and the ledger
 //   node_pool.c     pending and submitted operations      node_duty.c     answers and beacons
-//   node_content.c  putting, reading and repairing contents
+//   node_content.c  putting, reading and repairing   node_where.c    who holds which chunks
 //   node_msg.c      the bytes of messages between nodes
 #ifndef HM_MESH_NODE_INTERNAL_H
 #define HM_MESH_NODE_INTERNAL_H
@@ -156,7 +156,7 @@ struct hm_node {
 
     // content
     hm_content *content;
-    hm_list puts, gets, stored_acks;
+    hm_list puts, gets, stored_acks, wheres;
     hm_list unsynced; // asks whose copy here is not durable yet
     uint64_t next_request;
     hm_map requests; // u64 -> node_request
@@ -249,5 +249,11 @@ void content_peer_down(hm_node *n, uint32_t index);
 void content_flush(hm_node *n); // makes what was stored durable and answers for it
 void content_tick(hm_node *n, uint64_t now_us);
 void content_drained(hm_node *n, uint32_t index); // the bulk lane has room again
+
+// node_where.c
+void where_get(hm_node *n, uint32_t from, const node_message *m);
+void where_answer(hm_node *n, uint32_t from, const node_message *m);
+void where_peer_down(hm_node *n, uint32_t index);
+void where_tick(hm_node *n, uint64_t now_us);
 
 #endif

@@ -29,9 +29,16 @@ static void read_ops(hm_rd *r, node_message *m)
 
 static void read_hashes(hm_rd *r, node_message *m)
 {
-    m->manifest = hm_rd_bool(r);
     m->count = hm_rd_count(r, MSG_HASHES_MAX, HM_HASH_BYTES);
     m->list = hm_rd_raw(r, (size_t)m->count * HM_HASH_BYTES);
+}
+
+static void read_bools(hm_rd *r, node_message *m)
+{
+    m->count = hm_rd_count(r, MSG_HASHES_MAX, 1);
+    m->list = hm_bytes_of(r->ptr, r->left);
+    for (uint32_t i = 0; i < m->count; i++)
+        (void)hm_rd_bool(r);
 }
 
 bool node_msg_next_op(node_message *m, hm_bytes *op)
@@ -98,7 +105,16 @@ static void read_body(hm_rd *r, node_message *m)
         break;
     case MSG_HAVE_GET:
     case MSG_HAVE:
+        m->manifest = hm_rd_bool(r);
         read_hashes(r, m);
+        break;
+    case MSG_WHERE_GET:
+        m->request = hm_rd_u64(r);
+        read_hashes(r, m);
+        break;
+    case MSG_WHERE:
+        m->request = hm_rd_u64(r);
+        read_bools(r, m);
         break;
     default:
         hm_rd_refuse(r, HM_E_UNSUPPORTED);
@@ -158,6 +174,12 @@ void node_msg_write(const node_message *m, hm_buf *b)
     case MSG_HAVE_GET:
     case MSG_HAVE:
         hm_wr_bool(b, m->manifest);
+        hm_wr_u32(b, m->count);
+        hm_buf_put(b, m->list);
+        break;
+    case MSG_WHERE_GET:
+    case MSG_WHERE:
+        hm_wr_u64(b, m->request);
         hm_wr_u32(b, m->count);
         hm_buf_put(b, m->list);
         break;

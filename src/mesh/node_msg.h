@@ -23,6 +23,8 @@ typedef enum node_msg {
     MSG_CHUNK,        // bulk: u64 request, bool found, bytes
     MSG_HAVE_GET,     // bulk: bool manifests, list of hashes
     MSG_HAVE,         // bulk: bool manifests, list of the hashes that are missing
+    MSG_WHERE_GET,    // bulk: u64 request, list of hashes of chunks
+    MSG_WHERE,        // bulk: u64 request, a list of bools: which of them are stored
 } node_msg;
 
 #define MSG_BYTES_MAX (HM_SIMPLEX_MESSAGE_MAX + HM_SIMPLEX_CERT_MAX + 1024u)
@@ -32,14 +34,14 @@ typedef enum node_msg {
 typedef struct node_message {
     node_msg type;
     uint64_t height, to_height; // STATUS, BLOCK; BLOCKS_GET: first and last
-    uint64_t request;           // CHUNK...
+    uint64_t request;           // CHUNK..., WHERE...
     hm_hash hash;               // STATUS: state root; CHUNK_PUT, CHUNK_GET: address
     bool manifest;              // CHUNK_PUT, CHUNK_GET, HAVE...: of manifests, not of chunks
     bool ok;                    // CHUNK_STORED: it is; CHUNK: it was found
     hm_bytes bytes;             // CONSENSUS; BLOCK: the block; CHUNK_PUT, CHUNK: the content
     hm_bytes cert;              // BLOCK
-    uint32_t count;             // OPS, HAVE...
-    hm_bytes list;              // OPS: operations as byte strings; HAVE...: hashes. Encoded
+    uint32_t count;             // OPS, HAVE..., WHERE...
+    hm_bytes list; // OPS: operations as byte strings; HAVE..., WHERE_GET: hashes; WHERE: bools
 } node_message;
 
 // Takes the message at the start of what came: *used bytes, 0 when it is not whole yet. HM_E_LIMIT
@@ -53,7 +55,7 @@ void node_msg_write(const node_message *m, hm_buf *body);
 void node_msg_write_framed(const node_message *m, hm_buf *out);
 // Takes the next operation off the list of OPS; false at the end.
 bool node_msg_next_op(node_message *m, hm_bytes *op);
-// Hash i of HAVE_GET or HAVE.
+// Hash i of HAVE_GET, HAVE or WHERE_GET.
 hm_hash node_msg_hash(const node_message *m, uint32_t i);
 
 #endif

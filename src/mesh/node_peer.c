@@ -131,6 +131,8 @@ static void peer_down(node_peer *p, hm_peer_state state, const char *reason)
     if (was_up && !n->closing) {
         agree_peer_down(n, p->index);
         content_peer_down(n, p->index);
+        if (was_up)
+            where_peer_down(n, p->index);
     }
 }
 
@@ -243,6 +245,12 @@ static void dispatch(node_peer *p, node_message *m)
         break;
     case MSG_BLOCK:
         agree_block(n, p->index, m);
+        break;
+    case MSG_WHERE_GET:
+        where_get(n, p->index, m);
+        break;
+    case MSG_WHERE:
+        where_answer(n, p->index, m);
         break;
     default:
         content_message(n, p->index, m);

@@ -180,18 +180,25 @@ void api_content_get(void *ctx, hm_http_req *r)
 
 // ---- where chunks are ---------------------------------------------------------------------------
 
+// First the list of the content's chunks, then every member's answer for those of the page.
 typedef struct chunk_list {
     hm_node_api *a;
     hm_http_req *r;
     hm_node_get *get;
+    hm_node_where *where; // NULL before
     hm_commitment content;
     bool with_hashes;
     uint64_t first, limit;
+    uint32_t count;
+    hm_hash hashes[HM_API_PAGE_MAX];
 } chunk_list;
+_Static_assert(HM_API_PAGE_MAX <= HM_NODE_WHERE_CHUNKS_MAX, "a page is one question");
 
 static void chunk_list_free(chunk_list *l)
 {
     hm_node_get_close(l->get);
+    if (l->where)
+        hm_node_where_close(l->where);
     free(l);
 }
 
@@ -200,57 +207,80 @@ static void chunk_list_gone(void *ctx)
     chunk_list_free(ctx);
 }
 
-static void put_chunk_of(const chunk_list *l, hm_buf *b, uint32_t index, const hm_hash *hash,
-                         const hm_node_peer *peers)
+static void put_chunk_of(const chunk_list *l, hm_buf *b, uint32_t i, const hm_node_peer *peers,
+                         size_t members)
 {
-    uint32_t order[HM_GENESIS_VALIDATORS_MAX];
-    uint32_t copies = hm_node_placement(l->a->node, hash, order);
+    uint32_t order[HM_GENESIS_VALIDATORS_MAX], index = (uint32_t)l->first + i;
+    uint32_t copies = hm_node_placement(l->a->node, &l->hashes[i], order);
     hm_jw_open(b, NULL, '{');
     hm_jw_u64(b, "index", index);
     if (l->with_hashes)
-        hm_jw_hex(b, "hash", hash->b, 32);
+        hm_jw_hex(b, "hash", l->hashes[i].b, 32);
     else
         hm_jw_str(b, "hash", NULL);
     hm_jw_u64(b, "bytes", hm_commitment_chunk_len(&l->content, index));
-    hm_jw_bool(b, "here", hm_node_holds(l->a->node, hash));
+    hm_jw_bool(b, "here", hm_node_holds(l->a->node, &l->hashes[i]));
     hm_jw_open(b, "nodes", '[');
-    for (uint32_t i = 0; i < copies; i++)
-        hm_jw_str(b, NULL, peers[order[i]].name);
+    for (uint32_t k = 0; k < copies; k++)
+        hm_jw_str(b, NULL, peers[order[k]].name);
+    hm_jw_close(b, ']');
+    hm_jw_open(b, "held_by", '[');
+    for (uint32_t m = 0; m < members; m++)
+        if (hm_node_where_holds(l->where, m, i))
+            hm_jw_str(b, NULL, peers[m].name);
     hm_jw_close(b, ']');
     hm_jw_close(b, '}');
+}
+
+static void chunk_list_send(void *ctx)
+{
+    chunk_list *l = ctx;
+    hm_node_peer peers[HM_GENESIS_VALIDATORS_MAX];
+    size_t members = hm_node_get_peers(l->a->node, peers, HM_GENESIS_VALIDATORS_MAX);
+    hm_buf b = {0};
+    hm_jw_open(&b, NULL, '{');
+    hm_jw_open(&b, "items", '[');
+    for (uint32_t i = 0; i < l->count; i++)
+        put_chunk_of(l, &b, i, peers, members);
+    hm_jw_close(&b, ']');
+    hm_jw_open(&b, "answered", '[');
+    for (uint32_t m = 0; l->where && m < members; m++)
+        if (hm_node_where_answered(l->where, m))
+            hm_jw_str(&b, NULL, peers[m].name);
+    hm_jw_close(&b, ']');
+    char next[24];
+    snprintf(next, sizeof(next), "%llu", (unsigned long long)l->first + l->count);
+    hm_jw_str(&b, "next", l->first + l->count < l->content.chunk_count ? next : NULL);
+    hm_jw_close(&b, '}');
+    api_send(l->r, 200, &b);
+    chunk_list_free(l);
 }
 
 static void chunk_list_ready(void *ctx, hm_err err, const char *detail, hm_bytes manifest,
                              bool last)
 {
     chunk_list *l = ctx;
-    hm_node_peer peers[HM_GENESIS_VALIDATORS_MAX];
-    hm_buf b = {0};
-    uint64_t i = l->first, count = manifest.len / HM_HASH_BYTES;
     (void)last;
-    if (err != HM_OK) {
-        hm_http_reply_err(l->r, err, detail);
-        chunk_list_free(l);
+    for (uint64_t i = l->first; err == HM_OK && i < manifest.len / HM_HASH_BYTES; i++) {
+        if (l->count == l->limit)
+            break;
+        memcpy(l->hashes[l->count++].b, manifest.ptr + i * HM_HASH_BYTES, HM_HASH_BYTES);
+    }
+    if (err == HM_OK && l->count == 0) {
+        chunk_list_send(l);
         return;
     }
-    hm_node_get_peers(l->a->node, peers, HM_GENESIS_VALIDATORS_MAX);
-    hm_jw_open(&b, NULL, '{');
-    hm_jw_open(&b, "items", '[');
-    for (; i < count && i < l->first + l->limit; i++) {
-        hm_hash hash;
-        memcpy(hash.b, manifest.ptr + i * HM_HASH_BYTES, HM_HASH_BYTES);
-        put_chunk_of(l, &b, (uint32_t)i, &hash, peers);
+    if (err == HM_OK) {
+        err = hm_node_where_begin(l->a->node, l->hashes, l->count, chunk_list_send, l, &l->where);
+        detail = hm_err_detail();
     }
-    hm_jw_close(&b, ']');
-    char next[24];
-    snprintf(next, sizeof(next), "%llu", (unsigned long long)i);
-    hm_jw_str(&b, "next", i < count ? next : NULL);
-    hm_jw_close(&b, '}');
-    api_send(l->r, 200, &b);
+    if (err == HM_OK)
+        return;
+    hm_http_reply_err(l->r, err, detail);
     chunk_list_free(l);
 }
 
-// Where chunks belong is for all to see. Not so their hashes: the hash of a chunk tells who has
+// Where chunks are is for all to see. Not so their hashes: the hash of a chunk tells who has
 // guessed its bytes that the guess is right.
 void api_asset_chunks(void *ctx, hm_http_req *r)
 {

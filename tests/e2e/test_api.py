@@ -182,6 +182,12 @@ def assets(api, mesh):
         assert [(c["hash"], c["nodes"]) for c in there] == [(c["hash"], c["nodes"]) for c in chunks]
         held = [h + c["here"] for h, c in zip(held, there)]
     assert min(held) >= 3, held
+    page = api.get(path + "/chunks")
+    assert set(page["answered"]) == {n.name for n in mesh.nodes}
+    for c in page["items"]:
+        holders = [n.name for n in mesh.nodes
+                   if n.get(f"{path}/chunks")["items"][c["index"]]["here"]]
+        assert c["held_by"] == holders, (c, holders)
     path = "/v1/assets/" + private["asset"]
     assert api.get(path + "/content") == bytes_
     assert [c["hash"] for c in api.get(path + "/chunks")["items"]] == [c["hash"] for c in chunks]
@@ -300,7 +306,7 @@ class Stream:
                 return e
 
 
-def events(api, mesh):
+def events(api, mesh, made):
     s = Stream(api)
     api.check("GET", "/v1/events", s.answer, b"")
     assert s.answer.getheader("content-type") == "text/event-stream"
@@ -312,6 +318,9 @@ def events(api, mesh):
     node.kill()
     lost = s.until(lambda e: e["type"] == "peer_down" and e["seq"] > seq)
     assert lost["peer"] == id_ and "node-3" in lost["text"], lost
+    page = api.get(f"/v1/assets/{made['asset']}/chunks")
+    assert set(page["answered"]) == {"node-1", "node-2", "node-4"}, page["answered"]
+    assert not any("node-3" in c["held_by"] for c in page["items"])
     assert api.get("/v1/nodes/node-3")["state"] != "up"
     skipped = s.until(lambda e: e["type"] == "nullified" and e["seq"] > lost["seq"])
     assert skipped["peer"] == id_ and skipped["count"] >= 1, skipped
@@ -462,7 +471,7 @@ def main():
         bad_requests(api, made)
         lengths(api)
         page(api)
-        events(api, mesh)
+        events(api, mesh, made)
         not_ready(api, mesh)
         want = {(m, p) for p, item in api.doc["paths"].items() for m in item}
         good = {(m, p) for m, p, status in api.seen if status < 300}

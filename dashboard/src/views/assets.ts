@@ -1,7 +1,7 @@
 // Assets: the list with its search, and one asset.
-import { api, type Asset, type AssetQuery, type Chunk, type HistoryEntry, type Page, type Proof } from "../api";
+import { api, type Asset, type AssetQuery, type ChunkPage, type Commitment, type HistoryEntry, type Page, type Proof } from "../api";
 import { h, s, type Child } from "../dom";
-import { bytes, count, foreign, fullId, plural, short, shortId, time, title, words } from "../format";
+import { bytes, count, foreign, fullId, plural, shortId, time, title, words } from "../format";
 import { store } from "../store";
 import { assetState, card, crumb, facts, head, link, pill, table } from "./parts";
 import { pager } from "./blocks";
@@ -114,12 +114,40 @@ async function historyTable(history: HistoryEntry[]): Promise<HTMLElement> {
   );
 }
 
-function contentCard(a: Asset, chunks: Page<Chunk> | null): Child {
+function chunkPlaces(c: Commitment, page: ChunkPage): HTMLElement {
+  const known = page.items.length;
+  const some = known < c.chunks ? `the first ${count(known)} ` : "";
+  const fewest = Math.min(...page.items.map((x) => x.held_by.length));
+  return h(
+    "div",
+    {},
+    h(
+      "ul",
+      { class: "placement" },
+      ...store.nodes.map((n) => {
+        const held = page.items.filter((x) => x.held_by.includes(n.name)).length;
+        const answered = page.answered.includes(n.name);
+        return h("li", {}, link.node(n.id, n.name), share(held, known), h("span", {}, answered ? `${count(held)} of ${count(known)}` : "no answer"));
+      }),
+    ),
+    h("p", { class: "dim hint" }, `What each node said just now${some ? ` of ${some.trim()}` : ""}: every chunk is on ${plural(fewest, "node")} or more.`),
+    h(
+      "details",
+      { id: "chunks" },
+      h("summary", {}, `List of ${some}chunks`),
+      table(
+        "Chunks",
+        [["Chunk", "num"], ["Size", "num"], "Held by", "SHA-256"],
+        page.items.map((x) => ({ key: String(x.index), cells: [count(x.index + 1), bytes(x.bytes), x.held_by.length ? x.held_by.join(", ") : pill("bad", "nobody who answered"), x.hash ? shortId(x.hash, "chunk hash") : h("span", { class: "dim" }, "private")] })),
+        "None.",
+      ),
+    ),
+  );
+}
+
+function contentCard(a: Asset, chunks: ChunkPage | null): Child {
   const c = a.content;
   if (!c) return null;
-  const here = chunks?.items.filter((x) => x.here).length ?? 0;
-  const known = chunks?.items.length ?? 0;
-  const placed = store.nodes.map((n) => ({ n, chunks: chunks?.items.filter((x) => x.nodes.includes(n.name)).length ?? 0 }));
   const isPublic = a.policy === "public";
   return card(
     "Content",
@@ -127,37 +155,11 @@ function contentCard(a: Asset, chunks: Page<Chunk> | null): Child {
       ["Size", `${bytes(c.size)} (${plural(c.size, "byte")})`],
       ["Chunks", `${count(c.chunks)} of ${bytes(c.chunk_bytes)} at most`],
       ["Merkle root", fullId(c.root, "content root")],
-      ["Get it", isPublic ? h("a", { class: "button", href: `/v1/assets/${a.id}/content`, download: fileName(a) }, "Download, checked chunk by chunk") : h("code", {}, `hypermesh asset get ${short(a.id).split("…")[0]} -o FILE`)],
+      ["Get it", isPublic ? h("a", { class: "button", href: `/v1/assets/${a.id}/content`, download: fileName(a) }, "Download, checked chunk by chunk") : h("code", {}, `hypermesh asset get ${a.id.slice(0, 12)} -o FILE`)],
     ]),
     isPublic ? null : h("p", { class: "dim hint" }, "The content is private: nodes with the right to read it give it to holders of their token."),
     h("h3", {}, "Where the chunks are"),
-    chunks
-      ? h(
-          "div",
-          {},
-          h(
-            "ul",
-            { class: "placement" },
-            ...placed.map(({ n, chunks: k }) =>
-              h("li", {}, link.node(n.id, n.name), share(k, known), h("span", {}, `${count(k)} of ${count(known)}`)),
-            ),
-          ),
-          h("p", { class: "dim hint" }, `Where placement puts them${known < c.chunks ? ` (the first ${count(known)})` : ""}. This node holds ${count(here)} of ${count(known)} now.`),
-          known > 0
-            ? h(
-                "details",
-                { id: "chunks" },
-                h("summary", {}, `List of ${known < c.chunks ? `the first ${count(known)} ` : ""}chunks`),
-                table(
-                  "Chunks",
-                  [["Chunk", "num"], ["Size", "num"], "Placed on", "Here", "SHA-256"],
-                  chunks.items.map((x) => ({ key: String(x.index), cells: [count(x.index + 1), bytes(x.bytes), x.nodes.join(", "), x.here ? pill("good", "held") : h("span", { class: "dim" }, "no"), x.hash ? shortId(x.hash, "chunk hash") : h("span", { class: "dim" }, "private")] })),
-                  "None.",
-                ),
-              )
-            : null,
-        )
-      : h("p", { class: "empty" }, "No node that is up has the list of its chunks."),
+    !chunks ? h("p", { class: "empty" }, "No node that is up has the list of its chunks.") : chunks.items.length ? chunkPlaces(c, chunks) : h("p", { class: "empty" }, "It has none."),
   );
 }
 
