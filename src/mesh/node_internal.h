@@ -36,7 +36,8 @@ typedef struct node_peer {
     stoq_conn *conn; // up or connecting
     stoq_stream *lanes[LANES];
     node_out out[LANES];
-    hm_buf in[LANES]; // bytes of a message that is not whole yet
+    hm_buf in[LANES];    // bytes of a message that is not whole yet
+    const char *give_up; // why the connection is ended at the next tick, or NULL
     uint64_t retry_at_us, retry_wait_us;
     uint64_t height; // what it last told
     hm_hash state_root;
@@ -201,6 +202,7 @@ void peers_tick(hm_node *n, uint64_t now_us);
 void peers_recheck(hm_node *n);
 bool peer_is_up(const hm_node *n, uint32_t index);
 // Queues a message; false when the peer is not up, too much waits for it already, or memory ends.
+// Calls nothing of the other parts: who sends may be in the middle of anything.
 bool peer_send(hm_node *n, uint32_t index, node_lane lane, const node_message *m);
 void peers_send_all(hm_node *n, node_lane lane, const node_message *m);
 void peer_status(hm_node *n, uint32_t index);

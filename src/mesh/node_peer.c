@@ -106,6 +106,7 @@ static void forget_connection(node_peer *p)
         stoq_conn_set_user(p->conn, NULL);
     }
     p->conn = NULL;
+    p->give_up = NULL;
     for (int lane = 0; lane < LANES; lane++) {
         if (p->lanes[lane] != NULL)
             stoq_stream_set_user(p->lanes[lane], NULL);
@@ -184,21 +185,18 @@ size_t peer_backlog(const hm_node *n, uint32_t index, node_lane lane)
 bool peer_send(hm_node *n, uint32_t index, node_lane lane, const node_message *m)
 {
     node_peer *p = &n->peers[index];
-    if (p->state != HM_PEER_UP)
+    if (p->state != HM_PEER_UP || p->give_up != NULL)
         return false;
     hm_buf *b = &p->out[lane].bytes;
     node_msg_write_framed(m, b);
-    if (hm_buf_status(b) != HM_OK) {
-        peer_drop(p, CLOSE_BACKLOG, "out of memory");
-        return false;
-    }
-    if (peer_backlog(n, index, lane) > BACKLOG_MAX) {
-        // It does not read what it is sent: better a fresh start than memory without end.
-        peer_drop(p, CLOSE_BACKLOG, "it does not take what is sent to it");
-        return false;
-    }
-    flush(p, lane);
-    return true;
+    // Who does not read what it is sent gets a fresh start, for memory is not without end.
+    if (hm_buf_status(b) != HM_OK)
+        p->give_up = "out of memory";
+    else if (peer_backlog(n, index, lane) > BACKLOG_MAX)
+        p->give_up = "it does not take what is sent to it";
+    else
+        flush(p, lane);
+    return p->give_up == NULL;
 }
 
 void peers_send_all(hm_node *n, node_lane lane, const node_message *m)
@@ -491,7 +489,9 @@ void peers_tick(hm_node *n, uint64_t now_us)
         node_peer *p = &n->peers[i];
         if (i == n->self)
             continue;
-        if (p->conn == NULL && n->self < i && now_us >= p->retry_at_us)
+        if (p->give_up != NULL)
+            peer_drop(p, CLOSE_BACKLOG, p->give_up);
+        else if (p->conn == NULL && n->self < i && now_us >= p->retry_at_us)
             connect_to(p);
         else if (p->state == HM_PEER_UP && now_us >= p->retry_at_us) {
             stoq_conn_ping(p->conn);

@@ -14,7 +14,7 @@ static void must(hm_err err)
 }
 
 static void make_member(mesh_fixture *f, unsigned i, const hm_genesis_params *params,
-                        hm_genesis_validator *v, hm_buf *cert, hm_buf parts[])
+                        uint64_t now_ms, hm_genesis_validator *v, hm_buf *cert, hm_buf parts[])
 {
     char path[128];
     hm_buf csr = {0};
@@ -22,7 +22,7 @@ static void make_member(mesh_fixture *f, unsigned i, const hm_genesis_params *pa
     must(hm_node_id_of_public(hm_key_public(f->keys[i]), &f->ids[i]));
     snprintf(v->name, sizeof v->name, "node-%u", i + 1);
     must(tc_node_csr(f->keys[i], v->name, &csr));
-    must(tc_issue_node(f->authority, hm_buf_bytes(&csr), NOW, &f->chains[i], &f->issued[i]));
+    must(tc_issue_node(f->authority, hm_buf_bytes(&csr), now_ms, &f->chains[i], &f->issued[i]));
     must(tc_pem_to_der(hm_buf_bytes(&f->chains[i]), cert));
     hm_buf_free(&csr);
     snprintf(path, sizeof path, "%s/sector-%u", f->dir, i);
@@ -42,14 +42,20 @@ static void make_member(mesh_fixture *f, unsigned i, const hm_genesis_params *pa
 
 void mesh_fixture_make(mesh_fixture *f)
 {
-    *f = (mesh_fixture){.time_ms = NOW + 1000};
+    mesh_fixture_make_for(f, &(mesh_fixture_options){0});
+}
+
+void mesh_fixture_make_for(mesh_fixture *f, const mesh_fixture_options *o)
+{
+    uint64_t now_ms = o->now_ms != 0 ? o->now_ms : NOW;
+    *f = (mesh_fixture){.time_ms = now_ms + 1000};
     must(hm_crypto_init());
     snprintf(f->dir, sizeof f->dir, "/tmp/hm-mesh-XXXXXX");
     if (mkdtemp(f->dir) == NULL)
         abort();
     char path[128];
     snprintf(path, sizeof path, "%s/authority", f->dir);
-    must(tc_authority_init(path, "test", NOW));
+    must(tc_authority_init(path, "test", now_ms));
     must(tc_authority_open(path, &f->authority));
     hm_buf root = {0}, issuing = {0}, certs[FIXTURE_MEMBERS] = {0};
     must(tc_pem_to_der(tc_authority_root(f->authority, TC_MESH), &root));
@@ -65,13 +71,17 @@ void mesh_fixture_make(mesh_fixture *f)
     g.params.time_bits = 256;
     g.params.time_iterations = 200;
     g.params.time_max_age = 3;
-    g.params.chunk_bytes = 4096;
+    g.params.chunk_bytes = o->chunk_bytes != 0 ? o->chunk_bytes : 4096;
     g.params.space = hm_space_params_default(8);
     static hm_buf parts[FIXTURE_MEMBERS][HM_SPACE_PARTS_MAX];
     static hm_bytes views[FIXTURE_MEMBERS][HM_SPACE_PARTS_MAX];
     for (unsigned i = 0; i < FIXTURE_MEMBERS; i++) {
         validators[i].seal_parts = views[i];
-        make_member(f, i, &g.params, &validators[i], &certs[i], parts[i]);
+        make_member(f, i, &g.params, now_ms, &validators[i], &certs[i], parts[i]);
+        if (o->ports[i] != 0)
+            validators[i].port = o->ports[i];
+        if (o->stakes[i] != 0)
+            validators[i].stake = o->stakes[i];
     }
     must(hm_genesis_encode(&g, &f->genesis, &f->chain_id));
     for (unsigned i = 0; i < FIXTURE_MEMBERS; i++) {

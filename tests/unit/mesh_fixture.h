@@ -22,8 +22,17 @@ typedef struct mesh_fixture {
     uint64_t time_ms; // of the genesis
 } mesh_fixture;
 
-// Aborts the program on failure.
+// What tests with running nodes choose; zero is the default.
+typedef struct mesh_fixture_options {
+    uint64_t now_ms;                 // of the certificates; the genesis is a second later
+    uint16_t ports[FIXTURE_MEMBERS]; // at ::1
+    uint64_t stakes[FIXTURE_MEMBERS];
+    uint32_t chunk_bytes;
+} mesh_fixture_options;
+
+// Both abort the program on failure.
 void mesh_fixture_make(mesh_fixture *f);
+void mesh_fixture_make_for(mesh_fixture *f, const mesh_fixture_options *o);
 void mesh_fixture_free(mesh_fixture *f);
 
 #endif
