@@ -118,33 +118,13 @@ hm_err hm_content_put(hm_content *c, const hm_hash *hash, hm_bytes chunk)
 {
     if (chunk.len == 0 || chunk.len > HM_CONTENT_CHUNK_MAX)
         return hm_fail(HM_E_LIMIT, "a chunk of %zu bytes", chunk.len);
-    hm_hash got = hm_sha256(chunk);
-    if (!hm_hash_eq(&got, hash))
-        return hm_fail(HM_E_CHUNK_HASH, "a chunk's bytes are not those of its address");
+    HM_TRY(hm_chunk_is(hash, chunk));
     return store(c, c->chunks, hash, chunk);
-}
-
-static hm_err manifest_root(hm_bytes manifest, hm_hash *root)
-{
-    if (manifest.len % HM_HASH_BYTES != 0 || manifest.len > HM_CONTENT_MANIFEST_MAX)
-        return hm_fail(HM_E_LIMIT, "a manifest of %zu bytes", manifest.len);
-    size_t count = manifest.len / HM_HASH_BYTES;
-    hm_hash *leaves = malloc((count + 1) * sizeof *leaves);
-    if (leaves == NULL)
-        return HM_E_NOMEM;
-    for (size_t i = 0; i < count; i++)
-        leaves[i] = hm_merkle_leaf(hm_bytes_of(manifest.ptr + i * HM_HASH_BYTES, HM_HASH_BYTES));
-    *root = hm_merkle_root(leaves, count);
-    free(leaves);
-    return HM_OK;
 }
 
 hm_err hm_content_put_manifest(hm_content *c, const hm_hash *root, hm_bytes manifest)
 {
-    hm_hash got;
-    HM_TRY(manifest_root(manifest, &got));
-    if (!hm_hash_eq(&got, root))
-        return hm_fail(HM_E_CHUNK_HASH, "a manifest's bytes are not those of its root");
+    HM_TRY(hm_manifest_is(root, manifest));
     return store(c, c->manifests, root, manifest);
 }
 
@@ -201,8 +181,7 @@ hm_err hm_content_get(hm_content *c, const hm_hash *hash, hm_buf *out)
 {
     size_t start = out->len;
     HM_TRY(load(c, c->chunks, hash, out));
-    hm_hash got = hm_sha256(hm_bytes_of(out->ptr + start, out->len - start));
-    if (hm_hash_eq(&got, hash))
+    if (hm_chunk_is(hash, hm_bytes_of(out->ptr + start, out->len - start)) == HM_OK)
         return HM_OK;
     out->len = start;
     discard(c, c->chunks, hash);
@@ -212,11 +191,10 @@ hm_err hm_content_get(hm_content *c, const hm_hash *hash, hm_buf *out)
 hm_err hm_content_get_manifest(hm_content *c, const hm_hash *root, hm_buf *out)
 {
     size_t start = out->len;
-    hm_hash got;
     HM_TRY(load(c, c->manifests, root, out));
-    HM_TRY(manifest_root(hm_bytes_of(out->ptr + start, out->len - start), &got));
-    if (hm_hash_eq(&got, root))
-        return HM_OK;
+    hm_err err = hm_manifest_is(root, hm_bytes_of(out->ptr + start, out->len - start));
+    if (err == HM_OK || err == HM_E_NOMEM)
+        return err;
     out->len = start;
     discard(c, c->manifests, root);
     return hm_fail(HM_E_CHUNK_HASH, "a stored manifest was damaged and is removed");
@@ -260,6 +238,38 @@ void hm_content_stats(const hm_content *c, uint64_t *chunks, uint64_t *bytes)
 }
 
 // ---- pure ---------------------------------------------------------------------------------------
+
+static hm_err manifest_root(hm_bytes manifest, hm_hash *root)
+{
+    if (manifest.len % HM_HASH_BYTES != 0 || manifest.len > HM_CONTENT_MANIFEST_MAX)
+        return hm_fail(HM_E_LIMIT, "a manifest of %zu bytes", manifest.len);
+    size_t count = manifest.len / HM_HASH_BYTES;
+    hm_hash *leaves = malloc((count + 1) * sizeof *leaves);
+    if (leaves == NULL)
+        return HM_E_NOMEM;
+    for (size_t i = 0; i < count; i++)
+        leaves[i] = hm_merkle_leaf(hm_bytes_of(manifest.ptr + i * HM_HASH_BYTES, HM_HASH_BYTES));
+    *root = hm_merkle_root(leaves, count);
+    free(leaves);
+    return HM_OK;
+}
+
+hm_err hm_chunk_is(const hm_hash *hash, hm_bytes chunk)
+{
+    hm_hash got = hm_sha256(chunk);
+    if (!hm_hash_eq(&got, hash))
+        return hm_fail(HM_E_CHUNK_HASH, "a chunk's bytes are not those of its address");
+    return HM_OK;
+}
+
+hm_err hm_manifest_is(const hm_hash *root, hm_bytes manifest)
+{
+    hm_hash got;
+    HM_TRY(manifest_root(manifest, &got));
+    if (!hm_hash_eq(&got, root))
+        return hm_fail(HM_E_CHUNK_HASH, "a manifest's bytes are not those of its root");
+    return HM_OK;
+}
 
 hm_err hm_manifest_check(const hm_commitment *c, hm_bytes manifest)
 {

@@ -36,6 +36,9 @@ void hm_content_stats(const hm_content *c, uint64_t *chunks, uint64_t *bytes);
 
 // ---- pure ---------------------------------------------------------------------------------------
 
+// HM_E_CHUNK_HASH when the bytes are not those of the address: of a chunk, of a manifest.
+HM_CHECK hm_err hm_chunk_is(const hm_hash *hash, hm_bytes chunk);
+HM_CHECK hm_err hm_manifest_is(const hm_hash *root, hm_bytes manifest);
 // HM_E_CHUNK_HASH when the manifest is not that of the commitment.
 HM_CHECK hm_err hm_manifest_check(const hm_commitment *c, hm_bytes manifest);
 // The commitment of a manifest.

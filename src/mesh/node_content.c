@@ -525,11 +525,12 @@ static hm_err on_chunk(hm_node *n, uint32_t from, const node_message *m)
         ask_step(a);
         return HM_OK;
     }
-    // A manifest is checked by its reader.
-    hm_hash got = a->manifest ? a->hash : hm_sha256(m->bytes);
-    if (!hm_hash_eq(&got, &a->hash)) {
+    hm_err err = a->manifest ? hm_manifest_is(&a->hash, m->bytes) : hm_chunk_is(&a->hash, m->bytes);
+    if (err != HM_OK) {
+        char why[160];
+        snprintf(why, sizeof why, "%s", hm_err_detail());
         ask_step(a);
-        return hm_fail(HM_E_CHUNK_HASH, "a chunk that is not what was asked for");
+        return hm_fail(err, "%s", why);
     }
     hm_buf_put(&a->bytes, m->bytes);
     ask_settle(a, hm_buf_status(&a->bytes), hm_buf_bytes(&a->bytes));

@@ -108,6 +108,13 @@ static void push(hostile *h, node_lane lane)
     out->len -= took;
 }
 
+static void say(hostile *h, node_lane lane, const node_message *m)
+{
+    node_msg_write_framed(m, &h->out[lane]);
+    OK(hm_buf_status(&h->out[lane]));
+    push(h, lane);
+}
+
 static void hostile_open(hostile *h, unsigned index)
 {
     *h = (hostile){.index = index};
@@ -276,10 +283,81 @@ static void test_deaf_member(void **state)
     mesh_close();
 }
 
+typedef struct get_result {
+    bool done;
+    hm_err err;
+    hm_buf bytes;
+} get_result;
+
+static void on_get(void *ctx, hm_err err, const char *detail, hm_bytes chunk, bool last)
+{
+    get_result *g = ctx;
+    (void)detail, (void)last;
+    g->done = true;
+    g->err = err;
+    hm_buf_put(&g->bytes, chunk);
+}
+
+static uint8_t kept_chunk[100], kept_manifest[HM_HASH_BYTES];
+static unsigned lies;
+
+// The second member gives something else for every manifest; the third gives what it is asked for.
+static void answer_gets(hostile *h, const node_message *m)
+{
+    node_message answer = {.type = MSG_CHUNK, .request = m->request, .ok = true};
+    if (m->type != MSG_CHUNK_GET)
+        return;
+    answer.bytes = m->manifest ? hm_bytes_of(kept_manifest, sizeof kept_manifest)
+                               : hm_bytes_of(kept_chunk, sizeof kept_chunk);
+    if (h->index == 1 && m->manifest) {
+        lies++;
+        answer.bytes = hm_bytes_of(kept_chunk, HM_HASH_BYTES);
+    }
+    say(h, LANE_BULK, &answer);
+}
+
+// A lie about a manifest costs a question to another member, not the reading.
+static void test_false_manifest(void **state)
+{
+    (void)state;
+    hm_commitment com;
+    uint32_t order[FIXTURE_MEMBERS], first;
+    lies = 0;
+    mesh_open(0, 0);
+    do {
+        kept_chunk[0]++;
+        hm_hash h = hm_sha256(hm_bytes_of(kept_chunk, sizeof kept_chunk));
+        memcpy(kept_manifest, h.b, sizeof kept_manifest);
+        OK(hm_manifest_commit(hm_bytes_of(kept_manifest, sizeof kept_manifest), sizeof kept_chunk,
+                              4096, &com));
+        hm_placement(&com.root, fx.ids, FIXTURE_MEMBERS, order);
+        for (first = 0; order[first] != 1 && order[first] != 2;)
+            first++;
+    } while (order[first] != 1);
+    for (unsigned i = 1; i <= 2; i++) {
+        hostile_join(i);
+        others[i].heard = answer_gets;
+    }
+    UNTIL(is_up(1) && is_up(2));
+    hm_node_get *get;
+    get_result result = {0};
+    OK(hm_node_get_begin(node, &com, &get));
+    hm_node_get_next(get, on_get, &result);
+    UNTIL(result.done);
+    assert_int_equal(result.err, HM_OK);
+    assert_int_equal(lies, 1);
+    assert_true(
+        hm_bytes_eq(hm_buf_bytes(&result.bytes), hm_bytes_of(kept_chunk, sizeof kept_chunk)));
+    hm_buf_free(&result.bytes);
+    hm_node_get_close(get);
+    mesh_close();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_deaf_member),
+        cmocka_unit_test(test_false_manifest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
