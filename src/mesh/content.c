@@ -9,6 +9,7 @@ struct hm_content {
     MDB_env *env;
     MDB_dbi chunks, manifests;
     MDB_txn *write; // open while there are unsynced writes
+    bool lost;      // unsynced writes went with a transaction that failed
     uint64_t count, bytes;
     uint64_t count_new, bytes_new; // within the open transaction
 };
@@ -95,6 +96,14 @@ static hm_err writer(hm_content *c)
     return HM_OK;
 }
 
+// After a failed write LMDB wants the transaction gone, with all that was written in it.
+static void give_up(hm_content *c)
+{
+    mdb_txn_abort(c->write);
+    c->write = NULL;
+    c->lost = true;
+}
+
 static hm_err store(hm_content *c, MDB_dbi dbi, const hm_hash *key, hm_bytes bytes)
 {
     HM_TRY(writer(c));
@@ -103,8 +112,7 @@ static hm_err store(hm_content *c, MDB_dbi dbi, const hm_hash *key, hm_bytes byt
     if (rc == MDB_KEYEXIST)
         return HM_OK;
     if (rc != 0) {
-        mdb_txn_abort(c->write); // after a failed write LMDB wants the transaction gone
-        c->write = NULL;
+        give_up(c);
         return fail(rc, "write");
     }
     if (dbi == c->chunks) {
@@ -130,19 +138,23 @@ hm_err hm_content_put_manifest(hm_content *c, const hm_hash *root, hm_bytes mani
 
 bool hm_content_dirty(const hm_content *c)
 {
-    return c->write != NULL;
+    return c->write != NULL || c->lost;
 }
 
 hm_err hm_content_sync(hm_content *c)
 {
-    if (c->write == NULL)
-        return HM_OK;
-    int rc = mdb_txn_commit(c->write);
-    c->write = NULL;
-    if (rc != 0)
-        return fail(rc, "commit");
-    c->count += c->count_new;
-    c->bytes += c->bytes_new;
+    bool lost = c->lost;
+    c->lost = false;
+    if (c->write != NULL) {
+        int rc = mdb_txn_commit(c->write);
+        c->write = NULL;
+        if (rc != 0)
+            return fail(rc, "commit");
+        c->count += c->count_new;
+        c->bytes += c->bytes_new;
+    }
+    if (lost)
+        return hm_fail(HM_E_IO, "content store: a write failed, and others were lost with it");
     return HM_OK;
 }
 
@@ -171,10 +183,8 @@ static hm_err load(hm_content *c, MDB_dbi dbi, const hm_hash *key, hm_buf *out)
 static void discard(hm_content *c, MDB_dbi dbi, const hm_hash *key)
 {
     MDB_val k = {HM_HASH_BYTES, (void *)key->b};
-    if (writer(c) == HM_OK && mdb_del(c->write, dbi, &k, NULL) != 0) {
-        mdb_txn_abort(c->write);
-        c->write = NULL;
-    }
+    if (writer(c) == HM_OK && mdb_del(c->write, dbi, &k, NULL) != 0)
+        give_up(c);
 }
 
 hm_err hm_content_get(hm_content *c, const hm_hash *hash, hm_buf *out)

@@ -3,7 +3,7 @@
 // A manifest is the list of a content's chunk hashes, 32 bytes each; its root is the RFC 9162 tree
 // over leaves that are these hashes. What is stored is checked on the way in and again on every
 // read. Writes are gathered in one transaction until hm_content_sync(): what it returned HM_OK for
-// is durable. One thread.
+// is durable; an error means that anything stored since the last one may be gone. One thread.
 #ifndef HM_MESH_CONTENT_H
 #define HM_MESH_CONTENT_H
 

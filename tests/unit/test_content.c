@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include <cmocka.h>
 
@@ -57,6 +58,43 @@ static void test_store(void **state)
 }
 
 // Each member holds about its share, and taking one away moves only what it held.
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) // they need memory to say so
+// What was stored together with something that could not be is not called durable.
+static void test_failed_write(void **state)
+{
+    (void)state;
+    char own[] = "/tmp/hm-content-XXXXXX";
+    hm_content *c = NULL;
+    hm_hash small = hm_sha256(hm_bytes_str("small"));
+    uint8_t *big = calloc(1, HM_CONTENT_CHUNK_MAX);
+    assert_non_null(big);
+    assert_non_null(mkdtemp(own));
+    hm_hash hash = hm_sha256(hm_bytes_of(big, HM_CONTENT_CHUNK_MAX));
+    assert_int_equal(hm_content_open(own, true, &c), HM_OK);
+    assert_int_equal(hm_content_put(c, &small, hm_bytes_str("small")), HM_OK);
+    struct rlimit before, none;
+    assert_int_equal(getrlimit(RLIMIT_AS, &before), 0);
+    none = before;
+    none.rlim_cur = 0;
+    assert_int_equal(setrlimit(RLIMIT_AS, &none), 0);
+    hm_err err = hm_content_put(c, &hash, hm_bytes_of(big, HM_CONTENT_CHUNK_MAX));
+    assert_int_equal(setrlimit(RLIMIT_AS, &before), 0);
+    assert_int_equal(err, HM_E_NOMEM);
+    assert_false(hm_content_has(c, &small));
+    assert_true(hm_content_dirty(c));
+    assert_int_equal(hm_content_sync(c), HM_E_IO);
+    assert_int_equal(hm_content_put(c, &small, hm_bytes_str("small")), HM_OK); // and again
+    assert_int_equal(hm_content_put(c, &hash, hm_bytes_of(big, HM_CONTENT_CHUNK_MAX)), HM_OK);
+    assert_int_equal(hm_content_sync(c), HM_OK);
+    assert_true(hm_content_has(c, &small) && hm_content_has(c, &hash));
+    hm_content_close(c);
+    free(big);
+    char command[64];
+    snprintf(command, sizeof command, "rm -rf %s", own);
+    assert_int_equal(system(command), 0);
+}
+#endif
+
 static void test_placement(void **state)
 {
     (void)state;
@@ -83,8 +121,13 @@ static void test_placement(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_store),
-                                       cmocka_unit_test(test_placement)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_store),
+        cmocka_unit_test(test_placement),
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+        cmocka_unit_test(test_failed_write),
+#endif
+    };
     if (mkdtemp(dir) == NULL)
         return 1;
     int rc = cmocka_run_group_tests(tests, NULL, NULL);
