@@ -92,7 +92,10 @@ stage_unit() { build debug && meson_tests build --suite unit; }
 stage_sim() { build release && meson_tests build-release --suite sim; }
 stage_integration() { build debug && meson_tests build --suite integration; }
 stage_dashboard() { check dashboard scripts/build-dashboard.sh; }
-stage_e2e() { build release && meson_tests build-release --suite e2e; }
+stage_e2e() {
+    [ -e dashboard/dist/index.html ] || stage_dashboard # one of the tests looks at the page
+    build release && meson_tests build-release --suite e2e
+}
 sanitizer_env() {
     export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:strict_string_checks=1
     export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
