@@ -123,7 +123,7 @@ static void persist(hm_simplex *s, sx_view *v, hm_simplex_kind kind, const sx_vo
 {
     hm_buf rec = {0};
     sx_view *certified = cert_goes_with(s, v, kind, vote);
-    if (certified != NULL && certified->logged)
+    if (certified != NULL && (certified->logged || sx_forgets(SX_FORGET_LOG_CERTS)))
         certified = NULL;
     record_write(s, v, kind, vote, certified, &rec);
     if (certified != NULL)
@@ -160,8 +160,7 @@ hm_err hm_simplex_restore(hm_simplex *s, hm_bytes bytes)
     record rec;
     hm_assert(!s->started);
     HM_TRY(record_read(bytes, &rec));
-    if (rec.epoch != s->set.epoch || rec.view <= s->tip_view ||
-        (s->broken & HM_SIMPLEX_BREAK_WAL) != 0)
+    if (rec.epoch != s->set.epoch || rec.view <= s->tip_view || sx_forgets(SX_FORGET_LOG))
         return HM_OK;
     sx_view *v = sx_get(s, rec.view);
     // Own signatures are as good as on the day they were made, and so is what was checked then.
@@ -240,10 +239,13 @@ bool sx_cast(hm_simplex *s, sx_view *v, hm_simplex_kind kind, const hm_hash *id)
     }
     // Made durable and sent before it counts, so that what follows from it comes after it.
     sx_vote vote = {.id = copy, .sig = sig.ptr, .len = (uint16_t)sig.len, .verified = true};
-    persist(s, v, kind, &vote);
+    if (!sx_forgets(SX_FORGET_DISK_FIRST))
+        persist(s, v, kind, &vote);
     sx_msg_vote(v, kind, &vote, &m);
     sx_send(s, HM_SIMPLEX_ALL, &m);
     hm_buf_free(&m);
+    if (sx_forgets(SX_FORGET_DISK_FIRST))
+        persist(s, v, kind, &vote);
     hm_err err = sx_add_vote(s, v, kind, s->self, &copy, hm_buf_bytes(&sig), true);
     hm_assert(err == HM_OK);
     hm_buf_free(&sig);
@@ -300,8 +302,7 @@ void sx_on_cert(hm_simplex *s, sx_view *v, hm_simplex_kind kind)
         if (target < s->delta_us)
             s->delta_us -= (s->delta_us - target) / 4;
     }
-    bool allowed =
-        !sx_has(sx_own(s, v, SX_NULLIFY)) || (s->broken & HM_SIMPLEX_BREAK_FINALIZE) != 0;
+    bool allowed = !sx_has(sx_own(s, v, SX_NULLIFY)) || sx_forgets(SX_FORGET_FINALIZE_RULE);
     if (allowed && !sx_has(sx_own(s, v, SX_FINALIZE)) &&
         v->view + HM_SIMPLEX_VIEWS_AHEAD >= s->view)
         (void)sx_cast(s, v, HM_SIMPLEX_FINALIZE, &v->certs[SX_NOTARIZE].id);
@@ -351,7 +352,7 @@ static sx_block_state ensure_valid(hm_simplex *s, sx_view *v)
 static bool skipped(hm_simplex *s, uint64_t after, uint64_t before)
 {
     bool all = true;
-    if ((s->broken & HM_SIMPLEX_BREAK_PARENT) != 0)
+    if (sx_forgets(SX_FORGET_PARENT))
         return true;
     for (uint64_t n = after + 1; n < before; n++) {
         const sx_view *v = sx_find(s, n);
@@ -393,10 +394,12 @@ static void nullify_gaps(hm_simplex *s)
     unsigned gaps = 0;
     for (uint64_t n = s->tip_view + 1; n < s->view && gaps < HM_SIMPLEX_VIEWS_AHEAD; n++) {
         sx_view *v = sx_get(s, n);
-        if (sx_certified_block(v) != NULL || sx_certified(v, SX_NULLIFY))
+        if ((sx_certified_block(v) != NULL && !sx_forgets(SX_FORGET_NULLIFY_RULE)) ||
+            sx_certified(v, SX_NULLIFY))
             continue;
         gaps++;
-        if (!sx_has(sx_own(s, v, SX_NULLIFY)) && !sx_has(sx_own(s, v, SX_FINALIZE)))
+        if (!sx_has(sx_own(s, v, SX_NULLIFY)) &&
+            (!sx_has(sx_own(s, v, SX_FINALIZE)) || sx_forgets(SX_FORGET_NULLIFY_RULE)))
             (void)sx_cast(s, v, HM_SIMPLEX_NULLIFY, &(hm_hash){0});
     }
 }
@@ -404,20 +407,25 @@ static void nullify_gaps(hm_simplex *s)
 static void vote(hm_simplex *s)
 {
     sx_view *v = sx_get(s, s->view);
-    if (sx_has(sx_own(s, v, SX_NULLIFY)))
+    if (sx_has(sx_own(s, v, SX_NULLIFY)) && !sx_forgets(SX_FORGET_NULLIFY_ENDS))
         return;
     bool held = v->block.len > 0 && sx_has(&v->prop) && hm_hash_eq(&v->prop.id, &v->info.id);
-    if (!sx_has(sx_own(s, v, SX_NOTARIZE)) && held && v->state != SX_INVALID &&
-        extends_certified(s, v) && ensure_valid(s, v) == SX_VALID) {
+    const sx_vote *own = sx_own(s, v, SX_NOTARIZE);
+    bool voted = sx_has(own) &&
+                 (!sx_forgets(SX_FORGET_VOTE_ONCE) || hm_hash_eq(&own->id, &v->info.id));
+    if (!voted && held && v->state != SX_INVALID && extends_certified(s, v) &&
+        (ensure_valid(s, v) == SX_VALID || sx_forgets(SX_FORGET_VALIDATE))) {
         v->notarized_us = s->now_us;
         (void)sx_cast(s, v, HM_SIMPLEX_NOTARIZE, &v->info.id);
     }
     if (s->now_us < (v->block.len > 0 ? s->certify_by_us : s->propose_by_us) ||
-        sx_has(sx_own(s, v, SX_FINALIZE)) || s->view != v->view || s->certified_view >= s->view)
+        sx_has(sx_own(s, v, SX_NULLIFY)) || sx_has(sx_own(s, v, SX_FINALIZE)) ||
+        s->view != v->view || s->certified_view >= s->view)
         return;
     if (!sx_cast(s, v, HM_SIMPLEX_NULLIFY, &(hm_hash){0}))
         s->propose_by_us = s->certify_by_us = s->now_us + 2 * s->delta_us;
-    nullify_gaps(s);
+    if (!sx_forgets(SX_FORGET_GAPS))
+        nullify_gaps(s);
 }
 
 // ---- leading ------------------------------------------------------------------------------------
@@ -446,8 +454,7 @@ static void lead(hm_simplex *s)
         sx_view *v = sx_find(s, n);
         const hm_hash *id = v == NULL ? NULL : sx_certified_block(v);
         if (id == NULL) {
-            if ((v == NULL || !sx_certified(v, SX_NULLIFY)) &&
-                (s->broken & HM_SIMPLEX_BREAK_PARENT) == 0)
+            if ((v == NULL || !sx_certified(v, SX_NULLIFY)) && !sx_forgets(SX_FORGET_PARENT))
                 return; // jumped over: asked for
             continue;
         }
@@ -603,7 +610,7 @@ void hm_simplex_timer(hm_simplex *s, uint64_t now_us)
 {
     s->now_us = now_us;
     sx_prune(s);
-    if (now_us >= s->resend_us) {
+    if (now_us >= s->resend_us && !sx_forgets(SX_FORGET_RESEND)) {
         s->resend_us = now_us + sx_resend_after(s);
         sx_send_status(s, HM_SIMPLEX_ALL, true);
         sx_send_votes(s, HM_SIMPLEX_ALL, s->view);
@@ -620,7 +627,7 @@ void hm_simplex_timer(hm_simplex *s, uint64_t now_us)
 
 uint64_t hm_simplex_next_timeout(const hm_simplex *s)
 {
-    uint64_t t = s->set.count > 1 ? s->resend_us : UINT64_MAX;
+    uint64_t t = s->set.count > 1 && !sx_forgets(SX_FORGET_RESEND) ? s->resend_us : UINT64_MAX;
     const sx_view *v = sx_find(s, s->view);
     if (!s->started)
         return UINT64_MAX;
@@ -737,7 +744,6 @@ hm_err hm_simplex_new(const hm_simplex_config *cfg, hm_simplex **out)
     s->self = cfg->self;
     s->seed = cfg->seed;
     s->calls = cfg->calls;
-    s->broken = cfg->test_break_rule;
     s->tip_height = cfg->tip_height;
     s->tip_view = s->given_view = cfg->tip_view;
     s->tip_id = cfg->tip_id;

@@ -100,13 +100,6 @@ typedef struct hm_simplex_calls {
     hm_err (*block_info)(void *ctx, hm_bytes block, hm_simplex_block_info *out);
 } hm_simplex_calls;
 
-// For the simulator only: rules that a broken core forgets, to see that the simulator notices.
-enum {
-    HM_SIMPLEX_BREAK_FINALIZE = 1, // finalizes views that it has nullified
-    HM_SIMPLEX_BREAK_PARENT = 2,   // asks for no nullifications between a block and its parent
-    HM_SIMPLEX_BREAK_WAL = 4,      // forgets its votes at a restart
-};
-
 typedef struct hm_simplex_config {
     hm_simplex_set set; // copied, keys too
     uint32_t self;      // own index
@@ -117,7 +110,6 @@ typedef struct hm_simplex_config {
     uint64_t delta_us, delta_min_us, delta_max_us;
     uint64_t idle_us; // a leader without work waits this long with an empty block
     hm_simplex_calls calls;
-    uint32_t test_break_rule; // HM_SIMPLEX_BREAK_*; 0 outside the simulator
 } hm_simplex_config;
 
 HM_CHECK hm_err hm_simplex_new(const hm_simplex_config *cfg, hm_simplex **out);

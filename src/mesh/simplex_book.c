@@ -69,7 +69,8 @@ void sx_view_free(hm_simplex *s, sx_view *v)
 
 void sx_prune(hm_simplex *s)
 {
-    for (; s->low + HM_SIMPLEX_VIEWS_BEHIND <= s->given_view && s->low <= s->high; s->low++) {
+    uint64_t behind = sx_forgets(SX_FORGET_PRUNE) ? UINT32_MAX : HM_SIMPLEX_VIEWS_BEHIND;
+    for (; s->low + behind <= s->given_view && s->low <= s->high; s->low++) {
         uint64_t gone = s->low;
         sx_view *v = hm_map_remove(&s->views, &gone);
         if (v != NULL)
@@ -111,7 +112,7 @@ bool sx_hold_block(hm_simplex *s, sx_view *v, const hm_simplex_block_info *info,
     if (v->block.len > 0) {
         if (hm_hash_eq(&v->info.id, &info->id))
             return true;
-        if (certified == NULL)
+        if (certified == NULL && !sx_forgets(SX_FORGET_VOTE_ONCE))
             return false; // the first one stays
         sx_drop_block(s, v);
     }
@@ -174,8 +175,10 @@ hm_err sx_add_proposal(hm_simplex *s, sx_view *v, const hm_hash *id, hm_bytes si
     if (sx_has(&v->prop)) {
         if (hm_hash_eq(&v->prop.id, id))
             return HM_OK;
-        return conflict(s, v, v->leader, HM_SIMPLEX_PROPOSE, &v->prop, HM_SIMPLEX_PROPOSE, id, sig,
-                        verified);
+        hm_err err = conflict(s, v, v->leader, HM_SIMPLEX_PROPOSE, &v->prop, HM_SIMPLEX_PROPOSE,
+                              id, sig, verified);
+        if (err != HM_OK || !sx_forgets(SX_FORGET_VOTE_ONCE))
+            return err;
     }
     if (!verified)
         HM_TRY(sx_verify(&s->set, v->leader, v->view, HM_SIMPLEX_PROPOSE, id, sig));
@@ -208,7 +211,7 @@ hm_err sx_add_vote(hm_simplex *s, sx_view *v, hm_simplex_kind kind, uint32_t sig
         hm_simplex_kind other =
             kind == HM_SIMPLEX_NULLIFY ? HM_SIMPLEX_FINALIZE : HM_SIMPLEX_NULLIFY;
         sx_vote *o = &v->votes[(int)other - HM_SIMPLEX_NOTARIZE][signer];
-        if (sx_has(o))
+        if (sx_has(o) && !sx_forgets(SX_FORGET_EVIDENCE))
             HM_TRY(conflict(s, v, signer, other, o, kind, id, sig, verified));
     }
     vote_set(held, id, sig, verified);
@@ -315,7 +318,8 @@ hm_err sx_add_cert(hm_simplex *s, hm_bytes bytes, bool tell)
     bool want = c.view > s->tip_view && (v == NULL || !sx_certified(v, k));
     if (want)
         for (uint32_t i = 0; i < c.count; i++)
-            if (v == NULL || !known_good(&v->votes[k][c.signers[i]], &c.id, c.sigs[i]))
+            if ((v == NULL || !known_good(&v->votes[k][c.signers[i]], &c.id, c.sigs[i])) &&
+                !sx_forgets(SX_FORGET_CERT_SIGNATURES))
                 HM_TRY(sx_verify(&s->set, c.signers[i], c.view, c.kind, &c.id, c.sigs[i]));
     v = sx_get(s, c.view);
     if (want)

@@ -21,6 +21,37 @@
 #define SX_FETCH_MIN_US 1000000u
 #define SX_FETCH_MAX_US 4000000u // without a block of those that were asked for
 
+// ---- rules that can be forgotten ----------------------------------------------------------------
+// tests/sim builds cores that forget one of these, to see that the simulator notices. Every other
+// build keeps them all, and the compiler leaves no trace of the question.
+
+enum {
+    SX_FORGET_NOTHING,
+    SX_FORGET_VOTE_ONCE,       // one notarize a view
+    SX_FORGET_NULLIFY_ENDS,    // no notarize after nullify
+    SX_FORGET_FINALIZE_RULE,   // no finalize after nullify
+    SX_FORGET_NULLIFY_RULE,    // no nullify after finalize
+    SX_FORGET_DISK_FIRST,      // votes on disk before they are sent
+    SX_FORGET_LOG,             // votes restored from it
+    SX_FORGET_QUORUM,          // two thirds, not half
+    SX_FORGET_PARENT,          // nullifications between a block and its parent
+    SX_FORGET_CERT_SIGNATURES, // checked before a certificate counts
+    SX_FORGET_VALIDATE,        // before a block is voted for
+    SX_FORGET_EVIDENCE,        // of nullify with finalize
+    SX_FORGET_LOG_CERTS,       // with the votes that rest on them
+    SX_FORGET_GAPS,            // views that were jumped over get nullified
+    SX_FORGET_AHEAD,           // votes for far views are dropped
+    SX_FORGET_PRUNE,           // of what is final
+    SX_FORGET_RESEND,          // of what may have been lost
+};
+#ifndef SX_FORGETS
+#define SX_FORGETS SX_FORGET_NOTHING
+#endif
+static inline bool sx_forgets(int rule)
+{
+    return SX_FORGETS == rule;
+}
+
 // ---- pure ---------------------------------------------------------------------------------------
 
 typedef struct sx_signed {
@@ -101,7 +132,6 @@ struct hm_simplex {
     uint32_t self;
     hm_hash seed;
     hm_simplex_calls calls;
-    uint32_t broken;
     bool started, dirty;
     uint64_t now_us;
 

@@ -39,7 +39,7 @@ uint32_t hm_simplex_leader(const hm_simplex_set *set, const hm_hash *seed, uint6
 
 bool hm_simplex_is_quorum(uint64_t power, uint64_t total)
 {
-    return power * 3 > total * 2;
+    return sx_forgets(SX_FORGET_QUORUM) ? power * 2 >= total : power * 3 > total * 2;
 }
 
 hm_err sx_verify(const hm_simplex_set *set, uint32_t signer, uint64_t view, hm_simplex_kind kind,

@@ -150,11 +150,11 @@ static sim_node *random_node(sim *s)
 static void fault(sim *s)
 {
     sim_node *nd = random_node(s);
-    switch (sim_between(s, 0, 9)) {
+    switch (sim_chance(s, s->p.blackout_ppm) ? 0 : sim_between(s, 0, 9)) {
     case 0: // the lights go out
         for (uint32_t i = 0; i < s->node_count; i++)
             if (s->nodes[i].up)
-                sim_node_crash(s, &s->nodes[i], sim_between(s, 1000, 2000000));
+                sim_node_crash(s, &s->nodes[i], sim_between(s, 1000, 10 * s->p.delay_us + 100000));
         break;
     case 1:
     case 2:
@@ -342,6 +342,7 @@ sim *sim_new(const sim_params *p)
     s->chaos = true;
     s->ledger = p->lmdb ? NULL : &sim_light;
     hm_prng_seed(&s->rng, p->seed);
+    hm_map_init(&s->blocks, HM_HASH_BYTES, 0, &hm_random_system);
     if (p->falcon || p->lmdb)
         sim_must(hm_crypto_init(), "crypto");
     setup_validators(s);
@@ -388,6 +389,7 @@ void sim_free(sim *s)
         free(s->signed_views[v]);
     if (s->ledger->cleanup != NULL)
         s->ledger->cleanup(s);
+    sim_check_free(s);
     free(s->finals);
     if (s->dir[0] != '\0')
         sim_disk_remove(s->dir);

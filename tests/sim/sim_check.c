@@ -21,21 +21,91 @@ static sim_signed_view *signed_in(sim *s, uint32_t v, uint64_t view)
     return &s->signed_views[v][view];
 }
 
+// ---- what votes rest on -------------------------------------------------------------------------
+
+void sim_check_free(sim *s)
+{
+    size_t pos = 0;
+    void *block;
+    while (hm_map_next(&s->blocks, &pos, NULL, &block))
+        free(block);
+    hm_map_free(&s->blocks);
+}
+
+static void learn_block(sim *s, hm_bytes bytes)
+{
+    hm_simplex_block_info info;
+    if (bytes.len == 0 || s->ledger->block_info(s, bytes, &info) != HM_OK ||
+        hm_map_get(&s->blocks, info.id.b) != NULL)
+        return;
+    sim_block *b = malloc(sizeof *b);
+    hm_assert(b != NULL);
+    *b = (sim_block){info.parent, info.view, info.height};
+    sim_must(hm_map_put(&s->blocks, info.id.b, b), "blocks");
+}
+
+// Could there be a certificate: have honest validators, with the help of all liars, voted so?
+static bool certifiable(sim *s, uint64_t view, hm_simplex_kind kind, const hm_hash *id)
+{
+    uint64_t power = 0;
+    for (uint32_t v = 0; v < s->p.n; v++) {
+        const sim_signed_view *x = sim_honest(s, v) ? signed_in(s, v, view) : NULL;
+        if (x == NULL || (x->durable[kind] && hm_hash_eq(&x->durable_id[kind], id)))
+            power += s->p.power[v];
+    }
+    return power * 3 > s->total * 2;
+}
+
+static void check_basis(sim *s, const sim_node *nd, uint64_t view, hm_simplex_kind kind,
+                        const hm_hash *id)
+{
+    static const hm_hash none;
+    if (kind == HM_SIMPLEX_FINALIZE && !certifiable(s, view, HM_SIMPLEX_NOTARIZE, id))
+        sim_fail(s, "what is voted final is certified", "node %u, view %llu", nd->number,
+                 (unsigned long long)view);
+    const sim_block *b = kind == HM_SIMPLEX_NOTARIZE ? hm_map_get(&s->blocks, id->b) : NULL;
+    if (b == NULL)
+        return;
+    const sim_block *parent = hm_map_get(&s->blocks, b->parent.b);
+    uint64_t parent_view = parent == NULL ? 0 : parent->view;
+    if (parent == NULL && !hm_hash_eq(&b->parent, &s->set.chain_id)) {
+        sim_fail(s, "a block stands on one that was voted for", "node %u, view %llu", nd->number,
+                 (unsigned long long)view);
+        return;
+    }
+    if (b->height != (parent == NULL ? 0 : parent->height) + 1 || b->view != view ||
+        (parent != NULL && !certifiable(s, parent_view, HM_SIMPLEX_NOTARIZE, &b->parent)))
+        sim_fail(s, "a block stands on a certified one", "node %u, view %llu on %llu", nd->number,
+                 (unsigned long long)view, (unsigned long long)parent_view);
+    for (uint64_t n = parent_view + 1; n < view; n++)
+        if (!certifiable(s, n, HM_SIMPLEX_NULLIFY, &none))
+            sim_fail(s, "views between block and parent are nullified", "node %u, view %llu: %llu",
+                     nd->number, (unsigned long long)view, (unsigned long long)n);
+}
+
 void sim_check_durable(sim *s, sim_node *nd, hm_bytes record)
 {
     hm_rd r = hm_rd_of(record);
+    hm_hash id;
     (void)hm_rd_u64(&r);
     uint64_t view = hm_rd_u64(&r);
     uint8_t kind = hm_rd_enum(&r, HM_SIMPLEX_FINALIZE);
+    hm_rd_copy(&r, id.b, HM_HASH_BYTES);
+    (void)hm_rd_bytes(&r, HM_FALCON_SIGNATURE_MAX);
+    (void)hm_rd_bytes(&r, HM_FALCON_SIGNATURE_MAX);
+    learn_block(s, hm_rd_bytes(&r, HM_SIMPLEX_BLOCK_MAX));
     sim_signed_view *v = signed_in(s, nd->index, view);
     // In the order in which they were cast; a restart may send them in another.
     if (kind == HM_SIMPLEX_NOTARIZE && !v->durable[kind] && v->durable[HM_SIMPLEX_NULLIFY])
         sim_fail(s, "never notarize after nullify", "node %u, view %llu", nd->number,
                  (unsigned long long)view);
-    hm_rd_copy(&r, v->durable_id[kind].b, HM_HASH_BYTES);
+    bool first = !v->durable[kind];
+    v->durable_id[kind] = id;
     v->durable[kind] = true;
     if (!hm_rd_ok(&r) || kind == 0)
         sim_fail(s, "the log holds votes", "node %u", nd->number);
+    else if (first)
+        check_basis(s, nd, view, (hm_simplex_kind)kind, &id);
 }
 
 static void sent(sim *s, sim_node *nd, uint64_t view, hm_simplex_kind kind, const hm_hash *id)

@@ -161,6 +161,12 @@ typedef struct sim_signed_view {
     hm_hash durable_id[5];
 } sim_signed_view;
 
+// A block that an honest validator proposed or voted for.
+typedef struct sim_block {
+    hm_hash parent;
+    uint64_t view, height;
+} sim_block;
+
 typedef struct sim_link {
     bool cut;
     uint32_t loss_ppm, dup_ppm, spike_ppm;
@@ -205,6 +211,7 @@ struct sim {
     size_t final_count, final_cap;
     sim_signed_view *signed_views[SIM_VALIDATORS_MAX]; // [view]
     size_t signed_cap[SIM_VALIDATORS_MAX];
+    hm_map blocks; // id -> sim_block, owned
 
     sim_line lines[SIM_TRACE_LINES];
 };
@@ -266,6 +273,7 @@ void sim_disk_remove(const char *dir);
 
 void sim_check_sent(sim *s, sim_node *nd, hm_bytes message);
 void sim_check_durable(sim *s, sim_node *nd, hm_bytes record);
+void sim_check_free(sim *s);
 void sim_check_final(sim *s, sim_node *nd, const hm_simplex_action *a, const hm_hash *state);
 void sim_check_evidence(sim *s, sim_node *nd, const hm_simplex_action *a);
 // After a message was given to the core of an honest node.
