@@ -249,6 +249,9 @@ static void on_handshake_complete(stoq_conn *c)
     c->handshake_complete = true;
     c->state = STOQ_CONN_OPEN;
     end_half_open(c);
+    // A server may change keys before its client knows that the handshake is confirmed.
+    if (conn_prepare_rx_next(c) != HM_OK)
+        conn_fail(c, STOQ_INTERNAL_ERROR, 0, "no keys for the next phase");
     for (uint64_t i = c->next_local_seq; i < CIDS_GIVEN && i < c->theirs.active_cid_limit; i++)
         if (conn_new_local_cid(c) != HM_OK)
             break; // fewer will do
@@ -308,8 +311,6 @@ void conn_confirmed(stoq_conn *c)
     c->peer_may_be_blocked = false;
     conn_discard_space(c, STOQ_LEVEL_INITIAL);
     conn_discard_space(c, STOQ_LEVEL_HANDSHAKE);
-    if (conn_prepare_rx_next(c) != HM_OK)
-        conn_fail(c, STOQ_INTERNAL_ERROR, 0, "no keys for the next phase");
     conn_wake(c);
 }
 
@@ -682,12 +683,11 @@ hm_err stoq_conn_update_keys(stoq_conn *c)
     stoq_space *s = &c->spaces[STOQ_LEVEL_APP];
     if (c->state > STOQ_CONN_OPEN)
         return hm_fail(HM_E_CLOSED, "the connection is closed");
-    if (!c->confirmed || c->update_unconfirmed || c->phase_tx != c->phase_rx)
+    if (!c->confirmed || !conn_keys_acked(c) || c->phase_tx != c->phase_rx)
         return hm_fail(HM_E_AGAIN, "a handshake or key update is under way");
     HM_TRY(stoq_keys_update(&s->tx, true, NULL));
     c->phase_tx = !c->phase_tx;
     c->tx_phase_first_pn = s->next_pn;
-    c->update_unconfirmed = true;
     stoq_conn_ping(c); // the peer follows on the next packet
     return HM_OK;
 }

@@ -139,10 +139,9 @@ struct stoq_conn {
     stoq_aead rx_next, rx_old;
     bool has_rx_next;
     uint64_t rx_phase_first_pn; // first number of the current receive phase
-    bool rx_phase_acked;        // a packet of it was acknowledged, so the peer may change again
+    bool rx_phase_acked;        // a packet of it was acknowledged, so the peer may begin the next
     uint64_t rx_old_until_us;
-    uint64_t tx_phase_first_pn; // an update needs one of ours acknowledged
-    bool update_unconfirmed;
+    uint64_t tx_phase_first_pn;
     uint32_t key_updates;
     uint64_t forged_packets; // 1-RTT packets that did not open, over all keys
 
@@ -247,6 +246,13 @@ void conn_begin(stoq_conn *c, uint64_t now);
 // Callbacks that wait. May close and open streams and connections.
 void conn_tell(stoq_conn *c);
 HM_CHECK hm_err conn_new_local_cid(stoq_conn *c);
+// A packet of the current keys was acknowledged, which the next update needs (RFC 9001,
+// section 6.1).
+static inline bool conn_keys_acked(const stoq_conn *c)
+{
+    uint64_t acked = c->spaces[STOQ_LEVEL_APP].largest_acked;
+    return acked != UINT64_MAX && acked >= c->tx_phase_first_pn;
+}
 void conn_retire_remote(stoq_conn *c, uint64_t seq);
 void conn_watch_token(stoq_conn *c); // of the id in use, which may be another one now
 bool conn_next_remote(stoq_conn *c);

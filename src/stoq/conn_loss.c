@@ -281,9 +281,6 @@ hm_err loss_on_ack(stoq_conn *c, stoq_level level, const stoq_frame *ack, uint64
     // A client whose address may not be validated yet keeps backing off (section 6.2.1).
     if (!c->peer_may_be_blocked)
         c->pto_count = 0;
-    if (level == STOQ_LEVEL_APP && c->update_unconfirmed &&
-        ack->ack_largest >= c->tx_phase_first_pn)
-        c->update_unconfirmed = false;
     conn_wake(c);
     return HM_OK;
 }

@@ -224,20 +224,21 @@ static bool try_app(stoq_conn *c, stoq_open *o, bool phase, uint64_t now)
         stoq_open_batch(&c->rx_old, o, 1);
         return o->ok;
     }
-    if (!c->confirmed || !c->has_rx_next)
+    if (!c->has_rx_next)
         return false;
     stoq_open_batch(&c->rx_next, o, 1);
     if (!o->ok)
         return false;
-    if (c->rx_old.ctx != NULL && !c->rx_phase_acked) {
+    // A peer that begins an update has an acknowledgement of the phase before; one that follows
+    // ours needs none.
+    bool follow = c->phase_tx == c->phase_rx;
+    if (follow && c->rx_old.ctx != NULL && !c->rx_phase_acked) {
         conn_fail(c, STOQ_KEY_UPDATE_ERROR, 0, "keys changed twice without an acknowledgement");
         return false;
     }
-    // The peer has updated: follow in both directions.
     stoq_aead_free(&c->rx_old);
     stoq_aead_free(&c->rx_next);
     c->has_rx_next = false;
-    bool follow = c->phase_tx == c->phase_rx;
     if (stoq_keys_update(&s->rx, false, &c->rx_old) != HM_OK ||
         (follow && stoq_keys_update(&s->tx, true, NULL) != HM_OK) ||
         conn_prepare_rx_next(c) != HM_OK) {
@@ -249,7 +250,6 @@ static bool try_app(stoq_conn *c, stoq_open *o, bool phase, uint64_t now)
     if (follow) {
         c->phase_tx = c->phase_rx;
         c->tx_phase_first_pn = s->next_pn;
-        c->update_unconfirmed = true;
     }
     c->key_updates++;
     c->rx_phase_first_pn = o->pn;

@@ -332,7 +332,7 @@ static bool seal_now(stoq_conn *c, stoq_level level, const stoq_seal *seals, siz
     }
     hm_err err = stoq_seal_batch(&s->tx, seals, count);
     if (err == HM_OK && s->tx.aead.packets >= stoq_cipher_seal_limit(s->tx.cipher) / 2 &&
-        level == STOQ_LEVEL_APP && !c->update_unconfirmed && c->confirmed)
+        level == STOQ_LEVEL_APP && conn_keys_acked(c))
         err = stoq_conn_update_keys(c);
     if (err == HM_OK || err == HM_E_AGAIN)
         return true;

@@ -848,7 +848,6 @@ static void test_key_limits(void **state)
         if (forged) {
             p.c->forged_packets = stoq_cipher_open_limit(STOQ_AES_128_GCM) - 2;
         } else {
-            p.c->update_unconfirmed = true; // the peer does not acknowledge the last update
             s->tx.aead.packets = stoq_cipher_seal_limit(STOQ_AES_128_GCM) - 1;
         }
         for (int i = 0; i < 2; i++) {
@@ -898,6 +897,43 @@ static void test_key_updates_without_pause(void **state)
         assert_true(!patient || p.c->key_updates == 3);
         end(&p);
     }
+}
+
+// A server may change keys as soon as its handshake is complete, before the client knows that it is
+// confirmed: all that tells the client so comes under the new keys then.
+static void test_key_update_before_confirmed(void **state)
+{
+    (void)state;
+    peer p;
+    begin(&p, false);
+    p.c->confirmed = false;
+    assert_int_equal(stoq_keys_update(&p.tx, true, NULL), HM_OK);
+    p.phase = true;
+    say1(&p, STOQ_FRAME_HANDSHAKE_DONE);
+    assert_true(p.c->confirmed);
+    assert_int_equal(p.c->key_updates, 1);
+    end(&p);
+}
+
+// Who follows an update needs no acknowledgement of its own packets before.
+static void test_key_update_is_followed(void **state)
+{
+    (void)state;
+    peer p;
+    begin(&p, true);
+    ack_all(&p);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(stoq_conn_update_keys(p.c), HM_OK);
+        assert_int_equal(stoq_keys_update(&p.rx, false, NULL), HM_OK);
+        turn(&p);
+        assert_int_equal(stoq_conn_update_keys(p.c), HM_E_AGAIN);
+        assert_int_equal(stoq_keys_update(&p.tx, true, NULL), HM_OK);
+        p.phase = !p.phase;
+        ack_all(&p); // asks for no acknowledgement itself
+        turn(&p);
+    }
+    assert_false(p.closed);
+    end(&p);
 }
 
 // A server's long Retry token leaves no room for the client's close at every level in one datagram:
@@ -955,6 +991,8 @@ int main(void)
         cmocka_unit_test(test_version_answer),
         cmocka_unit_test(test_key_limits),
         cmocka_unit_test(test_key_updates_without_pause),
+        cmocka_unit_test(test_key_update_before_confirmed),
+        cmocka_unit_test(test_key_update_is_followed),
         cmocka_unit_test(test_close_with_long_token),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,581 @@
+// The transport over seeded networks from bad to dreadful: loss up to 30 %, reordering, duplication,
+// corruption, delays up to 600 ms, black-outs, a client whose address changes, windows of a few
+// kilobytes, streams that are reset or stopped halfway, key updates in between, slow readers.
+//
+// For every seed: bytes arrive exactly, every stream and connection comes to its end within a time
+// that follows from the network, nothing is ever waited for that does not come, and nothing is left.
+//
+//   test_stoq_soak               seeds 1 to 250
+//   test_stoq_soak FIRST COUNT   others, with a line for each that fails
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "stoq_forge.h"
+#include "stoq_ids.h"
+
+#define MS UINT64_C(1000)
+#define SECOND UINT64_C(1000000)
+#define CONNS 2u
+#define FLOWS 24u // of a connection in each direction
+#define SERVER 0u
+#define CLIENT 1u
+#define LEAK_BYTES (1 << 20) // what caches of libraries may keep
+
+// ---- the plan of a seed -------------------------------------------------------------------------
+
+typedef enum fate { WHOLE, RESET, STOPPED } fate;
+
+// One direction of a stream.
+typedef struct flow {
+    bool planned, ended; // ended: this sender is done with it
+    fate fate;
+    uint64_t size, at;   // at: where a reset or a stop comes
+    uint64_t sent, received;
+    bool got_fin, got_reset;
+} flow;
+
+typedef struct party {
+    struct world *w;
+    unsigned side;
+    stoq_conn *conn; // NULL before and after
+    bool opened, closed;
+    flow out[4 * FLOWS]; // what this side sends, by stream id
+    stoq_stream *streams[4 * FLOWS];
+    unsigned to_open[2], open_count, close_count;
+} party;
+
+typedef struct datagram {
+    hm_heap_node node;
+    unsigned to;
+    uint16_t from_port;
+    size_t len;
+    uint8_t bytes[];
+} datagram;
+
+typedef struct world {
+    uint64_t seed;
+    hm_prng prng;
+    hm_random random;
+    uint64_t now;
+    // the network
+    unsigned loss, dup, corrupt; // per mille
+    uint64_t delay_us, jitter_us;
+    uint64_t dark_from_us, dark_to_us;
+    uint16_t client_port;
+    unsigned moves; // changes of the client's address that are to come
+    hm_heap flying;
+    // the endpoints and who uses them
+    stoq_endpoint *ep[2];
+    unsigned conns;
+    party parties[2][CONNS];
+    size_t read_max; // bytes that a slow reader takes at a time; 0: everything
+    uint64_t tick_us, next_tick_us;
+    uint64_t bytes; // planned, of all flows
+    const char *wrong;
+} world;
+
+static stoq_ids ids;
+
+static uint64_t below(world *w, uint64_t n)
+{
+    return hm_prng_below(&w->prng, n);
+}
+static bool chance(world *w, unsigned per_mille)
+{
+    return below(w, 1000) < per_mille;
+}
+static void wrong(world *w, const char *what)
+{
+    if (w->wrong == NULL)
+        w->wrong = what;
+}
+
+// ---- the network --------------------------------------------------------------------------------
+
+static void fly(world *w, unsigned to, const uint8_t *bytes, size_t len)
+{
+    if (chance(w, w->loss) || (w->now >= w->dark_from_us && w->now < w->dark_to_us))
+        return;
+    datagram *d = malloc(sizeof *d + len);
+    hm_assert(d != NULL);
+    *d = (datagram){.to = to, .len = len, .from_port = to == SERVER ? w->client_port : 4433};
+    memcpy(d->bytes, bytes, len);
+    if (chance(w, w->corrupt))
+        d->bytes[below(w, len)] ^= (uint8_t)(1 + below(w, 255));
+    uint64_t at = w->now + w->delay_us + (w->jitter_us > 0 ? below(w, w->jitter_us) : 0);
+    hm_assert(hm_heap_set(&w->flying, &d->node, at) == HM_OK);
+}
+
+typedef struct net {
+    world *w;
+    unsigned side;
+} net;
+static net nets[2];
+
+static void net_send(void *ctx, const struct sockaddr_in6 *to, const uint8_t *bytes, size_t len,
+                     size_t segment)
+{
+    net *n = ctx;
+    world *w = n->w;
+    if (n->side == SERVER && ntohs(to->sin6_port) != w->client_port)
+        return; // nobody is there any more
+    for (size_t at = 0; at < len; at += segment) {
+        size_t part = len - at < segment ? len - at : segment;
+        fly(w, !n->side, bytes + at, part);
+        if (chance(w, w->dup))
+            fly(w, !n->side, bytes + at, part);
+    }
+}
+
+static void deliver(world *w)
+{
+    hm_heap_node *n;
+    while ((n = hm_heap_min(&w->flying)) != NULL && n->key <= w->now) {
+        datagram *d = hm_container_of(n, datagram, node);
+        struct sockaddr_in6 from = forge_address(d->from_port);
+        hm_heap_remove(&w->flying, n);
+        stoq_endpoint_receive(w->ep[d->to], &from, d->bytes, d->len, 0, w->now);
+        free(d);
+    }
+}
+
+// ---- the application ----------------------------------------------------------------------------
+
+static uint8_t pattern(unsigned side, uint64_t id, uint64_t at)
+{
+    return (uint8_t)(at * 31 + (at >> 8) * 7 + (at >> 16) + id * 5 + side * 101);
+}
+
+static flow *flow_of(party *p, const stoq_stream *s)
+{
+    uint64_t id = stoq_stream_id(s);
+    hm_assert(id < 4 * FLOWS);
+    return &p->out[id];
+}
+
+static party *other(party *p)
+{
+    return &p->w->parties[!p->side][p - p->w->parties[p->side]];
+}
+
+static void plan(party *p, uint64_t id)
+{
+    world *w = p->w;
+    static const uint64_t sizes[] = {0, 1, 1000, 10000, 40000};
+    uint64_t most = sizes[below(w, 5)];
+    flow *f = &p->out[id];
+    *f = (flow){.planned = true, .size = most == 0 ? 0 : 1 + below(w, most)};
+    f->fate = f->size == 0 ? WHOLE : chance(w, 150) ? RESET : chance(w, 100) ? STOPPED : WHOLE;
+    f->at = f->size / 2;
+    w->bytes += f->size;
+}
+
+static void push(party *p, stoq_stream *s)
+{
+    flow *f = flow_of(p, s);
+    uint8_t block[2048];
+    while (f->planned && !f->ended) {
+        size_t n = f->size - f->sent < sizeof block ? (size_t)(f->size - f->sent) : sizeof block;
+        size_t took;
+        if (f->fate == RESET && f->sent >= f->at) {
+            stoq_stream_reset(s, 1000 + stoq_stream_id(s));
+            f->ended = true;
+            return;
+        }
+        if (f->fate == RESET && n > f->at - f->sent)
+            n = (size_t)(f->at - f->sent);
+        for (size_t i = 0; i < n; i++)
+            block[i] = pattern(p->side, stoq_stream_id(s), f->sent + i);
+        hm_err err = stoq_stream_send(s, hm_bytes_of(block, n), f->sent + n == f->size, &took);
+        if (err == HM_E_STOQ_RESET) { // the other side said stop
+            if (f->fate != STOPPED)
+                wrong(p->w, "a stream was reset that nobody stopped");
+            f->ended = true;
+            return;
+        }
+        if (err != HM_OK)
+            wrong(p->w, "a send failed");
+        f->sent += took;
+        if (took < n)
+            return;
+        f->ended = f->sent == f->size;
+    }
+}
+
+static void read_some(party *p, stoq_stream *s, size_t most)
+{
+    flow *f = flow_of(other(p), s);
+    for (size_t got = 0; got < most;) {
+        hm_bytes v;
+        bool fin;
+        hm_err err = stoq_stream_peek(s, &v, &fin);
+        if (err == HM_E_STOQ_RESET) {
+            bool stopped = f->fate == STOPPED;
+            if (f->fate == WHOLE)
+                wrong(p->w, "a reset of a stream that was to be whole");
+            if (!stopped && stoq_stream_reset_code(s) != 1000 + stoq_stream_id(s))
+                wrong(p->w, "a reset with another code");
+            f->got_reset = true;
+            return;
+        }
+        if (err != HM_OK || (v.len == 0 && !fin))
+            return;
+        size_t n = v.len < most - got ? v.len : most - got;
+        for (size_t i = 0; i < n; i++)
+            if (v.ptr[i] != pattern(!p->side, stoq_stream_id(s), f->received + i))
+                wrong(p->w, "a wrong byte");
+        f->received += n;
+        got += n;
+        f->got_fin |= fin && n == v.len;
+        stoq_stream_consume(s, n);
+        if (f->fate == STOPPED && f->received >= f->at) {
+            stoq_stream_stop(s, 7);
+            return;
+        }
+        if (f->got_fin)
+            return;
+    }
+}
+
+static void on_readable(void *user, stoq_stream *s)
+{
+    (void)user;
+    party *p = stoq_conn_user(stoq_stream_conn(s));
+    if (p->w->read_max == 0)
+        read_some(p, s, SIZE_MAX);
+}
+
+static void on_writable(void *user, stoq_stream *s)
+{
+    (void)user;
+    push(stoq_conn_user(stoq_stream_conn(s)), s);
+}
+
+static void on_stream_open(void *user, stoq_stream *s)
+{
+    (void)user;
+    party *p = stoq_conn_user(stoq_stream_conn(s));
+    p->streams[stoq_stream_id(s)] = s;
+    p->open_count++;
+    if (!stoq_stream_is_uni(s)) {
+        plan(p, stoq_stream_id(s)); // the answer
+        push(p, s);
+    }
+}
+
+static void on_stream_closed(void *user, stoq_stream *s)
+{
+    (void)user;
+    party *p = stoq_conn_user(stoq_stream_conn(s));
+    p->streams[stoq_stream_id(s)] = NULL;
+    p->close_count++;
+}
+
+static void open_streams(party *p)
+{
+    stoq_stream *s;
+    for (int uni = 0; uni < 2; uni++)
+        while (p->to_open[uni] > 0 && stoq_stream_open(p->conn, uni, &s) == HM_OK) {
+            p->to_open[uni]--;
+            p->open_count++;
+            p->streams[stoq_stream_id(s)] = s;
+            plan(p, stoq_stream_id(s));
+            push(p, s);
+        }
+}
+
+// The client's connections are told apart by the ids that they gave.
+static party *party_of(world *w, const stoq_conn *c)
+{
+    for (unsigned i = 0; i < w->conns; i++) {
+        const stoq_conn *k = w->parties[CLIENT][i].conn;
+        if (k == c || (k != NULL && stoq_cid_eq(&c->peer_initial_scid, &k->local[0].cid)))
+            return &w->parties[stoq_conn_is_server(c) ? SERVER : CLIENT][i];
+    }
+    hm_assert(!"a connection of nobody");
+    return NULL;
+}
+
+static void on_open(void *user, stoq_conn *c)
+{
+    net *n = user;
+    party *p = party_of(n->w, c);
+    p->conn = c;
+    p->opened = true;
+    stoq_conn_set_user(c, p);
+    open_streams(p);
+}
+
+static void on_closed(void *user, stoq_conn *c, uint64_t code, bool is_app, hm_bytes reason)
+{
+    (void)user;
+    party *p = stoq_conn_user(c);
+    if (p == NULL || !p->opened)
+        p = NULL;
+    if (p == NULL || !is_app || code != 99) {
+        net *n = user;
+        wrong(n->w, "a connection was closed");
+        printf("code %llu app %d reason %.*s\n", (unsigned long long)code, is_app, (int)reason.len, (const char*)reason.ptr);
+        return;
+    }
+    p->closed = true;
+    p->conn = NULL;
+}
+
+static void tick(world *w)
+{
+    bool all_open = true; // an address that changes earlier ends a handshake
+    for (unsigned side = 0; side < 2; side++)
+        for (unsigned i = 0; i < w->conns; i++) {
+            party *p = &w->parties[side][i];
+            all_open &= p->opened;
+            if (p->conn == NULL || !p->opened)
+                continue;
+            open_streams(p);
+            for (unsigned id = 0; id < 4 * FLOWS; id++)
+                if (p->streams[id] != NULL && w->read_max > 0)
+                    read_some(p, p->streams[id], w->read_max);
+            if (side == CLIENT)
+                stoq_conn_ping(p->conn); // so that a new address becomes known
+            if (chance(w, 50)) {
+                hm_err err = stoq_conn_update_keys(p->conn);
+                if (err != HM_OK && err != HM_E_AGAIN)
+                    wrong(w, "a key update failed");
+            }
+        }
+    if (w->moves > 0 && all_open && chance(w, 50)) {
+        w->moves--;
+        w->client_port++;
+    }
+}
+
+// ---- a run --------------------------------------------------------------------------------------
+
+static void make_endpoint(world *w, unsigned side, bool retry)
+{
+    static const uint32_t windows[] = {4096, 16384, 65536, 1 << 20};
+    nets[side] = (net){w, side};
+    stoq_net n = {net_send, &nets[side]};
+    stoq_config config = {
+        .bind = forge_address(side == SERVER ? 4433 : w->client_port),
+        .net = &n,
+        .server_tls = side == SERVER ? ids.server : NULL,
+        .client_tls = side == CLIENT ? ids.client : NULL,
+        .alpn = {STOQ_ALPN_MESH},
+        .random = &w->random,
+        .callbacks = {.conn_open = on_open,
+                      .conn_closed = on_closed,
+                      .stream_open = on_stream_open,
+                      .stream_readable = on_readable,
+                      .stream_writable = on_writable,
+                      .stream_closed = on_stream_closed},
+        .user = &nets[side],
+        .always_retry = retry,
+        .secret = {1},
+        .limits = {.stream_window_bytes = windows[below(w, 4)],
+                   .conn_window_bytes = windows[below(w, 4)] + (uint32_t)below(w, 3000),
+                   .stream_send_bytes = windows[below(w, 4)],
+                   .max_streams_bidi = 1 + (uint32_t)below(w, 8),
+                   .max_streams_uni = 1 + (uint32_t)below(w, 8),
+                   .max_udp_payload_bytes = 1200 + (uint32_t)below(w, 300),
+                   .max_idle_ms = 3600000,
+                   .max_handshake_ms = 3600000},
+    };
+    hm_assert(stoq_endpoint_create(&config, &w->ep[side]) == HM_OK);
+}
+
+static void begin(world *w, uint64_t seed)
+{
+    static const uint64_t delays[] = {500, 5 * MS, 40 * MS, 150 * MS, 600 * MS};
+    *w = (world){.seed = seed, .now = SECOND, .client_port = 5000};
+    hm_prng_seed(&w->prng, seed);
+    w->random = hm_random_prng(&w->prng);
+    bool retry = chance(w, 250);
+    // A Retry token lives for ten seconds, and a client takes only one.
+    w->loss = chance(w, 200) ? 0 : (unsigned)below(w, retry ? 100 : 301);
+    w->dup = chance(w, 500) ? 0 : (unsigned)below(w, 200);
+    w->corrupt = chance(w, 500) ? 0 : (unsigned)below(w, 100);
+    w->delay_us = delays[below(w, 5)];
+    w->jitter_us = chance(w, 300) ? 0 : below(w, w->delay_us);
+    if (chance(w, 200)) {
+        w->dark_from_us = w->now + below(w, 20 * w->delay_us + SECOND);
+        w->dark_to_us = w->dark_from_us + below(w, 3 * SECOND);
+    }
+    w->moves = chance(w, 200) ? 1 + (unsigned)below(w, 2) : 0;
+    w->read_max = chance(w, 300) ? 500 + below(w, 4000) : 0;
+    w->tick_us = w->delay_us > 20 * MS ? w->delay_us : 20 * MS;
+    w->next_tick_us = w->now + w->tick_us;
+    w->conns = 1 + (unsigned)below(w, CONNS);
+    make_endpoint(w, SERVER, retry);
+    make_endpoint(w, CLIENT, false);
+    for (unsigned i = 0; i < w->conns; i++) {
+        struct sockaddr_in6 to = forge_address(4433);
+        for (unsigned side = 0; side < 2; side++) {
+            party *p = &w->parties[side][i];
+            p->w = w;
+            p->side = side;
+            p->to_open[0] = (unsigned)below(w, FLOWS / 2);
+            p->to_open[1] = (unsigned)below(w, FLOWS / 2);
+        }
+        hm_assert(stoq_connect(w->ep[CLIENT], &to, NULL, NULL, NULL,
+                               &w->parties[CLIENT][i].conn) == HM_OK);
+    }
+}
+
+static bool party_done(party *p)
+{
+    if (!p->opened || p->to_open[0] + p->to_open[1] > 0 || p->open_count > p->close_count)
+        return false;
+    party *o = other(p);
+    return o->opened && o->to_open[0] + o->to_open[1] == 0 && p->open_count == o->open_count;
+}
+
+static bool all_done(world *w)
+{
+    for (unsigned side = 0; side < 2; side++)
+        for (unsigned i = 0; i < w->conns; i++)
+            if (!party_done(&w->parties[side][i]))
+                return false;
+    return true;
+}
+
+static bool all_closed(world *w)
+{
+    return w->ep[SERVER]->stats.connections + w->ep[CLIENT]->stats.connections == 0;
+}
+
+static void check_flows(world *w)
+{
+    for (unsigned side = 0; side < 2; side++)
+        for (unsigned i = 0; i < w->conns; i++)
+            for (unsigned id = 0; id < 4 * FLOWS; id++) {
+                const flow *f = &w->parties[side][i].out[id];
+                if (!f->planned)
+                    continue;
+                if (f->fate == WHOLE && !(f->got_fin && f->received == f->size))
+                    wrong(w, "a stream that did not come whole");
+                if (f->fate == RESET && !f->got_reset)
+                    wrong(w, "a reset that did not come");
+                if (f->received > f->sent)
+                    wrong(w, "more came than was sent");
+            }
+}
+
+// A window of two packets moves two packets in a round trip that loses neither them nor what
+// acknowledges them; a probe timeout is about three round trips, and doubles a few times.
+static uint64_t time_allowed(const world *w)
+{
+    uint64_t rtt = 2 * (w->delay_us + w->jitter_us) + 30 * MS;
+    uint64_t window = w->ep[0]->limits.stream_window_bytes < 16384 ? 2000 : 4000;
+    uint64_t rounds = 100 + w->bytes / window + 4 * FLOWS * w->conns;
+    double through = (1 - w->loss / 1000.0) * (1 - w->corrupt / 1000.0);
+    return (uint64_t)((double)(rounds * rtt) * 2 / (through * through)) + 256 * rtt +
+           4 * (w->dark_to_us - w->dark_from_us) + 60 * SECOND;
+}
+
+// Turns the world until the condition holds.
+static void run(world *w, bool (*done)(world *))
+{
+    uint64_t start = w->now;
+    while (w->wrong == NULL) {
+        deliver(w);
+        uint64_t next = w->next_tick_us;
+        if (w->now >= w->next_tick_us) {
+            tick(w);
+            next = w->next_tick_us = w->now + w->tick_us;
+        }
+        for (int i = 0; i < 2; i++)
+            stoq_endpoint_process(w->ep[i], w->now, false);
+        if (done(w))
+            return;
+        for (int i = 0; i < 2; i++) {
+            uint64_t t = stoq_endpoint_next_timeout_us(w->ep[i]);
+            next = t < next ? t : next;
+        }
+        hm_heap_node *n = hm_heap_min(&w->flying);
+        next = n != NULL && n->key < next ? n->key : next;
+        w->now = next > w->now ? next : w->now + 1;
+        if (w->now > start + time_allowed(w))
+            wrong(w, "it does not come to its end");
+    }
+}
+
+static void finish(world *w)
+{
+    for (unsigned i = 0; i < w->conns && w->wrong == NULL; i++)
+        stoq_conn_close(w->parties[below(w, 2)][i].conn, 99, "done");
+    w->loss = w->corrupt = 0; // a close is said once
+    w->dark_to_us = 0;
+    if (w->wrong == NULL)
+        run(w, all_closed);
+    for (int i = 0; i < 2 && w->wrong == NULL; i++)
+        if (w->ep[i]->by_cid.count + w->ep[i]->by_initial.count + w->ep[i]->by_token.count +
+                w->ep[i]->timers.count + w->ep[i]->stats.half_open >
+            0)
+            wrong(w, "something is left in an endpoint");
+    if (w->wrong != NULL) // what its destruction says is of no interest
+        for (unsigned side = 0; side < 2; side++)
+            w->ep[side]->callbacks = (stoq_callbacks){0};
+    for (int i = 0; i < 2; i++)
+        stoq_endpoint_destroy(w->ep[i]);
+    hm_heap_node *n;
+    while ((n = hm_heap_min(&w->flying)) != NULL) {
+        hm_heap_remove(&w->flying, n);
+        free(hm_container_of(n, datagram, node));
+    }
+    hm_heap_free(&w->flying);
+}
+
+static void describe(const world *w)
+{
+    printf("# seed %llu: %s; loss %u dup %u corrupt %u per mille, delay %llu jitter %llu us, dark "
+           "%llu us, %u connections, %llu bytes, at %llu us\n",
+           (unsigned long long)w->seed, w->wrong, w->loss, w->dup, w->corrupt,
+           (unsigned long long)w->delay_us, (unsigned long long)w->jitter_us,
+           (unsigned long long)(w->dark_to_us - w->dark_from_us), w->conns,
+           (unsigned long long)w->bytes, (unsigned long long)w->now);
+}
+
+// True when all was well. *share: of the time allowed.
+static bool one(uint64_t seed, double *share)
+{
+    static world w;
+    begin(&w, seed);
+    uint64_t start = w.now;
+    run(&w, all_done);
+    *share = (double)(w.now - start) / (double)time_allowed(&w);
+    check_flows(&w);
+    if (w.wrong != NULL)
+        describe(&w);
+    bool ok = w.wrong == NULL;
+    finish(&w);
+    if (ok && w.wrong != NULL)
+        describe(&w);
+    return w.wrong == NULL;
+}
+
+int main(int argc, char **argv)
+{
+    uint64_t first = argc > 2 ? strtoull(argv[1], NULL, 10) : 1;
+    uint64_t count = argc > 2 ? strtoull(argv[2], NULL, 10) : 250, bad = 0;
+    double most = 0, share;
+    stoq_ids_make(&ids);
+    (void)one(first, &share); // fills the libraries' caches
+    size_t before = mallinfo2().uordblks;
+    for (uint64_t seed = first; seed < first + count; seed++) {
+        bad += !one(seed, &share);
+        most = share > most ? share : most;
+    }
+    size_t after = mallinfo2().uordblks;
+    bool leaks = after > before + LEAK_BYTES;
+    printf("1..2\n");
+    printf("%s 1 - seeds %llu to %llu: %llu failed, the slowest took %.2f of the time allowed\n",
+           bad == 0 ? "ok" : "not ok", (unsigned long long)first,
+           (unsigned long long)(first + count - 1), (unsigned long long)bad, most);
+    printf("%s 2 - %lld bytes more in use at the end\n", leaks ? "not ok" : "ok",
+           (long long)after - (long long)before);
+    stoq_ids_free(&ids);
+    return bad > 0 || leaks;
+}
