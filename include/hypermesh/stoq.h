@@ -78,7 +78,7 @@ typedef struct stoq_callbacks {
     // New bytes, the end or a reset can be read; called again only after something new came.
     void (*stream_readable)(void *user, stoq_stream *stream);
     // There is room again after a send that was not accepted whole, or the peer sent STOP_SENDING
-    // (then stoq_stream_send() says HM_E_STOQ_RESET).
+    // (then stoq_stream_send() says HM_E_STOQ_RESET; stoq_stream_stop_code() has the code).
     void (*stream_writable)(void *user, stoq_stream *stream);
     // Both directions are finished: all sent bytes acknowledged or reset, all received bytes read
     // or reset.
@@ -223,7 +223,8 @@ void stoq_stream_stop(stoq_stream *stream, uint64_t app_code);
 uint64_t stoq_stream_id(const stoq_stream *stream);
 bool stoq_stream_is_local(const stoq_stream *stream); // opened by this side
 bool stoq_stream_is_uni(const stoq_stream *stream);
-uint64_t stoq_stream_reset_code(const stoq_stream *stream); // of the peer's reset or stop
+uint64_t stoq_stream_reset_code(const stoq_stream *stream); // of the peer's reset
+uint64_t stoq_stream_stop_code(const stoq_stream *stream);  // of its STOP_SENDING
 stoq_conn *stoq_stream_conn(stoq_stream *stream);
 void *stoq_stream_user(const stoq_stream *stream);
 void stoq_stream_set_user(stoq_stream *stream, void *user);

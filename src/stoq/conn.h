@@ -216,7 +216,8 @@ struct stoq_stream {
     bool rx_done; // the end or a reset was given to the application
     bool reset_received;
     bool stopped, stop_pending;
-    uint64_t stop_code, peer_code;
+    uint64_t stop_code; // ours
+    uint64_t peer_reset_code, peer_stop_code;
     bool tell_readable, tell_writable, tell_open;
 };
 

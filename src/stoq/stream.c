@@ -224,7 +224,7 @@ static hm_err on_reset(stoq_conn *c, const stoq_frame *f, uint64_t *code)
     if (s->rx_done || s->reset_received)
         return HM_OK;
     s->reset_received = true;
-    s->peer_code = f->code;
+    s->peer_reset_code = f->code;
     discard_rest(s);
     if (s->stopped) {
         s->rx_done = true;
@@ -243,7 +243,7 @@ static hm_err on_stop(stoq_conn *c, const stoq_frame *f, uint64_t *code)
     if (s == NULL || s->reset || s->fin_acked)
         return HM_OK;
     s->stop_received = true;
-    s->peer_code = f->code;
+    s->peer_stop_code = f->code;
     stoq_stream_reset(s, f->code);
     s->tell_writable = true;
     tell(s);
@@ -637,7 +637,11 @@ bool stoq_stream_is_uni(const stoq_stream *s)
 }
 uint64_t stoq_stream_reset_code(const stoq_stream *s)
 {
-    return s->peer_code;
+    return s->peer_reset_code;
+}
+uint64_t stoq_stream_stop_code(const stoq_stream *s)
+{
+    return s->peer_stop_code;
 }
 stoq_conn *stoq_stream_conn(stoq_stream *s)
 {

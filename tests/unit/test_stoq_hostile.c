@@ -482,6 +482,28 @@ static void test_optimistic_ack(void **state)
     }
 }
 
+static void on_stream_stop(void *user, stoq_stream *s)
+{
+    (void)user;
+    assert_int_equal(stoq_stream_stop_code(s), 7);
+    assert_int_equal(stoq_stream_reset_code(s), 9);
+}
+
+// The codes of a reset of the one direction and of a stop of the other are two.
+static void test_codes_of_both_directions(void **state)
+{
+    (void)state;
+    peer p;
+    begin(&p, true);
+    p.ep->callbacks.stream_writable = on_stream_stop;
+    uint8_t mem[32], *q = stoq_frame_write3(mem, STOQ_FRAME_RESET_STREAM, 0, 9, 0);
+    q = stoq_frame_write2(q, STOQ_FRAME_STOP_SENDING, 0, 7);
+    say(&p, mem, (size_t)(q - mem));
+    turn(&p);
+    assert_int_equal(p.last[STOQ_FRAME_RESET_STREAM].code, 7);
+    end(&p);
+}
+
 // ---- connection ids -----------------------------------------------------------------------------
 
 static void say_new_id(peer *p, uint64_t seq, uint64_t retire_prior_to)
@@ -973,6 +995,7 @@ int main(void)
         cmocka_unit_test(test_return_to_the_proven_path),
         cmocka_unit_test(test_probes_of_other_paths),
         cmocka_unit_test(test_limits_are_raised_under_load),
+        cmocka_unit_test(test_codes_of_both_directions),
         cmocka_unit_test(test_unacknowledged_costs_little),
         cmocka_unit_test(test_persistent_congestion),
         cmocka_unit_test(test_window_grows_by_use),

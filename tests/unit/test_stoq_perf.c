@@ -218,8 +218,8 @@ static void on_writable(void *user, stoq_stream *s)
 {
     (void)user;
     push(stoq_stream_user(s));
-    if (stoq_stream_reset_code(s) != 0)
-        ((flow *)stoq_stream_user(s))->code = stoq_stream_reset_code(s);
+    if (stoq_stream_stop_code(s) != 0)
+        ((flow *)stoq_stream_user(s))->code = stoq_stream_stop_code(s);
 }
 
 static void on_stream_closed(void *user, stoq_stream *s)
