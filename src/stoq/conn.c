@@ -6,7 +6,6 @@
 
 #define NOT_STARTED UINT64_MAX
 #define CIDS_GIVEN 3 // connection ids that the peer holds of ours, if it takes so many
-#define CHALLENGE_TRIES 3
 #define ALERT_MISSING_EXTENSION 109
 #define ALERT_NO_APPLICATION_PROTOCOL 120
 
@@ -35,75 +34,6 @@ void conn_wake(stoq_conn *c)
 {
     if (hm_list_empty(&c->ready))
         hm_list_append(&c->ep->ready, &c->ready);
-}
-
-// ---- connection ids -----------------------------------------------------------------------------
-
-hm_err conn_new_local_cid(stoq_conn *c)
-{
-    for (unsigned i = 0; i < STOQ_CIDS_MAX; i++) {
-        stoq_local_cid *l = &c->local[i];
-        if (l->active)
-            continue;
-        uint8_t id[STOQ_LOCAL_CID];
-        do
-            hm_random_fill(&c->ep->random, id, sizeof id);
-        while (hm_map_get(&c->ep->by_cid, id) != NULL);
-        HM_TRY(hm_map_put(&c->ep->by_cid, id, c));
-        // The first one is told by the handshake.
-        *l = (stoq_local_cid){.seq = c->next_local_seq,
-                              .cid = stoq_cid_of(id, sizeof id),
-                              .active = true,
-                              .to_send = c->next_local_seq > 0};
-        c->next_local_seq++;
-        conn_wake(c);
-        return HM_OK;
-    }
-    return HM_OK;
-}
-
-void conn_retire_remote(stoq_conn *c, uint64_t seq)
-{
-    for (unsigned i = 0; i < c->retire_count; i++)
-        if (c->retire[i] == seq)
-            return;
-    if (c->retire_count == 2 * STOQ_CIDS_MAX) {
-        conn_fail(c, STOQ_CONNECTION_ID_LIMIT_ERROR, 0, "too many ids to retire");
-        return;
-    }
-    c->retire[c->retire_count++] = seq;
-    conn_wake(c);
-}
-
-void conn_watch_token(stoq_conn *c)
-{
-    hm_map *m = &c->ep->by_token;
-    const stoq_peer_cid *r = &c->remote[c->remote_at];
-    if (c->watching && hm_map_get(m, c->watched) == c)
-        (void)hm_map_remove(m, c->watched);
-    memcpy(c->watched, r->token, STOQ_RESET_TOKEN);
-    // Without memory for it a reset is not seen, and the idle timeout ends the connection.
-    c->watching = r->active && r->has_token && hm_map_put(m, c->watched, c) == HM_OK;
-}
-
-bool conn_next_remote(stoq_conn *c)
-{
-    stoq_peer_cid *now = &c->remote[c->remote_at], *next = NULL;
-    for (unsigned i = 0; i < STOQ_CIDS_MAX; i++) {
-        stoq_peer_cid *r = &c->remote[i];
-        if (r->active && r->seq > now->seq && r->seq >= c->retire_prior_to &&
-            (next == NULL || r->seq < next->seq))
-            next = r;
-    }
-    if (next == NULL)
-        return false;
-    conn_retire_remote(c, now->seq);
-    now->active = false;
-    c->remote_at = (unsigned)(next - c->remote);
-    // In order, so that all before it is known to be retired, should it come again or late.
-    c->retire_prior_to = next->seq;
-    conn_watch_token(c);
-    return true;
 }
 
 // ---- TLS ----------------------------------------------------------------------------------------
@@ -563,28 +493,6 @@ void conn_set_timer(stoq_conn *c)
     hm_assert(hm_heap_set(&c->ep->timers, &c->timer, at) == HM_OK);
 }
 
-void conn_return_to_proven(stoq_conn *c)
-{
-    c->challenge_until_us = 0;
-    c->challenge_out = c->challenge_pending = false;
-    c->peer = c->proven_peer;
-    c->cc = c->proven_cc;
-    c->first_rtt_us = c->proven_rtt_us;
-    c->address_validated = true;
-    conn_wake(c);
-}
-
-static void on_challenge_timer(stoq_conn *c, uint64_t now)
-{
-    if (++c->challenge_tries < CHALLENGE_TRIES) {
-        c->challenge_pending = true;
-        c->challenge_until_us = now + (3 * conn_pto_us(c, STOQ_LEVEL_APP) << c->challenge_tries);
-        conn_wake(c);
-        return;
-    }
-    conn_return_to_proven(c); // nobody answers there (section 9.3.2)
-}
-
 void conn_on_timer(stoq_conn *c, uint64_t now)
 {
     if (c->state >= STOQ_CONN_CLOSING) {
@@ -611,8 +519,7 @@ void conn_on_timer(stoq_conn *c, uint64_t now)
             c->pace_wait_us = 0;
             conn_wake(c);
         }
-        if (c->challenge_until_us != 0 && c->challenge_until_us <= now)
-            on_challenge_timer(c, now);
+        path_on_timer(c, now);
         if (c->rx_old.ctx != NULL && c->rx_old_until_us <= now)
             stoq_aead_free(&c->rx_old);
     }

@@ -1,5 +1,6 @@
-// Private: one connection as a state machine. conn.c has its life and timers, conn_send.c builds
-// packets, conn_recv.c takes them apart, conn_loss.c is RFC 9002, stream.c the streams.
+// Private: one connection as a state machine. conn.c has its life and timers, conn_path.c its ids
+// and addresses, conn_send.c builds packets, conn_recv.c takes them apart, conn_loss.c is RFC 9002,
+// stream.c the streams.
 #ifndef HM_STOQ_CONN_H
 #define HM_STOQ_CONN_H
 
@@ -241,12 +242,10 @@ void conn_tls_advance(stoq_conn *c);
 void conn_discard_space(stoq_conn *c, stoq_level level);
 void conn_confirmed(stoq_conn *c);
 void conn_touch_idle(stoq_conn *c, uint64_t now);
-void conn_return_to_proven(stoq_conn *c); // gives up the path that is being validated
 // Sets what counts from the first process call after a connection was made or closed.
 void conn_begin(stoq_conn *c, uint64_t now);
 // Callbacks that wait. May close and open streams and connections.
 void conn_tell(stoq_conn *c);
-HM_CHECK hm_err conn_new_local_cid(stoq_conn *c);
 // A packet of the current keys was acknowledged, which the next update needs (RFC 9001,
 // section 6.1).
 static inline bool conn_keys_acked(const stoq_conn *c)
@@ -254,9 +253,6 @@ static inline bool conn_keys_acked(const stoq_conn *c)
     uint64_t acked = c->spaces[STOQ_LEVEL_APP].largest_acked;
     return acked != UINT64_MAX && acked >= c->tx_phase_first_pn;
 }
-void conn_retire_remote(stoq_conn *c, uint64_t seq);
-void conn_watch_token(stoq_conn *c); // of the id in use, which may be another one now
-bool conn_next_remote(stoq_conn *c);
 HM_CHECK hm_err conn_prepare_rx_next(stoq_conn *c);
 uint64_t conn_pto_us(const stoq_conn *c, stoq_level level);
 size_t conn_mss(const stoq_conn *c);
@@ -267,6 +263,22 @@ static inline const stoq_cid *conn_dcid(const stoq_conn *c)
 {
     return &c->remote[c->remote_at].cid;
 }
+
+static inline bool conn_same_address(const struct sockaddr_in6 *a, const struct sockaddr_in6 *b)
+{
+    return a->sin6_port == b->sin6_port && memcmp(&a->sin6_addr, &b->sin6_addr, 16) == 0;
+}
+
+// ---- conn_path.c --------------------------------------------------------------------------------
+
+HM_CHECK hm_err conn_new_local_cid(stoq_conn *c);
+void conn_retire_remote(stoq_conn *c, uint64_t seq);
+void conn_watch_token(stoq_conn *c); // of the id in use, which may be another one now
+HM_CHECK hm_err path_on_frame(stoq_conn *c, const stoq_frame *f, const stoq_cid *dcid,
+                              uint64_t *code);
+// A packet that moves the connection came in a datagram of this length.
+void path_on_move(stoq_conn *c, const struct sockaddr_in6 *from, size_t len, uint64_t now);
+void path_on_timer(stoq_conn *c, uint64_t now);
 
 // ---- conn_recv.c --------------------------------------------------------------------------------
 

@@ -43,81 +43,6 @@ static hm_err on_crypto(stoq_conn *c, stoq_level level, const stoq_frame *f, uin
     return HM_OK;
 }
 
-static hm_err on_new_cid(stoq_conn *c, const stoq_frame *f, uint64_t *code)
-{
-    if (conn_dcid(c)->len == 0) // section 19.15
-        return violation(code, STOQ_PROTOCOL_VIOLATION, "a new id of a peer that has none");
-    stoq_peer_cid *slot = NULL;
-    bool known = false;
-    if (f->offset > c->retire_prior_to)
-        c->retire_prior_to = f->offset;
-    for (unsigned i = 0; i < STOQ_CIDS_MAX; i++) {
-        stoq_peer_cid *r = &c->remote[i];
-        if (r->active && r->seq == f->stream_id) {
-            if (!stoq_cid_eq(&r->cid, &f->cid))
-                return violation(code, STOQ_PROTOCOL_VIOLATION, "one number for two ids");
-            known = true;
-        }
-    }
-    if (!known && f->stream_id < c->retire_prior_to) {
-        conn_retire_remote(c, f->stream_id);
-        known = true;
-    }
-    for (unsigned i = 0; i < STOQ_CIDS_MAX; i++) {
-        stoq_peer_cid *r = &c->remote[i];
-        if (r->active && r->seq < c->retire_prior_to && i != c->remote_at) {
-            conn_retire_remote(c, r->seq);
-            r->active = false;
-        }
-        if (!r->active && slot == NULL)
-            slot = r;
-    }
-    if (!known) {
-        if (slot == NULL)
-            return violation(code, STOQ_CONNECTION_ID_LIMIT_ERROR, "more ids than agreed");
-        *slot =
-            (stoq_peer_cid){.seq = f->stream_id, .cid = f->cid, .has_token = true, .active = true};
-        memcpy(slot->token, f->data.ptr, STOQ_RESET_TOKEN);
-    }
-    if (c->remote[c->remote_at].seq < c->retire_prior_to && !conn_next_remote(c))
-        return violation(code, STOQ_PROTOCOL_VIOLATION, "retires all ids");
-    return HM_OK;
-}
-
-static hm_err on_retire_cid(stoq_conn *c, const stoq_frame *f, const stoq_cid *dcid, uint64_t *code)
-{
-    if (f->stream_id >= c->next_local_seq)
-        return violation(code, STOQ_PROTOCOL_VIOLATION, "retires an id that was not given");
-    for (unsigned i = 0; i < STOQ_CIDS_MAX; i++) {
-        stoq_local_cid *l = &c->local[i];
-        if (!l->active || l->seq != f->stream_id)
-            continue;
-        if (stoq_cid_eq(&l->cid, dcid))
-            return violation(code, STOQ_PROTOCOL_VIOLATION, "retires the id that it uses");
-        (void)hm_map_remove(&c->ep->by_cid, l->cid.id);
-        l->active = false;
-        return conn_new_local_cid(c);
-    }
-    return HM_OK;
-}
-
-static void on_path_challenge(stoq_conn *c, const stoq_frame *f)
-{
-    if (c->response_count < STOQ_PENDING_PATH_MAX) // a flood is answered in part
-        memcpy(c->responses[c->response_count++], f->data.ptr, 8);
-    conn_wake(c);
-}
-
-static void on_path_response(stoq_conn *c, const stoq_frame *f)
-{
-    if (!c->challenge_out || !hm_equal_ct(c->challenge, f->data.ptr, 8))
-        return;
-    c->challenge_out = c->challenge_pending = false;
-    c->challenge_until_us = 0;
-    c->address_validated = true;
-    conn_wake(c);
-}
-
 static hm_err on_frame(stoq_conn *c, stoq_level level, const stoq_frame *f, const stoq_cid *dcid,
                        uint64_t now, uint64_t *code)
 {
@@ -152,15 +77,10 @@ static hm_err on_frame(stoq_conn *c, stoq_level level, const stoq_frame *f, cons
         return HM_OK;
     }
     case STOQ_FRAME_NEW_CONNECTION_ID:
-        return on_new_cid(c, f, code);
     case STOQ_FRAME_RETIRE_CONNECTION_ID:
-        return on_retire_cid(c, f, dcid, code);
     case STOQ_FRAME_PATH_CHALLENGE:
-        on_path_challenge(c, f);
-        return HM_OK;
     case STOQ_FRAME_PATH_RESPONSE:
-        on_path_response(c, f);
-        return HM_OK;
+        return path_on_frame(c, f, dcid, code);
     case STOQ_FRAME_CLOSE:
     case STOQ_FRAME_CLOSE_APP:
         conn_drain(c, f->code, f->type == STOQ_FRAME_CLOSE_APP, f->data);
@@ -290,36 +210,6 @@ static void note_received(stoq_conn *c, stoq_level level, uint64_t pn, bool elic
     }
 }
 
-static bool same_address(const struct sockaddr_in6 *a, const struct sockaddr_in6 *b)
-{
-    return a->sin6_port == b->sin6_port && memcmp(&a->sin6_addr, &b->sin6_addr, 16) == 0;
-}
-
-// The peer speaks from another address (section 9.3): answer there, but little until it is proven.
-static void on_new_path(stoq_conn *c, const arrival *a)
-{
-    if (c->address_validated) {
-        c->proven_peer = c->peer;
-        c->proven_cc = c->cc;
-        c->proven_rtt_us = c->first_rtt_us;
-    } else if (same_address(a->from, &c->proven_peer)) {
-        conn_return_to_proven(c);
-        return;
-    }
-    c->peer = *a->from;
-    c->address_validated = false;
-    c->amp_received = a->len;
-    c->amp_sent = 0;
-    hm_random_fill(&c->ep->random, c->challenge, sizeof c->challenge);
-    c->challenge_pending = c->challenge_out = true;
-    c->challenge_tries = 0;
-    c->challenge_until_us = a->now + 3 * conn_pto_us(c, STOQ_LEVEL_APP);
-    stoq_cc_init(&c->cc, conn_mss(c));
-    c->first_rtt_us = 0;
-    (void)conn_next_remote(c); // another id for another path, where the peer gave one
-    conn_wake(c);
-}
-
 // What can be said of a packet by its header alone.
 static bool is_welcome(const stoq_conn *c, const stoq_packet *pkt, size_t datagram)
 {
@@ -388,7 +278,7 @@ static void on_version_packet(stoq_conn *c, const stoq_packet *pkt)
 bool conn_is_reset(const stoq_conn *c, const struct sockaddr_in6 *from, const uint8_t *bytes,
                    size_t len)
 {
-    return len >= STOQ_RESET_MIN && c->watching && same_address(from, &c->peer) &&
+    return len >= STOQ_RESET_MIN && c->watching && conn_same_address(from, &c->peer) &&
            hm_equal_ct(c->watched, bytes + len - STOQ_RESET_TOKEN, STOQ_RESET_TOKEN);
 }
 
@@ -443,9 +333,9 @@ static bool on_packet(stoq_conn *c, const stoq_packet *pkt, uint8_t *bytes, cons
     if (!s->discarded)
         note_received(c, level, o.pn, eliciting, a->ecn, now);
     if (level == STOQ_LEVEL_APP && c->is_server && newest && !probing &&
-        !same_address(a->from, &c->peer) && c->state == STOQ_CONN_OPEN)
-        on_new_path(c, a);
-    if (!same_address(a->from, &c->peer))
+        !conn_same_address(a->from, &c->peer) && c->state == STOQ_CONN_OPEN)
+        path_on_move(c, a->from, a->len, now);
+    if (!conn_same_address(a->from, &c->peer))
         c->response_count = responses; // paths that are only probed are not answered on
     return true;
 }
@@ -453,7 +343,7 @@ static bool on_packet(stoq_conn *c, const stoq_packet *pkt, uint8_t *bytes, cons
 void conn_receive(stoq_conn *c, const struct sockaddr_in6 *from, uint8_t *bytes, size_t len,
                   uint8_t ecn, uint64_t now)
 {
-    if (!c->is_server && !same_address(from, &c->peer))
+    if (!c->is_server && !conn_same_address(from, &c->peer))
         return; // servers do not move in this version
     if (c->state == STOQ_CONN_CLOSING) {
         if (++c->close_packets % CLOSE_EVERY == 1) {
@@ -465,7 +355,7 @@ void conn_receive(stoq_conn *c, const struct sockaddr_in6 *from, uint8_t *bytes,
     if (c->state >= STOQ_CONN_DRAINING)
         return;
     c->stats.bytes_received += len;
-    if (!c->address_validated && same_address(from, &c->peer)) {
+    if (!c->address_validated && conn_same_address(from, &c->peer)) {
         c->amp_received += len;
         conn_wake(c); // what was held back may go now
     }

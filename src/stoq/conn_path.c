@@ -1,0 +1,222 @@
+// Where the peer is and by which names it is called: connection ids of both sides and their reset
+// tokens (RFC 9000, section 5.1), moves to other addresses and their validation (sections 8.2, 9).
+#include "stoq/endpoint.h"
+
+#define CHALLENGE_TRIES 3
+
+static hm_err refuse(uint64_t *code, uint64_t what, const char *why)
+{
+    *code = what;
+    return hm_fail(HM_E_STOQ_TRANSPORT, "%s", why);
+}
+
+// ---- connection ids -----------------------------------------------------------------------------
+
+hm_err conn_new_local_cid(stoq_conn *c)
+{
+    for (unsigned i = 0; i < STOQ_CIDS_MAX; i++) {
+        stoq_local_cid *l = &c->local[i];
+        if (l->active)
+            continue;
+        uint8_t id[STOQ_LOCAL_CID];
+        do
+            hm_random_fill(&c->ep->random, id, sizeof id);
+        while (hm_map_get(&c->ep->by_cid, id) != NULL);
+        HM_TRY(hm_map_put(&c->ep->by_cid, id, c));
+        // The first one is told by the handshake.
+        *l = (stoq_local_cid){.seq = c->next_local_seq,
+                              .cid = stoq_cid_of(id, sizeof id),
+                              .active = true,
+                              .to_send = c->next_local_seq > 0};
+        c->next_local_seq++;
+        conn_wake(c);
+        return HM_OK;
+    }
+    return HM_OK;
+}
+
+void conn_retire_remote(stoq_conn *c, uint64_t seq)
+{
+    for (unsigned i = 0; i < c->retire_count; i++)
+        if (c->retire[i] == seq)
+            return;
+    if (c->retire_count == 2 * STOQ_CIDS_MAX) {
+        conn_fail(c, STOQ_CONNECTION_ID_LIMIT_ERROR, 0, "too many ids to retire");
+        return;
+    }
+    c->retire[c->retire_count++] = seq;
+    conn_wake(c);
+}
+
+void conn_watch_token(stoq_conn *c)
+{
+    hm_map *m = &c->ep->by_token;
+    const stoq_peer_cid *r = &c->remote[c->remote_at];
+    if (c->watching && hm_map_get(m, c->watched) == c)
+        (void)hm_map_remove(m, c->watched);
+    memcpy(c->watched, r->token, STOQ_RESET_TOKEN);
+    // Without memory for it a reset is not seen, and the idle timeout ends the connection.
+    c->watching = r->active && r->has_token && hm_map_put(m, c->watched, c) == HM_OK;
+}
+
+static bool next_remote(stoq_conn *c)
+{
+    stoq_peer_cid *now = &c->remote[c->remote_at], *next = NULL;
+    for (unsigned i = 0; i < STOQ_CIDS_MAX; i++) {
+        stoq_peer_cid *r = &c->remote[i];
+        if (r->active && r->seq > now->seq && r->seq >= c->retire_prior_to &&
+            (next == NULL || r->seq < next->seq))
+            next = r;
+    }
+    if (next == NULL)
+        return false;
+    conn_retire_remote(c, now->seq);
+    now->active = false;
+    c->remote_at = (unsigned)(next - c->remote);
+    // In order, so that all before it is known to be retired, should it come again or late.
+    c->retire_prior_to = next->seq;
+    conn_watch_token(c);
+    return true;
+}
+
+static hm_err on_new_cid(stoq_conn *c, const stoq_frame *f, uint64_t *code)
+{
+    if (conn_dcid(c)->len == 0) // section 19.15
+        return refuse(code, STOQ_PROTOCOL_VIOLATION, "a new id of a peer that has none");
+    stoq_peer_cid *slot = NULL;
+    bool known = false;
+    if (f->offset > c->retire_prior_to)
+        c->retire_prior_to = f->offset;
+    for (unsigned i = 0; i < STOQ_CIDS_MAX; i++) {
+        stoq_peer_cid *r = &c->remote[i];
+        if (r->active && r->seq == f->stream_id) {
+            if (!stoq_cid_eq(&r->cid, &f->cid))
+                return refuse(code, STOQ_PROTOCOL_VIOLATION, "one number for two ids");
+            known = true;
+        }
+    }
+    if (!known && f->stream_id < c->retire_prior_to) {
+        conn_retire_remote(c, f->stream_id);
+        known = true;
+    }
+    for (unsigned i = 0; i < STOQ_CIDS_MAX; i++) {
+        stoq_peer_cid *r = &c->remote[i];
+        if (r->active && r->seq < c->retire_prior_to && i != c->remote_at) {
+            conn_retire_remote(c, r->seq);
+            r->active = false;
+        }
+        if (!r->active && slot == NULL)
+            slot = r;
+    }
+    if (!known) {
+        if (slot == NULL)
+            return refuse(code, STOQ_CONNECTION_ID_LIMIT_ERROR, "more ids than agreed");
+        *slot =
+            (stoq_peer_cid){.seq = f->stream_id, .cid = f->cid, .has_token = true, .active = true};
+        memcpy(slot->token, f->data.ptr, STOQ_RESET_TOKEN);
+    }
+    if (c->remote[c->remote_at].seq < c->retire_prior_to && !next_remote(c))
+        return refuse(code, STOQ_PROTOCOL_VIOLATION, "retires all ids");
+    return HM_OK;
+}
+
+static hm_err on_retire_cid(stoq_conn *c, const stoq_frame *f, const stoq_cid *dcid, uint64_t *code)
+{
+    if (f->stream_id >= c->next_local_seq)
+        return refuse(code, STOQ_PROTOCOL_VIOLATION, "retires an id that was not given");
+    for (unsigned i = 0; i < STOQ_CIDS_MAX; i++) {
+        stoq_local_cid *l = &c->local[i];
+        if (!l->active || l->seq != f->stream_id)
+            continue;
+        if (stoq_cid_eq(&l->cid, dcid))
+            return refuse(code, STOQ_PROTOCOL_VIOLATION, "retires the id that it uses");
+        (void)hm_map_remove(&c->ep->by_cid, l->cid.id);
+        l->active = false;
+        return conn_new_local_cid(c);
+    }
+    return HM_OK;
+}
+
+// ---- addresses ----------------------------------------------------------------------------------
+
+static void return_to_proven(stoq_conn *c)
+{
+    c->challenge_until_us = 0;
+    c->challenge_out = c->challenge_pending = false;
+    c->peer = c->proven_peer;
+    c->cc = c->proven_cc;
+    c->first_rtt_us = c->proven_rtt_us;
+    c->address_validated = true;
+    conn_wake(c);
+}
+
+void path_on_timer(stoq_conn *c, uint64_t now)
+{
+    if (c->challenge_until_us == 0 || c->challenge_until_us > now)
+        return;
+    if (++c->challenge_tries < CHALLENGE_TRIES) {
+        c->challenge_pending = true;
+        c->challenge_until_us = now + (3 * conn_pto_us(c, STOQ_LEVEL_APP) << c->challenge_tries);
+        conn_wake(c);
+        return;
+    }
+    return_to_proven(c); // nobody answers there (section 9.3.2)
+}
+
+// The peer speaks from another address (section 9.3): answer there, but little until it is proven.
+void path_on_move(stoq_conn *c, const struct sockaddr_in6 *from, size_t len, uint64_t now)
+{
+    if (c->address_validated) {
+        c->proven_peer = c->peer;
+        c->proven_cc = c->cc;
+        c->proven_rtt_us = c->first_rtt_us;
+    } else if (conn_same_address(from, &c->proven_peer)) {
+        return_to_proven(c);
+        return;
+    }
+    c->peer = *from;
+    c->address_validated = false;
+    c->amp_received = len;
+    c->amp_sent = 0;
+    hm_random_fill(&c->ep->random, c->challenge, sizeof c->challenge);
+    c->challenge_pending = c->challenge_out = true;
+    c->challenge_tries = 0;
+    c->challenge_until_us = now + 3 * conn_pto_us(c, STOQ_LEVEL_APP);
+    stoq_cc_init(&c->cc, conn_mss(c));
+    c->first_rtt_us = 0;
+    (void)next_remote(c); // another id for another path, where the peer gave one
+    conn_wake(c);
+}
+
+static void on_path_challenge(stoq_conn *c, const stoq_frame *f)
+{
+    if (c->response_count < STOQ_PENDING_PATH_MAX) // a flood is answered in part
+        memcpy(c->responses[c->response_count++], f->data.ptr, 8);
+    conn_wake(c);
+}
+
+static void on_path_response(stoq_conn *c, const stoq_frame *f)
+{
+    if (!c->challenge_out || !hm_equal_ct(c->challenge, f->data.ptr, 8))
+        return;
+    c->challenge_out = c->challenge_pending = false;
+    c->challenge_until_us = 0;
+    c->address_validated = true;
+    conn_wake(c);
+}
+
+hm_err path_on_frame(stoq_conn *c, const stoq_frame *f, const stoq_cid *dcid, uint64_t *code)
+{
+    switch (f->type) {
+    case STOQ_FRAME_NEW_CONNECTION_ID:
+        return on_new_cid(c, f, code);
+    case STOQ_FRAME_RETIRE_CONNECTION_ID:
+        return on_retire_cid(c, f, dcid, code);
+    case STOQ_FRAME_PATH_CHALLENGE:
+        on_path_challenge(c, f);
+        return HM_OK;
+    default:
+        on_path_response(c, f);
+        return HM_OK;
+    }
+}
