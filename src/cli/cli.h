@@ -31,8 +31,7 @@ typedef struct cli_command {
     const char *examples;      // lines of shell; NULL = none
     const cli_option *options; // its own, beside the common ones; NULL = none
     hm_err (*run)(cli *c, const struct cli_command *cmd);
-    const char *path;                           // of the API, "/v1/assets/%s/history"; NULL: run()
-                                                // knows
+    const char *path;                           // of the API, "/v1/assets/%s/history", or NULL
     hm_err (*show)(cli *c, yyjson_val *answer); // the answer for people; NULL: run() does
     unsigned page_max;                          // of a listing: items that a page may have
 } cli_command;
@@ -79,9 +78,9 @@ HM_CHECK hm_err cli_parse(cli *c, int argc, char *const *argv);
 // Does the space-separated list hold the word?
 bool cli_word_in(const char *words, const char *word);
 
-// doc.c: what is made from the table. group NULL: everything; cmd NULL: the whole group.
+// doc.c: what is made from the table.
+// group NULL: everything; cmd NULL: the whole group.
 void cli_put_help(hm_buf *b, const char *group, const cli_command *cmd);
-HM_CHECK hm_err cli_help(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_man(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_completion(cli *c, const cli_command *cmd);
 
