@@ -78,10 +78,10 @@ export class FinalityChart {
       this.figures.textContent = "";
       return;
     }
-    const all = this.blocks.map((b) => b.finality_us);
-    const { p50, p99 } = quantiles(all);
-    const low = STEPS_US.filter((v) => v <= Math.min(...all) * 0.9).at(-1) ?? 1e3;
-    const high = STEPS_US.find((v) => v >= Math.max(...all) * 1.1) ?? 5e8;
+    const { p50, p99 } = quantiles(this.all.map((b) => b.finality_us)); // also of those left of the edge
+    const seen = [p50, p99, ...this.blocks.map((b) => b.finality_us)];
+    const low = STEPS_US.filter((v) => v <= Math.min(...seen) * 0.9).at(-1) ?? 1e3;
+    const high = STEPS_US.find((v) => v >= Math.max(...seen) * 1.1) ?? 5e8;
     const y = (us: number): number => TOP + (HEIGHT - TOP - BOTTOM) * (1 - Math.log(us / low) / Math.log(high / low));
     const svg = s("svg", { width: String(this.width), height: String(HEIGHT), "aria-hidden": "true" });
 
@@ -110,12 +110,13 @@ export class FinalityChart {
     this.plot.replaceChildren(svg);
     this.plot.setAttribute(
       "aria-label",
-      `Time to finality of the newest ${plural(this.blocks.length, "block")}: median ${duration(p50)}, 99th percentile ${duration(p99)}. Arrow keys read single blocks, Enter opens one.`,
+      `Time to finality of the newest ${plural(this.all.length, "block")}: median ${duration(p50)}, 99th percentile ${duration(p99)}. Arrow keys read single blocks, Enter opens one.`,
     );
     this.figures.replaceChildren(
       h("span", { class: "level-key p50" }, `median ${duration(p50)}`),
       h("span", { class: "level-key p99" }, `p99 ${duration(p99)}`),
       h("span", { class: "level-key work" }, "with operations"),
+      h("span", {}, `newest ${plural(this.all.length, "block")}`),
     );
     const b = this.blocks.find((x) => x.height === this.chosen);
     this.reading.textContent = b ? `Block ${count(b.height)}: ${duration(b.finality_us)}, ${plural(b.count, "operation")}` : "";

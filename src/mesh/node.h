@@ -97,7 +97,7 @@ typedef struct hm_node_peer {
     hm_peer_state state;
     bool self;
     char reason[128];   // why it is not up, or ""
-    uint64_t since_ms;  // wall time of the last change of state
+    uint64_t since_ms;  // wall time since which it is up, or is not
     uint64_t height;    // final height it last told
     hm_hash state_root; // state root at that height
     uint64_t rtt_us;    // smoothed, 0 when unknown

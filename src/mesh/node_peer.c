@@ -83,7 +83,8 @@ static void set_state(node_peer *p, hm_peer_state state, const char *reason)
     hm_node *n = p->node;
     bool was_up = p->state == HM_PEER_UP;
     p->state = state;
-    p->since_ms = node_wall_ms();
+    if (was_up != (state == HM_PEER_UP) || p->since_ms == 0)
+        p->since_ms = node_wall_ms();
     snprintf(p->reason, sizeof p->reason, "%s", reason);
     hm_node_event e = {.peer = p->id, .height = p->height};
     const char *name = n->genesis->validators[p->index].name;

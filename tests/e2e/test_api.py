@@ -324,10 +324,19 @@ def events(api, mesh, made):
     assert api.get("/v1/nodes/node-3")["state"] != "up"
     skipped = s.until(lambda e: e["type"] == "nullified" and e["seq"] > lost["seq"])
     assert skipped["peer"] == id_ and skipped["count"] >= 1, skipped
+    missed = api.get("/v1/status")["height"]
     node.start()
     back = s.until(lambda e: e["type"] == "peer_up" and e["seq"] > lost["seq"])
     assert back["peer"] == id_
     s.close()
+    # How long a block took that was final while it was away, it does not know.
+    s = Stream(Api(mesh, node))
+    finals = []
+    s.until(lambda e: e["type"] == "final" and (finals.append(e) or e["height"] > missed + 8))
+    s.close()
+    assert finals[0]["height"] < missed - 2, (finals[0], missed)
+    assert all(e["finality_us"] == 0 for e in finals if e["height"] <= missed), finals
+    assert finals[-1]["finality_us"] > 0, finals[-1]
     # What happened is told to those who come later, whatever number of blocks came since.
     height = api.get("/v1/status")["height"]
     while api.get("/v1/status")["height"] < height + 300:

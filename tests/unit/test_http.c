@@ -23,6 +23,7 @@ static struct {
     pthread_t thread;
     int tls_port, plain_port;
     _Atomic int aborted, sse_ended, closed;
+    _Atomic uint64_t flooded; // the event that was refused last
     hm_http_req *waiting;
 } S;
 
@@ -173,6 +174,19 @@ static void on_events(void *ctx, hm_http_req *r)
             abort();
 }
 
+// Tells more than a reader can take: ends where the queue of an event stream does.
+static void on_flood(void *ctx, hm_http_req *r)
+{
+    static char text[65536];
+    (void)ctx;
+    memset(text, 'x', sizeof(text));
+    hm_http_sse(r);
+    for (uint64_t i = 1; i <= 1000; i++)
+        if (hm_http_sse_send(r, "final", i, hm_bytes_of(text, sizeof(text))) == HM_E_LIMIT)
+            S.flooded = i;
+    hm_http_stream_end(r);
+}
+
 // Answers when another request pokes it: the asynchronous case.
 static void on_wait(void *ctx, hm_http_req *r)
 {
@@ -199,6 +213,7 @@ static const hm_http_route routes[] = {
     {"GET", "/v1/download/{n}", on_download, 0, 0},
     {"GET", "/v1/fail", on_fail, 0, 0},
     {"GET", "/v1/events", on_events, 0, 0},
+    {"GET", "/v1/flood", on_flood, 0, 0},
     {"GET", "/v1/wait", on_wait, 0, 0},
     {"POST", "/v1/wait", on_wait, 0, 0},
     {"GET", "/v1/poke", on_poke, 0, 0},
@@ -405,6 +420,9 @@ static void test_abort(void **state)
     for (int i = 0; i < 1000 && S.sse_ended == 0; i++)
         usleep(10000);
     assert_int_equal(S.sse_ended, 1);
+    assert_int_equal(sh("$C $T/v1/flood | wc -c"), 0);
+    unsigned long came = strtoul(out_text, NULL, 10);
+    assert_true(S.flooded == 1000 && came > (1u << 19) && came <= (1u << 20) + 4096);
     assert_int_equal(sh("$C -o $D/w -w '%{http_code}' $T/v1/wait & until $C -f -o /dev/null "
                         "$T/v1/poke 2>/dev/null; do :; done; wait; cat $D/w"),
                      0);
