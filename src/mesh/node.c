@@ -48,6 +48,15 @@ void node_refused(hm_node *n, node_count what, const hm_node_id *peer, const cha
     if (peer != NULL)
         event.peer = *peer;
     n->counts[what]++;
+    if (!node_budget_left(&n->refusals[what], node_now_us())) {
+        n->refusals_untold[what]++;
+        return;
+    }
+    node_budget_spend(&n->refusals[what], node_now_us());
+    if (n->refusals_untold[what] > 0)
+        hm_log(HM_LOG_WARN, "mesh", "refusals not told", "what=%s count=%llu", names[what],
+               (unsigned long long)n->refusals_untold[what]);
+    n->refusals_untold[what] = 0;
     hm_log(HM_LOG_WARN, "mesh", "refused", "what=%s reason=%s", names[what],
            hm_log_quote(quoted, sizeof quoted, hm_bytes_str(event.text)));
     event_emit(n, &event);
@@ -302,7 +311,6 @@ hm_err hm_node_open(const hm_node_config *cfg, hm_node **out)
     strcpy(n->dir, cfg->data_dir);
     n->loop = cfg->loop;
     n->started_ms = node_wall_ms();
-    hm_list_init(&n->pending);
     hm_list_init(&n->submits);
     hm_list_init(&n->submits_new);
     hm_list_init(&n->puts);

@@ -355,9 +355,10 @@ void agree_peer_down(hm_node *n, uint32_t index)
 void agree_message(hm_node *n, uint32_t from, const node_message *m)
 {
     hm_err err = hm_simplex_message(n->simplex, node_now_us(), from, m->bytes);
-    if (err != HM_OK)
-        node_refused(n, COUNT_REFUSED_VOTE, &n->ids[from], "%s: %s", hm_err_text(err),
-                     hm_err_detail());
+    if (err == HM_OK)
+        return;
+    peer_annoys(n, from);
+    node_refused(n, COUNT_REFUSED_VOTE, &n->ids[from], "%s: %s", hm_err_text(err), hm_err_detail());
 }
 
 // ---- catching up --------------------------------------------------------------------------------
@@ -377,9 +378,11 @@ void agree_blocks_get(hm_node *n, uint32_t from, const node_message *asked)
 void agree_block(hm_node *n, uint32_t from, const node_message *m)
 {
     hm_err err = hm_simplex_certified_block(n->simplex, node_now_us(), from, m->bytes, m->cert);
-    if (err != HM_OK && err != HM_E_AGAIN)
-        node_refused(n, COUNT_REFUSED_BLOCK, &n->ids[from], "a block for catching up: %s: %s",
-                     hm_err_text(err), hm_err_detail());
+    if (err == HM_OK || err == HM_E_AGAIN)
+        return;
+    peer_annoys(n, from);
+    node_refused(n, COUNT_REFUSED_BLOCK, &n->ids[from], "a block for catching up: %s: %s",
+                 hm_err_text(err), hm_err_detail());
 }
 
 // ---- life ---------------------------------------------------------------------------------------

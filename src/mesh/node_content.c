@@ -656,10 +656,12 @@ void content_message(hm_node *n, uint32_t from, const node_message *m)
     default:
         on_have(n, from, m);
     }
-    if (err != HM_OK)
-        node_refused(n, COUNT_REFUSED_MESSAGE, &n->ids[from], "content of %s: %s",
-                     n->genesis->validators[from].name,
-                     hm_err_detail()[0] != 0 ? hm_err_detail() : hm_err_text(err));
+    if (err == HM_OK)
+        return;
+    peer_annoys(n, from);
+    node_refused(n, COUNT_REFUSED_MESSAGE, &n->ids[from], "content of %s: %s",
+                 n->genesis->validators[from].name,
+                 hm_err_detail()[0] != 0 ? hm_err_detail() : hm_err_text(err));
 }
 
 // ---- events -------------------------------------------------------------------------------------

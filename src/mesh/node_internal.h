@@ -18,6 +18,27 @@
 #define NODE_LATENCIES 1024u
 #define NODE_SUBSCRIBERS 64u
 
+// ---- budgets ------------------------------------------------------------------------------------
+
+// For what others may cause: so many at once, and so many a second after that.
+#define NODE_BUDGET_AT_ONCE 256u
+#define NODE_BUDGET_A_SECOND 32u
+
+typedef struct node_budget {
+    uint64_t spent_until_us; // when all that was spent will have come in again
+} node_budget;
+
+static inline bool node_budget_left(const node_budget *b, uint64_t now_us)
+{
+    return b->spent_until_us < now_us + NODE_BUDGET_AT_ONCE * 1000000ull / NODE_BUDGET_A_SECOND;
+}
+static inline void node_budget_spend(node_budget *b, uint64_t now_us)
+{
+    if (b->spent_until_us < now_us)
+        b->spent_until_us = now_us;
+    b->spent_until_us += 1000000u / NODE_BUDGET_A_SECOND;
+}
+
 // ---- peers --------------------------------------------------------------------------------------
 
 typedef struct node_out {
@@ -36,8 +57,10 @@ typedef struct node_peer {
     stoq_conn *conn; // up or connecting
     stoq_stream *lanes[LANES];
     node_out out[LANES];
-    hm_buf in[LANES];    // bytes of a message that is not whole yet
-    const char *give_up; // why the connection is ended at the next tick, or NULL
+    hm_buf in[LANES];         // bytes of a message that is not whole yet
+    node_budget patience_ops; // for its operations that are refused
+    node_budget patience;     // for all else of it that is
+    const char *give_up;      // why the connection is ended at the next tick, or NULL
     uint64_t retry_at_us, retry_wait_us;
     uint64_t height; // what it last told
     hm_hash state_root;
@@ -70,13 +93,22 @@ typedef struct node_submit {
     void *ctx;
 } node_submit;
 
+// The pool knows an operation by what its owner signed: anybody can put another puzzle's answer on
+// it, which gives it another id and the same effect.
 typedef struct node_pending {
-    hm_list link; // in node.pending, in order of arrival
-    hm_hash id;
+    hm_list link; // in its owner's list, in order of arrival
+    hm_hash signed_hash;
+    uint32_t owner;
     hm_buf bytes;
     bool suspect;        // a build left it out: check it again after the next block
     node_submit *submit; // ours, or NULL
 } node_pending;
+
+typedef struct node_owner {
+    hm_list pending;
+    size_t count, bytes;
+} node_owner;
+#define NODE_NONCES_KEPT 4096u
 
 // ---- agreement ----------------------------------------------------------------------------------
 
@@ -128,11 +160,14 @@ struct hm_node {
     node_peer *peers; // count; the one of self is never up
 
     // operations
-    hm_map pending_by_id;
-    hm_list pending, submits;
+    hm_map pending_by_signed; // hash of what is signed -> node_pending
+    node_owner *owners;       // count
+    hm_list submits;
     hm_list submits_new; // to begin when the loop next turns
     size_t pending_count, pending_bytes, submit_count;
     uint64_t next_nonce;
+    uint64_t nonces_back[NODE_NONCES_KEPT]; // given out, and not used by what they were given to
+    size_t nonces_back_count;
     hm_buf gossip; // encodings of new operations of ours, as a list without its count
     uint32_t gossip_count;
 
@@ -175,6 +210,8 @@ struct hm_node {
     uint64_t latencies[NODE_LATENCIES];
     uint64_t latency_count;
     uint64_t counts[COUNTS];
+    node_budget refusals[COUNTS]; // that are told, of each kind
+    uint64_t refusals_untold[COUNTS];
 };
 
 static inline uint64_t node_now_us(void)
@@ -189,7 +226,7 @@ static inline uint64_t node_wall_ms(void)
 // node.c
 void node_event(hm_node *n, hm_node_event_type type, const hm_node_event *e, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
-// Counts, logs and shows a refusal of something from outside.
+// Counts a refusal of something from outside; logs and shows it, unless there are too many.
 void node_refused(hm_node *n, node_count what, const hm_node_id *peer, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
@@ -206,6 +243,7 @@ bool peer_is_up(const hm_node *n, uint32_t index);
 bool peer_send(hm_node *n, uint32_t index, node_lane lane, const node_message *m);
 void peers_send_all(hm_node *n, node_lane lane, const node_message *m);
 void peer_status(hm_node *n, uint32_t index);
+void peer_annoys(hm_node *n, uint32_t index); // something of it was refused, not an operation
 // Bytes that wait on a lane.
 size_t peer_backlog(const hm_node *n, uint32_t index, node_lane lane);
 
@@ -218,7 +256,8 @@ void pool_peer_up(hm_node *n, uint32_t index);
 void pool_flush(hm_node *n); // sends gathered operations
 // After a commit: takes out what the block held, answers, checks suspects again.
 void pool_committed(hm_node *n, const hm_block *block);
-// Up to max candidates in order of arrival; marks nothing.
+// Up to max candidates, one of each owner in turn, those of an owner in order of arrival; marks
+// nothing.
 size_t pool_candidates(hm_node *n, hm_bytes *out, node_pending **entries, size_t max);
 // As hm_node_submit(), without the limit, for the node's own system operations.
 HM_CHECK hm_err pool_submit(hm_node *n, uint8_t module, uint8_t kind, hm_bytes payload,

@@ -225,9 +225,13 @@ void peer_status(hm_node *n, uint32_t index)
 
 // ---- receiving ----------------------------------------------------------------------------------
 
+// From who has used up this node's patience nothing is taken for a while, as if it were silent:
+// each refusal cost a check, and an honest member gives reason to next to none.
 static void dispatch(node_peer *p, node_message *m)
 {
     hm_node *n = p->node;
+    if (m->type != MSG_STATUS && !node_budget_left(&p->patience, node_now_us()))
+        return;
     switch (m->type) {
     case MSG_STATUS:
         p->height = m->height;
@@ -254,6 +258,11 @@ static void dispatch(node_peer *p, node_message *m)
     default:
         content_message(n, p->index, m);
     }
+}
+
+void peer_annoys(hm_node *n, uint32_t index)
+{
+    node_budget_spend(&n->peers[index].patience, node_now_us());
 }
 
 // Handles the whole messages at the start of what came; false when the connection is gone.

@@ -4,6 +4,8 @@
 
 #include "mesh/node_internal.h"
 
+// Half of the pool is for who comes first; of the other half each member has its part, so that none
+// can keep the others out.
 #define PENDING_MAX 16384u
 #define PENDING_BYTES_MAX (64u << 20)
 #define SUBMIT_TRIES 4u
@@ -12,7 +14,12 @@
 hm_err pool_open(hm_node *n)
 {
     uint64_t highest;
-    hm_map_init(&n->pending_by_id, HM_HASH_BYTES, PENDING_MAX, &hm_random_system);
+    hm_map_init(&n->pending_by_signed, HM_HASH_BYTES, PENDING_MAX, &hm_random_system);
+    n->owners = calloc(n->count, sizeof *n->owners);
+    if (n->owners == NULL)
+        return HM_E_NOMEM;
+    for (uint32_t i = 0; i < n->count; i++)
+        hm_list_init(&n->owners[i].pending);
     HM_TRY(hm_ledger_nonce(hm_ledger_tip(n->ledger), &n->id, &highest));
     n->next_nonce = highest == 0 ? 1 : highest + NONCE_SKIP;
     return HM_OK;
@@ -22,54 +29,107 @@ hm_err pool_open(hm_node *n)
 
 static void pending_remove(hm_node *n, node_pending *p)
 {
-    (void)hm_map_remove(&n->pending_by_id, p->id.b);
+    (void)hm_map_remove(&n->pending_by_signed, p->signed_hash.b);
     hm_list_remove(&p->link);
+    n->owners[p->owner].count--;
+    n->owners[p->owner].bytes -= p->bytes.len;
     n->pending_count--;
     n->pending_bytes -= p->bytes.len;
     hm_buf_free(&p->bytes);
     free(p);
 }
 
-// Checks an operation against the newest final state and keeps it.
-static hm_err pending_add(hm_node *n, hm_bytes bytes, node_submit *submit)
+static hm_err has_room(const hm_node *n, uint32_t owner, size_t bytes)
 {
-    hm_hash id = hm_op_id(bytes);
-    if (hm_map_get(&n->pending_by_id, id.b) != NULL)
+    const node_owner *o = &n->owners[owner];
+    if (n->pending_count < PENDING_MAX / 2 && n->pending_bytes + bytes <= PENDING_BYTES_MAX / 2)
         return HM_OK;
-    if (n->pending_count >= PENDING_MAX || n->pending_bytes + bytes.len > PENDING_BYTES_MAX)
-        return hm_fail(HM_E_BUSY, "%zu operations wait for a block already", n->pending_count);
-    HM_TRY(hm_ledger_check(n->ledger, hm_ledger_tip(n->ledger), bytes, node_wall_ms()));
+    if (o->count < PENDING_MAX / 2 / n->count &&
+        o->bytes + bytes <= PENDING_BYTES_MAX / 2 / n->count)
+        return HM_OK;
+    return hm_fail(HM_E_BUSY, "%zu operations wait for a block already, %zu of this owner",
+                   n->pending_count, o->count);
+}
+
+static uint32_t owner_index(const hm_node *n, const hm_node_id *id)
+{
+    uint32_t i = 0;
+    while (i < n->count && !hm_hash_eq(&n->ids[i], id))
+        i++;
+    return i;
+}
+
+static node_pending *pending_find(const hm_node *n, hm_bytes bytes, uint32_t *owner, hm_hash *hash)
+{
+    hm_op op;
+    hm_op_digests d;
+    *owner = n->count;
+    if (hm_op_decode(bytes, &op, &d) != HM_OK)
+        return NULL;
+    *owner = owner_index(n, &op.owner);
+    *hash = hm_sha256(d.signed_bytes);
+    return hm_map_get(&n->pending_by_signed, hash->b);
+}
+
+static hm_err pending_keep(hm_node *n, uint32_t owner, const hm_hash *hash, hm_bytes bytes,
+                           node_submit *submit)
+{
     node_pending *p = calloc(1, sizeof *p);
     if (p == NULL)
         return HM_E_NOMEM;
-    p->id = id;
+    p->signed_hash = *hash;
+    p->owner = owner;
     p->submit = submit;
     hm_buf_put(&p->bytes, bytes);
     hm_err err = hm_buf_status(&p->bytes);
     if (err == HM_OK)
-        err = hm_map_put(&n->pending_by_id, id.b, p);
+        err = hm_map_put(&n->pending_by_signed, hash->b, p);
     if (err != HM_OK) {
         hm_buf_free(&p->bytes);
         free(p);
         return err;
     }
-    hm_list_append(&n->pending, &p->link);
+    hm_list_append(&n->owners[owner].pending, &p->link);
+    n->owners[owner].count++;
+    n->owners[owner].bytes += bytes.len;
     n->pending_bytes += bytes.len;
     if (n->pending_count++ == 0)
         agree_nudge(n);
     return HM_OK;
 }
 
+// Checks an operation of member `from` against the newest final state and keeps it.
+static hm_err pending_add(hm_node *n, uint32_t from, hm_bytes bytes, node_submit *submit)
+{
+    hm_hash hash = {0};
+    uint32_t owner;
+    if (pending_find(n, bytes, &owner, &hash) != NULL)
+        return HM_OK;
+    if (owner < n->count && owner != from)
+        return hm_fail(HM_E_DENIED, "an operation of %s: a member sends its own only",
+                       n->genesis->validators[owner].name);
+    HM_TRY(has_room(n, from, bytes.len));
+    HM_TRY(hm_ledger_check(n->ledger, hm_ledger_tip(n->ledger), bytes, node_wall_ms()));
+    return pending_keep(n, from, &hash, bytes, submit);
+}
+
 size_t pool_candidates(hm_node *n, hm_bytes *out, node_pending **entries, size_t max)
 {
+    hm_list *at[HM_GENESIS_VALIDATORS_MAX];
     size_t count = 0;
-    hm_list_each(it, &n->pending)
-    {
-        if (count == max)
-            break;
-        node_pending *p = hm_container_of(it, node_pending, link);
-        entries[count] = p;
-        out[count++] = hm_buf_bytes(&p->bytes);
+    for (uint32_t i = 0; i < n->count; i++)
+        at[i] = n->owners[i].pending.next;
+    for (bool more = true; more;) {
+        more = false;
+        for (uint32_t i = 0; i < n->count && count < max; i++) {
+            if (at[i] == &n->owners[i].pending)
+                continue;
+            node_pending *p = hm_container_of(at[i], node_pending, link);
+            at[i] = at[i]->next;
+            entries[count] = p;
+            out[count++] = hm_buf_bytes(&p->bytes);
+            more = true;
+        }
     }
     return count;
 }
@@ -120,7 +180,7 @@ void pool_peer_up(hm_node *n, uint32_t index)
 {
     hm_buf list = {0};
     node_message m = {.type = MSG_OPS};
-    hm_list_each(it, &n->pending)
+    hm_list_each(it, &n->owners[n->self].pending)
     {
         node_pending *p = hm_container_of(it, node_pending, link);
         if (p->submit == NULL)
@@ -143,15 +203,19 @@ void pool_peer_up(hm_node *n, uint32_t index)
 void pool_message(hm_node *n, uint32_t from, node_message *m)
 {
     hm_bytes op;
-    while (node_msg_next_op(m, &op)) {
+    node_budget *patience = &n->peers[from].patience_ops;
+    // Each refusal costs checks. What goes unseen meanwhile its sender can put into its own blocks.
+    while (node_budget_left(patience, node_now_us()) && node_msg_next_op(m, &op)) {
         hm_hash id = hm_op_id(op);
         hm_op_location at;
         if (hm_ledger_op_find(n->ledger, &id, &at) == HM_OK)
             continue; // final already: it took a slower way here than its block
-        hm_err err = pending_add(n, op, NULL);
-        if (err != HM_OK && err != HM_E_BUSY)
-            node_refused(n, COUNT_REFUSED_OP, &n->ids[from], "%s: %s", hm_err_name(err),
-                         hm_err_detail());
+        hm_err err = pending_add(n, from, op, NULL);
+        if (err == HM_OK || err == HM_E_BUSY)
+            continue;
+        node_budget_spend(patience, node_now_us());
+        node_refused(n, COUNT_REFUSED_OP, &n->ids[from], "%s: %s", hm_err_name(err),
+                     hm_err_detail());
     }
 }
 
@@ -183,8 +247,38 @@ static bool worth_another_try(const node_submit *s, hm_err err)
             err == HM_E_PROOF_SPACE);
 }
 
+// A nonce that its operation did not use goes to another, so that operations which are refused do
+// not lead out of the window of nonces.
+static void nonce_give_back(node_submit *s, hm_err err)
+{
+    hm_node *n = s->node;
+    uint64_t highest = 0;
+    if (s->nonce == 0 || n->nonces_back_count == NODE_NONCES_KEPT ||
+        hm_ledger_nonce(hm_ledger_tip(n->ledger), &n->id, &highest) != HM_OK ||
+        (err == HM_E_OP_NONCE && s->nonce <= highest))
+        return;
+    n->nonces_back[n->nonces_back_count++] = s->nonce;
+    s->nonce = 0;
+}
+
+static hm_err nonce_take(hm_node *n, uint64_t *nonce)
+{
+    uint64_t highest;
+    HM_TRY(hm_ledger_nonce(hm_ledger_tip(n->ledger), &n->id, &highest));
+    while (n->nonces_back_count > 0) {
+        *nonce = n->nonces_back[--n->nonces_back_count];
+        if (*nonce > highest || highest - *nonce < HM_OP_NONCE_WINDOW)
+            return HM_OK;
+    }
+    if (n->next_nonce <= highest)
+        n->next_nonce = highest + 1;
+    *nonce = n->next_nonce++;
+    return HM_OK;
+}
+
 static void submit_failed(node_submit *s, hm_err err, const char *detail)
 {
+    nonce_give_back(s, err);
     if (worth_another_try(s, err)) {
         submit_start(s);
         return;
@@ -224,7 +318,7 @@ static void submit_signed(uv_work_t *w, int status)
     hm_err err = status != 0 ? HM_E_CLOSED : s->err;
     if (err == HM_OK) {
         hm_ledger_note_verified(n->ledger, &s->id); // our own signature
-        err = pending_add(n, hm_buf_bytes(&s->encoding), s);
+        err = pending_add(n, n->self, hm_buf_bytes(&s->encoding), s);
         snprintf(s->detail, sizeof s->detail, "%.150s", hm_err_detail());
     }
     if (err != HM_OK) {
@@ -242,11 +336,12 @@ static void submit_start(node_submit *s)
 {
     hm_node *n = s->node;
     s->tries++;
-    s->nonce = n->next_nonce++;
+    hm_err err = nonce_take(n, &s->nonce);
     if (s->module == HM_MODULE_ASSET && s->kind == HM_ASSET_REGISTER)
         s->asset = hm_asset_id(&n->genesis->chain_id, &n->id, s->nonce);
-    hm_err err = hm_ledger_op_inputs(n->ledger, hm_ledger_tip(n->ledger), &n->id, s->module,
-                                     s->kind, &s->in);
+    if (err == HM_OK)
+        err = hm_ledger_op_inputs(n->ledger, hm_ledger_tip(n->ledger), &n->id, s->module, s->kind,
+                                  &s->in);
     s->in.key = n->key;
     s->work.data = s;
     // Once it is queued, s is the worker's until submit_signed().
@@ -255,6 +350,7 @@ static void submit_start(node_submit *s)
     if (err != HM_OK) {
         char why[160];
         snprintf(why, sizeof why, "%s", hm_err_detail());
+        nonce_give_back(s, err);
         submit_end(s, err, why, NULL);
         return;
     }
@@ -308,41 +404,58 @@ static void answer_final(hm_node *n, node_submit *s, const hm_node_receipt *base
     submit_end(s, HM_OK, "", &receipt);
 }
 
+static void recheck(hm_node *n, node_pending *p)
+{
+    p->suspect = false;
+    hm_err err = hm_ledger_check(n->ledger, hm_ledger_tip(n->ledger), hm_buf_bytes(&p->bytes),
+                                 node_wall_ms());
+    if (err == HM_OK)
+        return;
+    node_submit *s = p->submit;
+    char why[400];
+    snprintf(why, sizeof why, "%s", hm_err_detail());
+    pending_remove(n, p);
+    if (s != NULL)
+        submit_failed(s, err, why);
+}
+
 static void recheck_suspects(hm_node *n)
 {
-    hm_list_each(it, &n->pending)
-    {
-        node_pending *p = hm_container_of(it, node_pending, link);
-        if (!p->suspect)
-            continue;
-        p->suspect = false;
-        hm_err err = hm_ledger_check(n->ledger, hm_ledger_tip(n->ledger), hm_buf_bytes(&p->bytes),
-                                     node_wall_ms());
-        if (err == HM_OK)
-            continue;
-        node_submit *s = p->submit;
-        char why[400];
-        snprintf(why, sizeof why, "%s", hm_err_detail());
-        pending_remove(n, p);
-        if (s != NULL)
-            submit_failed(s, err, why);
-    }
+    for (uint32_t i = 0; i < n->count; i++)
+        hm_list_each(it, &n->owners[i].pending)
+        {
+            node_pending *p = hm_container_of(it, node_pending, link);
+            if (p->suspect)
+                recheck(n, p);
+        }
 }
 
 void pool_committed(hm_node *n, const hm_block *block)
 {
     for (uint32_t i = 0; i < block->count; i++) {
-        hm_hash id = hm_op_id(block->ops[i]);
-        node_pending *p = hm_map_get(&n->pending_by_id, id.b);
+        hm_hash hash;
+        uint32_t owner;
+        node_pending *p = pending_find(n, block->ops[i], &owner, &hash);
         if (p == NULL)
             continue;
         node_submit *s = p->submit;
         pending_remove(n, p);
         if (s != NULL)
-            answer_final(
-                n, s, &(hm_node_receipt){.op_id = id, .height = block->header.height, .index = i});
+            answer_final(n, s,
+                         &(hm_node_receipt){.op_id = hm_op_id(block->ops[i]),
+                                            .height = block->header.height,
+                                            .index = i});
     }
     recheck_suspects(n);
+}
+
+static void pending_clear(hm_node *n)
+{
+    for (uint32_t i = 0; n->owners != NULL && i < n->count; i++)
+        hm_list_each(it, &n->owners[i].pending)
+        {
+            pending_remove(n, hm_container_of(it, node_pending, link));
+        }
 }
 
 void pool_close(hm_node *n, hm_err why)
@@ -355,18 +468,13 @@ void pool_close(hm_node *n, hm_err why)
             if (!s->working)
                 submit_end(s, why, "the node is shutting down", NULL);
         }
-    hm_list_each(it, &n->pending)
-    {
-        pending_remove(n, hm_container_of(it, node_pending, link));
-    }
+    pending_clear(n);
 }
 
 void pool_free(hm_node *n)
 {
-    hm_list_each(it, &n->pending)
-    {
-        pending_remove(n, hm_container_of(it, node_pending, link));
-    }
-    hm_map_free(&n->pending_by_id);
+    pending_clear(n);
+    free(n->owners);
+    hm_map_free(&n->pending_by_signed);
     hm_buf_free(&n->gossip);
 }

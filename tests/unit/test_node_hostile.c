@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "mesh/node_internal.h"
+#include "mesh/proof_work.h"
 #include "mesh_fixture.h"
 
 #define GUARD_US 60000000u // only to end a test that would wait for ever
@@ -353,11 +354,238 @@ static void test_false_manifest(void **state)
     mesh_close();
 }
 
+// ---- operations ---------------------------------------------------------------------------------
+
+// An operation of a member as things stand.
+static void make_op(unsigned who, uint8_t kind, uint64_t nonce, hm_hash asset, hm_bytes payload,
+                    hm_buf *out)
+{
+    hm_ledger *l = hm_node_ledger(node);
+    hm_op_inputs in = {0};
+    hm_op op = {.chain_id = fx.chain_id,
+                .module = HM_MODULE_ASSET,
+                .kind = kind,
+                .owner = fx.ids[who],
+                .asset = asset,
+                .nonce = nonce,
+                .payload = payload};
+    if (kind == HM_ASSET_REGISTER)
+        op.asset = hm_asset_id(&fx.chain_id, &fx.ids[who], nonce);
+    OK(hm_ledger_op_inputs(l, hm_ledger_tip(l), &fx.ids[who], op.module, kind, &in));
+    in.key = fx.keys[who];
+    OK(hm_op_finish(&op, &in, out, NULL));
+}
+
+static void registration(const char *name, hm_buf *payload)
+{
+    hm_asset_register r = {.kind = HM_ASSET_CPU, .name = hm_bytes_str(name)};
+    OK(hm_asset_register_encode(&r, payload));
+}
+
+static void send_op(hostile *h, const hm_buf *op)
+{
+    hm_buf list = {0};
+    hm_wr_bytes(&list, hm_buf_bytes(op));
+    say(h, LANE_FAST, &(node_message){.type = MSG_OPS, .count = 1, .list = hm_buf_bytes(&list)});
+    hm_buf_free(&list);
+}
+
+// What was said before this is taken by the node when this turns true.
+static uint64_t mark(hostile *h)
+{
+    static uint64_t marks = 1000000;
+    say(h, LANE_FAST, &(node_message){.type = MSG_STATUS, .height = ++marks});
+    return marks;
+}
+
+static bool marked(const hostile *h, uint64_t m)
+{
+    return node->peers[h->index].height == m;
+}
+
+// A registration with everything but a signature, which counts as checked; the pool's limits are
+// reached sooner so.
+static void give_unsigned(unsigned who, uint64_t nonce, const char *name, hm_buf *out)
+{
+    hm_ledger *l = hm_node_ledger(node);
+    hm_op_inputs in = {0};
+    hm_op_digests d;
+    hm_buf payload = {0}, list = {0};
+    registration(name, &payload);
+    OK(hm_ledger_op_inputs(l, hm_ledger_tip(l), &fx.ids[who], HM_MODULE_ASSET, HM_ASSET_REGISTER,
+                           &in));
+    hm_op op = {.chain_id = fx.chain_id,
+                .module = HM_MODULE_ASSET,
+                .kind = HM_ASSET_REGISTER,
+                .owner = fx.ids[who],
+                .asset = hm_asset_id(&fx.chain_id, &fx.ids[who], nonce),
+                .nonce = nonce,
+                .payload = hm_buf_bytes(&payload),
+                .has_space = true,
+                .has_time = true,
+                .has_stake = true,
+                .has_work = true,
+                .space = in.space,
+                .time = in.time,
+                .stake_cert = in.cert,
+                .stake_signature = hm_bytes_str("none")};
+    hm_buf_reset(out);
+    hm_op_encode(out, &op);
+    OK(hm_op_decode(hm_buf_bytes(out), &op, &d));
+    OK(hm_work_solve(&d.work, in.difficulty, NULL, &op.work_nonce, NULL));
+    op.payload = hm_buf_bytes(&payload);
+    op.stake_signature = hm_bytes_str("none");
+    hm_buf_reset(out);
+    hm_op_encode(out, &op);
+    hm_hash id = hm_op_id(hm_buf_bytes(out));
+    hm_ledger_note_verified(l, &id);
+    hm_wr_bytes(&list, hm_buf_bytes(out));
+    pool_message(node, who,
+                 &(node_message){.type = MSG_OPS, .count = 1, .list = hm_buf_bytes(&list)});
+    hm_buf_free(&list);
+    hm_buf_free(&payload);
+}
+
+// One member cannot fill the pool: the others' parts stay theirs, and blocks are made of all.
+static void test_pool_shares(void **state)
+{
+    (void)state;
+    enum { HALF = 8192, MORE = 100 };
+    mesh_open(0, 0);
+    hm_buf op = {0};
+    for (uint32_t i = 0; i < HALF + MORE; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "many-%u", i);
+        give_unsigned(1, 1 + i % HM_OP_NONCE_WINDOW, name, &op);
+    }
+    assert_int_equal(node->pending_count, HALF);
+    give_unsigned(2, 1, "one", &op);
+    assert_int_equal(node->pending_count, HALF + 1);
+    hm_bytes first[2];
+    node_pending *entries[2];
+    assert_int_equal(pool_candidates(node, first, entries, 2), 2);
+    assert_true(hm_bytes_eq(first[1], hm_buf_bytes(&op)));
+    hm_buf_free(&op);
+    mesh_close();
+}
+
+// Who sends operations that are refused, or others', is soon heard no more; and the log is not
+// filled.
+static void test_refused_operations(void **state)
+{
+    (void)state;
+    enum { COPIES = 8000 };
+    mesh_open(0, 0);
+    hostile_join(1);
+    UNTIL(is_up(1));
+    hm_buf payload = {0}, op = {0};
+    registration("another's", &payload);
+    make_op(2, HM_ASSET_REGISTER, 1, (hm_hash){0}, hm_buf_bytes(&payload), &op);
+    send_op(&others[1], &op);
+    uint64_t m = mark(&others[1]);
+    UNTIL(marked(&others[1], m));
+    assert_int_equal(node->pending_count, 0);
+    assert_int_equal(node->counts[COUNT_REFUSED_OP], 1);
+    hm_buf_reset(&op);
+    make_op(1, HM_ASSET_RETIRE, 1, hm_sha256(hm_bytes_str("no asset")), (hm_bytes){0}, &op);
+    for (uint32_t i = 0; i < COPIES; i++) {
+        send_op(&others[1], &op);
+        if (i % 64 == 0)
+            turn();
+    }
+    m = mark(&others[1]);
+    UNTIL(marked(&others[1], m));
+    assert_in_range(node->counts[COUNT_REFUSED_OP], 2, COPIES / 2);
+    assert_true(is_up(1));
+    hm_buf_free(&payload);
+    hm_buf_free(&op);
+    mesh_close();
+}
+
+typedef struct submitted {
+    unsigned left;
+    hm_err err;
+    hm_hash id;
+} submitted;
+
+static void on_submitted(void *ctx, hm_err err, const char *detail, const hm_node_receipt *receipt)
+{
+    submitted *s = ctx;
+    (void)detail;
+    s->left--;
+    s->err = err;
+    if (receipt != NULL)
+        s->id = receipt->op_id;
+}
+
+static void submit(uint8_t kind, const hm_hash *asset, hm_bytes payload, submitted *s)
+{
+    hm_node_request r = {.module = HM_MODULE_ASSET, .kind = kind, .payload = payload};
+    if (asset != NULL)
+        r.asset = *asset;
+    s->left++;
+    OK(hm_node_submit(node, &r, on_submitted, s));
+}
+
+// However many requests of its clients are refused, a node does not run out of nonces.
+static void test_refused_requests(void **state)
+{
+    (void)state;
+    hm_hash none = hm_sha256(hm_bytes_str("no asset"));
+    submitted refused = {0}, good = {0};
+    mesh_open(0, 0); // no quorum: no duty of its own takes a nonce meanwhile
+    for (uint32_t i = 0; i < HM_OP_NONCE_WINDOW + 100; i++) {
+        submit(HM_ASSET_RETIRE, &none, (hm_bytes){0}, &refused);
+        UNTIL(refused.left < 64);
+        if (refused.left == 0)
+            assert_int_equal(refused.err, HM_E_OP_STATE);
+    }
+    UNTIL(refused.left == 0);
+    hm_buf payload = {0};
+    registration("wanted", &payload);
+    submit(HM_ASSET_REGISTER, NULL, hm_buf_bytes(&payload), &good);
+    UNTIL(node->pending_count == 1 || good.left == 0);
+    assert_int_equal(node->pending_count, 1);
+    hm_buf_free(&payload);
+    mesh_close();
+}
+
+// The puzzle is not under the signature: who makes a block can put an operation into it with
+// another answer, and so with another id. It is the same operation all the same.
+static void test_puzzle_solved_anew(void **state)
+{
+    (void)state;
+    submitted s = {0};
+    hm_buf payload = {0}, changed = {0};
+    mesh_open(0, 0);
+    registration("mine", &payload);
+    submit(HM_ASSET_REGISTER, NULL, hm_buf_bytes(&payload), &s);
+    UNTIL(node->pending_count == 1);
+    hm_bytes op_bytes;
+    node_pending *entry;
+    assert_int_equal(pool_candidates(node, &op_bytes, &entry, 1), 1);
+    hm_op op;
+    OK(hm_op_decode(op_bytes, &op, NULL));
+    op.work_nonce++;
+    hm_op_encode(&changed, &op);
+    hm_bytes ops[] = {hm_buf_bytes(&changed)};
+    hm_block block = {.header = {.height = 1}, .count = 1, .ops = ops};
+    pool_committed(node, &block);
+    assert_int_equal(s.left, 0);
+    assert_int_equal(s.err, HM_OK);
+    hm_hash id = hm_op_id(hm_buf_bytes(&changed));
+    assert_true(hm_hash_eq(&s.id, &id));
+    hm_buf_free(&payload);
+    hm_buf_free(&changed);
+    mesh_close();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_deaf_member),
-        cmocka_unit_test(test_false_manifest),
+        cmocka_unit_test(test_pool_shares),      cmocka_unit_test(test_refused_operations),
+        cmocka_unit_test(test_refused_requests), cmocka_unit_test(test_puzzle_solved_anew),
+        cmocka_unit_test(test_deaf_member),      cmocka_unit_test(test_false_manifest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
