@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/statvfs.h>
 
 #include "mesh/env.h"
 
@@ -10,6 +11,8 @@ struct hm_content {
     MDB_dbi chunks, manifests;
     MDB_txn *write; // open while there are unsynced writes
     bool lost;      // unsynced writes went with a transaction that failed
+    char *dir;
+    uint64_t reserve;
     uint64_t count, bytes;
     uint64_t count_new, bytes_new; // within the open transaction
 };
@@ -54,12 +57,16 @@ static hm_err open_tables(hm_content *c)
     return rc == 0 ? HM_OK : fail(rc, "open");
 }
 
-hm_err hm_content_open(const char *dir, bool no_sync, hm_content **out)
+hm_err hm_content_open(const char *dir, uint64_t reserve_bytes, bool no_sync, hm_content **out)
 {
     hm_content *c = calloc(1, sizeof *c);
     if (c == NULL)
         return HM_E_NOMEM;
-    hm_err err = hm_env_open(dir, 2, no_sync ? MDB_NOSYNC : 0, &c->env);
+    c->reserve = reserve_bytes;
+    c->dir = strdup(dir);
+    hm_err err = c->dir == NULL ? HM_E_NOMEM : HM_OK;
+    if (err == HM_OK)
+        err = hm_env_open(dir, 2, no_sync ? MDB_NOSYNC : 0, &c->env);
     if (err == HM_OK)
         err = open_tables(c);
     if (err != HM_OK) {
@@ -78,6 +85,7 @@ void hm_content_close(hm_content *c)
         mdb_txn_abort(c->write);
     if (c->env != NULL)
         mdb_env_close(c->env);
+    free(c->dir);
     free(c);
 }
 
@@ -104,9 +112,47 @@ static void give_up(hm_content *c)
     c->lost = true;
 }
 
+// Reads through the open transaction, if any, so that unsynced writes are seen.
+static hm_err load(hm_content *c, MDB_dbi dbi, const hm_hash *key, hm_buf *out)
+{
+    MDB_txn *txn = c->write;
+    int rc = 0;
+    if (txn == NULL)
+        rc = mdb_txn_begin(c->env, NULL, MDB_RDONLY, &txn);
+    if (rc != 0)
+        return fail(rc, "begin");
+    MDB_val k = {HM_HASH_BYTES, (void *)key->b}, v;
+    rc = mdb_get(txn, dbi, &k, &v);
+    if (rc == 0 && out != NULL)
+        hm_buf_append(out, v.mv_data, v.mv_size);
+    if (c->write == NULL)
+        mdb_txn_abort(txn);
+    if (rc != 0)
+        return fail(rc, "read");
+    return out == NULL ? HM_OK : hm_buf_status(out);
+}
+
+static hm_err has_room(const hm_content *c, size_t bytes)
+{
+    struct statvfs fs;
+    if (c->reserve == 0)
+        return HM_OK;
+    if (statvfs(c->dir, &fs) != 0)
+        return hm_fail(HM_E_IO, "content store: %s: %s", c->dir, strerror(errno));
+    uint64_t left = (uint64_t)fs.f_bavail * fs.f_frsize;
+    if (left < c->reserve || left - c->reserve < c->bytes_new + bytes)
+        return hm_fail(HM_E_BUSY,
+                       "the disk has %llu MiB left, and %llu are kept free: it takes no content",
+                       (unsigned long long)(left >> 20), (unsigned long long)(c->reserve >> 20));
+    return HM_OK;
+}
+
 static hm_err store(hm_content *c, MDB_dbi dbi, const hm_hash *key, hm_bytes bytes)
 {
     HM_TRY(writer(c));
+    hm_err err = has_room(c, bytes.len);
+    if (err != HM_OK)
+        return load(c, dbi, key, NULL) == HM_OK ? HM_OK : err;
     MDB_val k = {HM_HASH_BYTES, (void *)key->b}, v = {bytes.len, (void *)bytes.ptr};
     int rc = mdb_put(c->write, dbi, &k, &v, MDB_NOOVERWRITE);
     if (rc == MDB_KEYEXIST)
@@ -159,26 +205,6 @@ hm_err hm_content_sync(hm_content *c)
 }
 
 // ---- reading ------------------------------------------------------------------------------------
-
-// Reads through the open transaction, if any, so that unsynced writes are seen.
-static hm_err load(hm_content *c, MDB_dbi dbi, const hm_hash *key, hm_buf *out)
-{
-    MDB_txn *txn = c->write;
-    int rc = 0;
-    if (txn == NULL)
-        rc = mdb_txn_begin(c->env, NULL, MDB_RDONLY, &txn);
-    if (rc != 0)
-        return fail(rc, "begin");
-    MDB_val k = {HM_HASH_BYTES, (void *)key->b}, v;
-    rc = mdb_get(txn, dbi, &k, &v);
-    if (rc == 0 && out != NULL)
-        hm_buf_append(out, v.mv_data, v.mv_size);
-    if (c->write == NULL)
-        mdb_txn_abort(txn);
-    if (rc != 0)
-        return fail(rc, "read");
-    return out == NULL ? HM_OK : hm_buf_status(out);
-}
 
 static void discard(hm_content *c, MDB_dbi dbi, const hm_hash *key)
 {

@@ -14,11 +14,13 @@
 
 typedef struct hm_content hm_content;
 
-HM_CHECK hm_err hm_content_open(const char *dir, bool no_sync, hm_content **out);
+// reserve_bytes: so much of the disk is left to others, the ledger above all.
+HM_CHECK hm_err hm_content_open(const char *dir, uint64_t reserve_bytes, bool no_sync,
+                                hm_content **out);
 void hm_content_close(hm_content *c); // NULL is fine; unsynced writes are dropped
 
 // Storing what is there already is cheap. HM_E_CHUNK_HASH when the bytes are not those of the hash
-// (of the root, for a manifest).
+// (of the root, for a manifest). HM_E_BUSY when the disk is full up to the reserve.
 HM_CHECK hm_err hm_content_put(hm_content *c, const hm_hash *hash, hm_bytes chunk);
 HM_CHECK hm_err hm_content_put_manifest(hm_content *c, const hm_hash *root, hm_bytes manifest);
 bool hm_content_dirty(const hm_content *c);

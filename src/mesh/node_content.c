@@ -12,6 +12,7 @@
 #define PUT_WINDOW 32u // chunks of one put under way at a time
 #define ASK_TIMEOUT_US 8000000u
 #define REPAIR_BACKLOG (4u << 20)
+#define DISK_RESERVE (UINT64_C(1) << 30) // left to the ledger, whatever others store here
 
 // One address that must come to be on enough nodes, or that is being fetched.
 typedef struct ask {
@@ -484,12 +485,16 @@ bool hm_node_holds(const hm_node *n, const hm_hash *chunk)
 
 static hm_err on_chunk_put(hm_node *n, uint32_t from, const node_message *m)
 {
-    HM_TRY(m->manifest ? hm_content_put_manifest(n->content, &m->hash, m->bytes)
-                       : hm_content_put(n->content, &m->hash, m->bytes));
+    hm_err err = m->manifest ? hm_content_put_manifest(n->content, &m->hash, m->bytes)
+                             : hm_content_put(n->content, &m->hash, m->bytes);
+    stored_ack *ack = err == HM_OK ? calloc(1, sizeof *ack) : NULL;
+    if (ack == NULL) { // at once, so that another is asked
+        node_message no = {.type = MSG_CHUNK_STORED, .request = m->request};
+        if (m->request != 0)
+            (void)peer_send(n, from, LANE_BULK, &no);
+        return err == HM_OK ? HM_E_NOMEM : err;
+    }
     n->counts[COUNT_CHUNKS_RECEIVED]++;
-    stored_ack *ack = calloc(1, sizeof *ack);
-    if (ack == NULL)
-        return HM_E_NOMEM;
     ack->peer = from;
     ack->request = m->request;
     hm_list_append(&n->stored_acks, &ack->link);
@@ -616,6 +621,8 @@ static void on_have(hm_node *n, uint32_t from, const node_message *m)
 {
     node_peer *p = &n->peers[from];
     uint32_t sent = 0;
+    if (!p->offer_waits)
+        return; // no answer: nothing was offered to it
     for (; sent < m->count; sent++) {
         // Only what fits; the rest is offered again from where the peer stands.
         if (peer_backlog(n, from, LANE_BULK) > 8 * REPAIR_BACKLOG)
@@ -658,7 +665,8 @@ void content_message(hm_node *n, uint32_t from, const node_message *m)
     }
     if (err == HM_OK)
         return;
-    peer_annoys(n, from);
+    if (err == HM_E_CHUNK_HASH || err == HM_E_LIMIT) // the rest is this node's own trouble
+        peer_annoys(n, from);
     node_refused(n, COUNT_REFUSED_MESSAGE, &n->ids[from], "content of %s: %s",
                  n->genesis->validators[from].name,
                  hm_err_detail()[0] != 0 ? hm_err_detail() : hm_err_text(err));
@@ -790,7 +798,7 @@ hm_err content_open(hm_node *n)
     char dir[4100];
     snprintf(dir, sizeof dir, "%s/content", n->dir);
     hm_map_init(&n->requests, sizeof(uint64_t), 1u << 20, &hm_random_system);
-    return hm_content_open(dir, false, &n->content);
+    return hm_content_open(dir, DISK_RESERVE, false, &n->content);
 }
 
 void content_close(hm_node *n)

@@ -19,7 +19,7 @@ static void test_store(void **state)
     hm_buf out = {0}, manifest = {0};
     hm_hash hashes[3];
     const char *chunks[] = {"alpha", "beta", "gamma"};
-    assert_int_equal(hm_content_open(dir, true, &c), HM_OK);
+    assert_int_equal(hm_content_open(dir, 0, true, &c), HM_OK);
     for (int i = 0; i < 3; i++) {
         hashes[i] = hm_sha256(hm_bytes_str(chunks[i]));
         assert_int_equal(hm_content_put(c, &hashes[i], hm_bytes_str(chunks[i])), HM_OK);
@@ -38,7 +38,7 @@ static void test_store(void **state)
     assert_int_equal(hm_content_sync(c), HM_OK);
     assert_false(hm_content_dirty(c));
     hm_content_close(c);
-    assert_int_equal(hm_content_open(dir, true, &c), HM_OK);
+    assert_int_equal(hm_content_open(dir, 0, true, &c), HM_OK);
     uint64_t count, bytes;
     hm_content_stats(c, &count, &bytes);
     assert_int_equal(count, 3);
@@ -70,7 +70,7 @@ static void test_failed_write(void **state)
     assert_non_null(big);
     assert_non_null(mkdtemp(own));
     hm_hash hash = hm_sha256(hm_bytes_of(big, HM_CONTENT_CHUNK_MAX));
-    assert_int_equal(hm_content_open(own, true, &c), HM_OK);
+    assert_int_equal(hm_content_open(own, 0, true, &c), HM_OK);
     assert_int_equal(hm_content_put(c, &small, hm_bytes_str("small")), HM_OK);
     struct rlimit before, none;
     assert_int_equal(getrlimit(RLIMIT_AS, &before), 0);
@@ -94,6 +94,29 @@ static void test_failed_write(void **state)
     assert_int_equal(system(command), 0);
 }
 #endif
+
+// Others may fill the disk up to what is kept free, and no further.
+static void test_reserve(void **state)
+{
+    (void)state;
+    char own[] = "/tmp/hm-content-XXXXXX", command[64];
+    hm_content *c = NULL;
+    hm_hash hash = hm_sha256(hm_bytes_str("bytes"));
+    assert_non_null(mkdtemp(own));
+    assert_int_equal(hm_content_open(own, UINT64_MAX, true, &c), HM_OK);
+    assert_int_equal(hm_content_put(c, &hash, hm_bytes_str("bytes")), HM_E_BUSY);
+    assert_int_equal(hm_content_sync(c), HM_OK);
+    assert_false(hm_content_has(c, &hash));
+    hm_content_close(c);
+    for (int i = 0; i < 2; i++) { // what is there already needs no room
+        assert_int_equal(hm_content_open(own, i == 0 ? 1 : UINT64_MAX, true, &c), HM_OK);
+        assert_int_equal(hm_content_put(c, &hash, hm_bytes_str("bytes")), HM_OK);
+        assert_int_equal(hm_content_sync(c), HM_OK);
+        hm_content_close(c);
+    }
+    snprintf(command, sizeof command, "rm -rf %s", own);
+    assert_int_equal(system(command), 0);
+}
 
 static void test_placement(void **state)
 {
@@ -124,6 +147,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_store),
         cmocka_unit_test(test_placement),
+        cmocka_unit_test(test_reserve),
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
         cmocka_unit_test(test_failed_write),
 #endif

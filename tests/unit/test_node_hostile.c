@@ -354,6 +354,46 @@ static void test_false_manifest(void **state)
     mesh_close();
 }
 
+typedef struct heard_content {
+    unsigned stored, not_stored, puts, chunks;
+} heard_content;
+static heard_content heard;
+
+static void count_content(hostile *h, const node_message *m)
+{
+    (void)h;
+    heard.stored += m->type == MSG_CHUNK_STORED && m->ok;
+    heard.not_stored += m->type == MSG_CHUNK_STORED && !m->ok;
+    heard.puts += m->type == MSG_CHUNK_PUT;
+    heard.chunks += m->type == MSG_CHUNK;
+}
+
+// A chunk that is not taken is answered for at once; what nobody offered is not sent.
+static void test_false_content(void **state)
+{
+    (void)state;
+    hm_hash hash = hm_sha256(hm_bytes_str("chunk"));
+    node_message put = {.type = MSG_CHUNK_PUT, .request = 7, .hash = hash};
+    heard = (heard_content){0};
+    mesh_open(0, 0);
+    hostile_join(1);
+    others[1].heard = count_content;
+    UNTIL(is_up(1) && others[1].lanes[LANE_BULK] != NULL);
+    put.bytes = hm_bytes_str("other");
+    say(&others[1], LANE_BULK, &put);
+    UNTIL(heard.not_stored == 1);
+    put.bytes = hm_bytes_str("chunk");
+    say(&others[1], LANE_BULK, &put);
+    UNTIL(heard.stored == 1);
+    say(&others[1], LANE_BULK,
+        &(node_message){.type = MSG_HAVE, .count = 1, .list = hm_hash_bytes(&hash)});
+    say(&others[1], LANE_BULK, &(node_message){.type = MSG_CHUNK_GET, .request = 8, .hash = hash});
+    UNTIL(heard.chunks == 1);
+    assert_int_equal(heard.puts, 0);
+    assert_int_equal(heard.not_stored, 1);
+    mesh_close();
+}
+
 // ---- operations ---------------------------------------------------------------------------------
 
 // An operation of a member as things stand.
@@ -586,6 +626,7 @@ int main(void)
         cmocka_unit_test(test_pool_shares),      cmocka_unit_test(test_refused_operations),
         cmocka_unit_test(test_refused_requests), cmocka_unit_test(test_puzzle_solved_anew),
         cmocka_unit_test(test_deaf_member),      cmocka_unit_test(test_false_manifest),
+        cmocka_unit_test(test_false_content),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
