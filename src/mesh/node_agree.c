@@ -302,19 +302,42 @@ static void do_action(hm_node *n, const hm_simplex_action *a)
     }
 }
 
+// Power of the members that told of a final block at this height or above.
+static uint64_t power_at(const hm_node *n, uint64_t height)
+{
+    uint64_t power = 0;
+    for (uint32_t i = 0; i < n->count; i++)
+        power += hm_simplex_peer_height(n->simplex, i) >= height ? n->validators[i].power : 0;
+    return power;
+}
+
+// The greatest final height that a third of the power told of, one honest member among them: what
+// others say is not checked, and one could make this node think that it is behind for ever.
+static uint64_t told_height(const hm_node *n)
+{
+    uint64_t best = 0, total = power_at(n, 0);
+    for (uint32_t i = 0; i < n->count; i++) {
+        uint64_t height = hm_simplex_peer_height(n->simplex, i);
+        if (height > best && power_at(n, height) * 3 >= total)
+            best = height;
+    }
+    return best;
+}
+
 static void watch_progress(hm_node *n, uint64_t now)
 {
     hm_simplex_status s;
     hm_simplex_get_status(n->simplex, &s);
-    bool behind = s.known_height > s.final_height + 2;
+    uint64_t told = told_height(n);
+    bool behind = told > s.final_height + 2;
     if (behind)
-        n->sync_to = s.known_height;
+        n->sync_to = told;
     if (behind != n->syncing) {
         n->syncing = behind;
         node_event(n, HM_EVENT_SYNC, NULL,
                    behind ? "behind: others say that block %llu is final"
                           : "caught up at block %llu",
-                   (unsigned long long)(behind ? s.known_height : s.final_height));
+                   (unsigned long long)(behind ? told : s.final_height));
     }
     n->stalled = now > n->final_mono_us + STALL_US;
 }

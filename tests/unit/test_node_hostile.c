@@ -620,13 +620,43 @@ static void test_puzzle_solved_anew(void **state)
     mesh_close();
 }
 
+// One member's word for blocks that nobody has does not make a node unready.
+static void test_false_height(void **state)
+{
+    (void)state;
+    hm_node_status s = {0};
+    hm_buf lie = {0};
+    mesh_open(10000, 0); // a quorum by itself
+    hostile_join(1);
+    UNTIL(is_up(1));
+    UNTIL((hm_node_get_status(node, &s), s.height > 2 && s.ready));
+    hm_wr_u8(&lie, 4); // SX_STATUS
+    static const uint64_t numbers[] = {1000003, 1000003, 1000001, 1000002};
+    for (int i = 0; i < 4; i++) // view, first gap, final height and view
+        hm_wr_u64(&lie, numbers[i]);
+    hm_wr_bool(&lie, false);
+    for (int i = 0; i < 5; i++) {
+        say(&others[1], LANE_FAST,
+            &(node_message){.type = MSG_CONSENSUS, .bytes = hm_buf_bytes(&lie)});
+        uint64_t m = mark(&others[1]);
+        UNTIL(marked(&others[1], m));
+        hm_node_get_status(node, &s);
+        assert_true(hm_simplex_peer_height(node->simplex, 1) > s.height + 1000);
+        assert_false(s.syncing);
+        assert_true(s.ready);
+    }
+    assert_int_equal(node->counts[COUNT_REFUSED_VOTE], 0);
+    hm_buf_free(&lie);
+    mesh_close();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pool_shares),      cmocka_unit_test(test_refused_operations),
         cmocka_unit_test(test_refused_requests), cmocka_unit_test(test_puzzle_solved_anew),
         cmocka_unit_test(test_deaf_member),      cmocka_unit_test(test_false_manifest),
-        cmocka_unit_test(test_false_content),
+        cmocka_unit_test(test_false_content),    cmocka_unit_test(test_false_height),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
