@@ -11,6 +11,7 @@
 
 #define PUT_WINDOW 32u // chunks of one put under way at a time
 #define ASK_TIMEOUT_US 8000000u
+#define ASK_LAST_US 60000000u
 #define REPAIR_BACKLOG (4u << 20)
 #define DISK_RESERVE (UINT64_C(1) << 30) // left to the ledger, whatever others store here
 
@@ -95,10 +96,19 @@ static ask *ask_make(hm_node *n, bool manifest, const hm_hash *hash)
     a->hash = *hash;
     a->want = copies_wanted(n);
     hm_placement(hash, n->ids, n->count, order);
-    for (uint32_t i = 0; i < n->count; i++)
-        if (order[i] != n->self)
-            a->order[a->count++] = order[i];
+    uint64_t now = node_now_us();
+    for (int last = 0; last < 2; last++)
+        for (uint32_t i = 0; i < n->count; i++)
+            if (order[i] != n->self && (n->peers[order[i]].content_last_until_us > now) == last)
+                a->order[a->count++] = order[i];
     return a;
+}
+
+// Who does not answer, or not with what was asked for, is asked last for a while: else each chunk
+// that it should hold would have to wait for it.
+static void ask_last(hm_node *n, uint32_t peer)
+{
+    n->peers[peer].content_last_until_us = node_now_us() + ASK_LAST_US;
 }
 
 static void requests_forget(hm_node *n, const ask *a)
@@ -534,6 +544,7 @@ static hm_err on_chunk(hm_node *n, uint32_t from, const node_message *m)
     if (err != HM_OK) {
         char why[160];
         snprintf(why, sizeof why, "%s", hm_err_detail());
+        ask_last(n, from);
         ask_step(a);
         return hm_fail(err, "%s", why);
     }
@@ -703,6 +714,8 @@ static void requests_fail(hm_node *n, uint32_t peer, uint64_t older_than_us)
         }
         if (found == NULL)
             return;
+        if (found->peer != peer)
+            ask_last(n, found->peer);
         ask *a = request_end(n, found->id, found->peer);
         ask_step(a);
     }

@@ -65,6 +65,7 @@ typedef struct node_peer {
     uint64_t height; // what it last told
     hm_hash state_root;
     uint64_t bytes_sent, bytes_received; // of earlier connections
+    uint64_t content_last_until_us;      // so long it is asked for contents after all others
     // Repair: which chunk was last offered to it, and whether an offer is out.
     hm_hash offered;
     bool offering, offer_manifests, offer_waits;
