@@ -411,8 +411,8 @@ static void vote(hm_simplex *s)
         return;
     bool held = v->block.len > 0 && sx_has(&v->prop) && hm_hash_eq(&v->prop.id, &v->info.id);
     const sx_vote *own = sx_own(s, v, SX_NOTARIZE);
-    bool voted = sx_has(own) &&
-                 (!sx_forgets(SX_FORGET_VOTE_ONCE) || hm_hash_eq(&own->id, &v->info.id));
+    bool voted =
+        sx_has(own) && (!sx_forgets(SX_FORGET_VOTE_ONCE) || hm_hash_eq(&own->id, &v->info.id));
     if (!voted && held && v->state != SX_INVALID && extends_certified(s, v) &&
         (ensure_valid(s, v) == SX_VALID || sx_forgets(SX_FORGET_VALIDATE))) {
         v->notarized_us = s->now_us;

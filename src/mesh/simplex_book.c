@@ -175,8 +175,8 @@ hm_err sx_add_proposal(hm_simplex *s, sx_view *v, const hm_hash *id, hm_bytes si
     if (sx_has(&v->prop)) {
         if (hm_hash_eq(&v->prop.id, id))
             return HM_OK;
-        hm_err err = conflict(s, v, v->leader, HM_SIMPLEX_PROPOSE, &v->prop, HM_SIMPLEX_PROPOSE,
-                              id, sig, verified);
+        hm_err err = conflict(s, v, v->leader, HM_SIMPLEX_PROPOSE, &v->prop, HM_SIMPLEX_PROPOSE, id,
+                              sig, verified);
         if (err != HM_OK || !sx_forgets(SX_FORGET_VOTE_ONCE))
             return err;
     }

@@ -54,8 +54,8 @@ typedef struct sim_params {
     uint64_t op_every_us;       // a client's operation; 0 = none
     uint64_t weather_us;        // mean time between changes of the network; 0 = always calm
     uint64_t fault_us;          // mean time between crashes, pauses and disk errors; 0 = none
-    uint32_t blackout_ppm; // of these, so many are of all nodes at once
-    uint32_t down; // validators (a bit each) that stay down until the others went on
+    uint32_t blackout_ppm;      // of these, so many are of all nodes at once
+    uint32_t down;              // validators (a bit each) that stay down until the others went on
     uint64_t chaos_us;          // then all heals; also after chaos_steps
     uint64_t chaos_steps;
     uint32_t heights;       // to finalise after healing
