@@ -343,6 +343,7 @@ void conn_free(stoq_conn *c)
 {
     stoq_endpoint *ep = c->ep;
     end_half_open(c);
+    ep->failed -= c->counted_failed;
     streams_close_all(c);
     hm_map_free(&c->streams);
     for (unsigned i = 0; i < STOQ_CIDS_MAX; i++)
@@ -427,6 +428,11 @@ void conn_tell(stoq_conn *c)
     if (c->state < STOQ_CONN_CLOSING || c->told_closed)
         return;
     c->told_closed = true;
+    if (c->counted_half_open) {
+        end_half_open(c);
+        c->counted_failed = true;
+        ep->failed++;
+    }
     if (c->told_open)
         ep->stats.closed++;
     else

@@ -96,7 +96,8 @@ struct stoq_conn {
     hm_heap_node timer;
     void *user;
     bool is_server;
-    bool counted_half_open; // a server's until the handshake is complete or the connection gone
+    bool counted_half_open; // a server's until the handshake is complete or has failed
+    bool counted_failed;    // and from then on
     stoq_conn_state state;
     struct sockaddr_in6 peer;
     // Where it was before the path that is being validated, and what was known of that path.

@@ -90,12 +90,14 @@ static stoq_conn *accept_client(stoq_endpoint *ep, const struct sockaddr_in6 *fr
     stoq_cid odcid;
     bool proven = pkt->token.len > 0 &&
                   token_check(ep->secret, from, pkt->token, &pkt->dcid, ep->now_us, &odcid);
-    if (!proven && (ep->always_retry || ep->stats.half_open >= ep->limits.retry_from_half_open)) {
+    // Those that failed at once count too: else forged addresses would fill the table.
+    uint32_t half_open = ep->stats.half_open + ep->failed;
+    if (!proven && (ep->always_retry || half_open >= ep->limits.retry_from_half_open)) {
         send_retry(ep, from, pkt);
         return NULL;
     }
     stoq_conn *c;
-    if (ep->stats.half_open >= ep->limits.max_half_open || conn_make(ep, true, from, &c) != HM_OK) {
+    if (half_open >= ep->limits.max_half_open || conn_make(ep, true, from, &c) != HM_OK) {
         ep->stats.refused++;
         return NULL;
     }

@@ -25,7 +25,7 @@ typedef struct peer {
     unsigned datagrams, packets, seen[PEER_TYPES];
     size_t bytes, longest;
     uint16_t sent_to;
-    stoq_packet packet;     // the last one's header
+    stoq_packet packet;          // the last one's header
     stoq_frame last[PEER_TYPES]; // without data but for what is copied to `data`
     uint8_t data[PEER_TYPES][16];
     uint64_t largest; // packet number, ever

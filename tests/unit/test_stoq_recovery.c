@@ -102,8 +102,9 @@ static void test_persistent_congestion(void **state)
         }
         uint64_t last = p.largest;
         if (between) // lost: the first one, and the fourth from the end
-            peer_ack(&p, (const uint64_t[][2]){{last - 2, last}, {first + 1, last - 4}, {0, first - 1}},
-                3);
+            peer_ack(&p,
+                     (const uint64_t[][2]){{last - 2, last}, {first + 1, last - 4}, {0, first - 1}},
+                     3);
         else
             peer_ack(&p, (const uint64_t[][2]){{last - 2, last}, {0, first - 1}}, 2);
         assert_true(p.c->stats.packets_lost >= 2);
