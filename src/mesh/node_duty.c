@@ -67,14 +67,35 @@ static void beacon_run(void *ctx)
     uv_async_send(&j->made);
 }
 
-static void on_recorded(void *ctx, hm_err err, const char *detail, const hm_node_receipt *receipt)
+// Failures that pass by themselves: then it is worth doing again.
+static bool passes(hm_err err)
 {
-    (void)receipt;
-    const char *what = ctx;
+    return err == HM_E_BUSY || err == HM_E_NOMEM || err == HM_E_OP_NONCE || err == HM_E_PROOF_WORK;
+}
+
+static void recorded(hm_node *n, bool beacon, hm_err err, const char *detail)
+{
     // Another member was quicker with a beacon, or the node is going down: nothing to tell.
-    if (err != HM_OK && err != HM_E_OP_STATE && err != HM_E_OP_DUPLICATE && err != HM_E_CLOSED)
-        hm_log(HM_LOG_WARN, "mesh", "a duty was not recorded", "what=%s reason=\"%s: %s\"", what,
-               hm_err_text(err), detail);
+    if (err == HM_OK || err == HM_E_OP_STATE || err == HM_E_OP_DUPLICATE || err == HM_E_CLOSED)
+        return;
+    hm_log(HM_LOG_WARN, "mesh", "a duty was not recorded", "what=%s reason=\"%s: %s\"",
+           beacon ? "beacon" : "answer", hm_err_text(err), detail);
+    if (passes(err) && beacon && !n->proving)
+        n->beacon_index = 0;
+    if (passes(err) && !beacon && !n->answering)
+        n->answer_epoch = 0;
+}
+
+static void answer_recorded(void *ctx, hm_err err, const char *detail, const hm_node_receipt *r)
+{
+    (void)r;
+    recorded(ctx, false, err, detail);
+}
+
+static void beacon_recorded(void *ctx, hm_err err, const char *detail, const hm_node_receipt *r)
+{
+    (void)r;
+    recorded(ctx, true, err, detail);
 }
 
 static bool still_due(const duty_job *j)
@@ -100,10 +121,9 @@ static void job_submit(duty_job *j)
     hm_err err = hm_buf_status(&payload);
     if (err == HM_OK)
         err = pool_submit(n, HM_MODULE_PROOF, j->beacon ? HM_PROOF_BEACON : HM_PROOF_SPACE_ANSWER,
-                          hm_buf_bytes(&payload), on_recorded,
-                          (void *)(j->beacon ? "beacon" : "answer"));
+                          hm_buf_bytes(&payload), j->beacon ? beacon_recorded : answer_recorded, n);
     if (err != HM_OK)
-        hm_log(HM_LOG_WARN, "mesh", "a duty was not submitted", "reason=\"%s\"", hm_err_detail());
+        recorded(n, j->beacon, err, hm_err_detail());
     hm_buf_free(&payload);
 }
 

@@ -629,6 +629,23 @@ static void test_puzzle_solved_anew(void **state)
     mesh_close();
 }
 
+// A pool that is full when the answer for the sector is ready costs another try, not the epoch: the
+// node could own no operation in it.
+static void test_answer_again(void **state)
+{
+    (void)state;
+    enum { FULL = 1 << 30 };
+    mesh_open(10000, 0); // a quorum by itself
+    node->pending_bytes += FULL;
+    node->owners[0].bytes += FULL;
+    UNTIL((agree_nudge(node), hm_ledger_height(node->ledger) >= 8)); // its first epoch
+    UNTIL(!node->answering && node->submit_count == 0);
+    assert_int_equal(node->answer_epoch, 0);
+    node->pending_bytes -= FULL;
+    node->owners[0].bytes -= FULL;
+    mesh_close();
+}
+
 // One member's word for blocks that nobody has does not make a node unready.
 static void test_false_height(void **state)
 {
@@ -666,6 +683,7 @@ int main(void)
         cmocka_unit_test(test_refused_requests), cmocka_unit_test(test_puzzle_solved_anew),
         cmocka_unit_test(test_deaf_member),      cmocka_unit_test(test_false_answers),
         cmocka_unit_test(test_false_content),    cmocka_unit_test(test_false_height),
+        cmocka_unit_test(test_answer_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
