@@ -182,16 +182,11 @@ start() {
     local name=$1
     shift
     if pid_of "$name" >/dev/null; then return; fi
+    # Left by a start that was cut off before it could note the number.
+    if find_pid "$name" "$1" >"$dir/$name.pid"; then return; fi
     [ ! -e "$dir/$name.log" ] || mv "$dir/$name.log" "$dir/$name.log.1"
-    setsid -f "$@" >"$dir/$name.log" 2>&1 </dev/null 9>&-
-    local n=0 pid
-    # setsid has forked: the process that holds our data is the one.
-    until pid=$(find_pid "$name" "$1"); do
-        n=$((n + 1))
-        [ $n -lt 100 ] || give_up "start $name" "$(start_hint "$name")" "$dir/$name.log"
-        sleep 0.05
-    done
-    echo "$pid" >"$dir/$name.pid"
+    setsid "$@" >"$dir/$name.log" 2>&1 </dev/null 9>&- &
+    echo $! >"$dir/$name.pid"
 }
 find_pid() { # NAME PROGRAM
     local p
@@ -349,9 +344,9 @@ start_all() {
     echo "page:      $page_url"
     echo "authority: $authority_url   root: $dir/trustchain/edge-root.crt"
     echo "command:   export HYPERMESH_NODE='$(api_url 1)' HYPERMESH_CA=$dir/trustchain/edge-root.crt"
-    echo "           export HYPERMESH_TOKEN_FILE=$dir/node-1/api.token"
-    echo "           $cli_bin status"
-    echo "transport: $cli_bin stoq ping '[::1]:9292' --ca $dir/trustchain/mesh-root.crt"
+    echo "           export HYPERMESH_TOKEN_FILE=$dir/node-1/api.token PATH=${cli_bin%/*}:\$PATH"
+    echo "           hypermesh status"
+    echo "transport: hypermesh stoq ping '[::1]:9292' --ca $dir/trustchain/mesh-root.crt"
     say "up after $((SECONDS - began)) s"
 }
 

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -259,6 +260,23 @@ hm_err hm_file_write(const char *path, hm_bytes data, unsigned mode)
         return err;
     }
     return sync_folder_of(path);
+}
+
+hm_err hm_dir_lock(const char *path, int *fd)
+{
+    char file[4096];
+    int n = snprintf(file, sizeof file, "%s/lock", path);
+    if (n <= 0 || (size_t)n >= sizeof file)
+        return hm_fail(HM_E_INVALID, "unusable path");
+    int lock = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (lock < 0)
+        return hm_fail(errno == ENOENT ? HM_E_NOTFOUND : HM_E_IO, "%s: %s", file, strerror(errno));
+    if (flock(lock, LOCK_EX | LOCK_NB) != 0) {
+        close(lock);
+        return hm_fail(HM_E_BUSY, "%s is in use by another process", path);
+    }
+    *fd = lock;
+    return HM_OK;
 }
 
 hm_err hm_dir_make(const char *path)

@@ -96,5 +96,8 @@ HM_CHECK hm_err hm_file_read_secret(const char *path, size_t max_bytes, hm_buf *
 HM_CHECK hm_err hm_file_write(const char *path, hm_bytes data, unsigned mode);
 // mkdir -p with mode 0700 for what is made.
 HM_CHECK hm_err hm_dir_make(const char *path);
+// Keeps other processes off a folder: an exclusive lock on path/lock, held while *fd is open and
+// ended with close() or with the process. HM_E_BUSY when another process has it; HM_E_IO.
+HM_CHECK hm_err hm_dir_lock(const char *path, int *fd);
 
 #endif

@@ -157,6 +157,12 @@ static hm_err check_url(const char *option, const char *url)
     if (!good)
         err = hm_fail(HM_E_CONFIG, "--%s is \"%.100s\"; a URL such as https://[::1]:8444 is needed",
                       option, url);
+    else if (strcmp(scheme, "http") == 0 && strcmp(host, "[::1]") != 0 &&
+             strcmp(host, "localhost") != 0)
+        err = hm_fail(HM_E_CONFIG,
+                      "--%s is \"%.100s\"; without TLS only this machine is spoken to, as "
+                      "http://[::1]:PORT",
+                      option, url);
     else if (inet_pton(AF_INET, host, &v4) == 1)
         err = hm_fail(HM_E_CONFIG, "--%s is \"%.100s\"; only IPv6 is spoken", option, url);
     curl_free(host);

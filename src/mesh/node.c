@@ -1,6 +1,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "mesh/node_internal.h"
 #include "mesh/node_module.h"
@@ -273,6 +274,8 @@ static void node_free(hm_node *n)
     hm_key_free(n->key);
     free(n->ids);
     free(n->validators);
+    if (n->lock_fd >= 0)
+        close(n->lock_fd);
     free(n);
 }
 
@@ -286,6 +289,8 @@ static hm_err node_open(hm_node *n, const hm_node_config *cfg)
     if (err == HM_E_NOTFOUND)
         return hm_fail(err, "%s is not a node's directory: run init first", n->dir);
     HM_TRY(err);
+    // Two with one key and one log of votes would contradict each other.
+    HM_TRY(hm_dir_lock(n->dir, &n->lock_fd));
     HM_TRY(hm_node_id_of_public(hm_key_public(n->key), &n->id));
     err = load_genesis(n, cfg->genesis_path, &genesis);
     if (err == HM_OK)
@@ -309,6 +314,7 @@ hm_err hm_node_open(const hm_node_config *cfg, hm_node **out)
         return hm_fail(HM_E_LIMIT, "the path of the data directory is too long");
     }
     strcpy(n->dir, cfg->data_dir);
+    n->lock_fd = -1;
     n->loop = cfg->loop;
     n->started_ms = node_wall_ms();
     hm_list_init(&n->submits);

@@ -2,6 +2,7 @@
 // peers.
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "mesh/node_internal.h"
 #include "mesh/node_module.h"
@@ -170,7 +171,8 @@ static void tell_final(hm_node *n, hm_view *v, uint32_t ops)
     const hm_block_header *h = hm_view_header(v);
     uint64_t wall = node_wall_ms();
     hm_node_event e = {.height = h->height, .count = ops, .hash = hm_view_block_id(v)};
-    if (h->height > n->sync_to && wall > h->time_ms)
+    // Of a block that was made while this node was away it does not know when it was final.
+    if (h->height > n->sync_to && h->time_ms >= n->started_ms && wall > h->time_ms)
         e.finality_us = (wall - h->time_ms) * 1000;
     n->counts[COUNT_BLOCKS_FINAL]++;
     n->counts[COUNT_OPS_FINAL] += ops;
@@ -436,6 +438,12 @@ hm_err agree_open(hm_node *n)
     char path[4100];
     HM_TRY(hm_simplex_new(&cfg, &n->simplex));
     snprintf(path, sizeof path, "%s/votes.wal", n->dir);
+    struct stat st;
+    if (cfg.tip_height > 0 && (stat(path, &st) != 0 || st.st_size == 0))
+        return hm_fail(HM_E_CORRUPT,
+                       "%s is gone: without its votes the node may contradict itself and lose its "
+                       "stake; restore the disk or rejoin with a new key",
+                       path);
     HM_TRY(hm_wal_open(path, restore, n, &n->wal));
     n->final_mono_us = node_now_us();
     hm_simplex_start(n->simplex, n->final_mono_us);

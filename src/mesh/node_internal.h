@@ -137,6 +137,7 @@ typedef enum node_count {
 struct hm_node {
     uv_loop_t *loop;
     char dir[4000];
+    int lock_fd; // of the directory, -1: not held
     hm_key *key;
     hm_node_id id;
     uint32_t self; // validator index

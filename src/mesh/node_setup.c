@@ -157,6 +157,8 @@ hm_err hm_node_init(const hm_node_init_args *a)
     if (exists(a->data_dir, "node.ini"))
         return hm_fail(HM_E_EXISTS, "%s holds a node already", a->data_dir);
     HM_TRY(hm_dir_make(a->data_dir));
+    int lock = -1;
+    HM_TRY(hm_dir_lock(a->data_dir, &lock));
     hm_err err = make_keys(a, &key);
     if (err == HM_OK)
         err = make_sector(a, key);
@@ -171,6 +173,7 @@ hm_err hm_node_init(const hm_node_init_args *a)
         err = write_file(a->data_dir, "node.ini", hm_buf_bytes(&ini), 0644);
     hm_buf_free(&ini);
     hm_key_free(key);
+    close(lock);
     return err;
 }
 

@@ -199,18 +199,6 @@ out:
     return err;
 }
 
-static hm_err authority_lock(tc_authority *a)
-{
-    char path[TC_PATH_MAX];
-    HM_TRY(authority_path(a->dir, "", "lock", path));
-    a->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (a->lock_fd < 0)
-        return hm_fail(errno == ENOENT ? HM_E_NOTFOUND : HM_E_IO, "%s: %s", path, strerror(errno));
-    if (flock(a->lock_fd, LOCK_EX | LOCK_NB) != 0)
-        return hm_fail(HM_E_BUSY, "%s is in use by another process", a->dir);
-    return HM_OK;
-}
-
 hm_err tc_authority_open(const char *dir, tc_authority **out)
 {
     hm_err err;
@@ -225,7 +213,7 @@ hm_err tc_authority_open(const char *dir, tc_authority **out)
         goto out;
     }
     memcpy(a->dir, dir, strlen(dir) + 1);
-    HM_TRY_OUT(authority_lock(a));
+    HM_TRY_OUT(hm_dir_lock(a->dir, &a->lock_fd));
     HM_TRY_OUT(family_load(a, TC_MESH));
     HM_TRY_OUT(family_load(a, TC_EDGE));
     HM_TRY_OUT(pem_load(a, "edge", "root-cross.crt", &a->cross_pem));

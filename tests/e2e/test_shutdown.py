@@ -31,12 +31,21 @@ def main():
         status = [p.wait() for p in mesh.children if p.pid == last.pid]
         assert status == [0], f"exit {status}\n" + last.log()[-8000:]
         say("no leak, no error")
+        def refused(argv, code, words):
+            p = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, text=True)
+            assert p.returncode == code and words in p.stdout, p
+            say(p.stdout.strip())
+
+        plain = last.argv[last.argv.index(b"--num-callers=30") + 1:]
+        with open(f"/proc/{first.pid}/cmdline", "rb") as f:
+            refused(f.read().split(b"\0")[:-1], 1, "in use by another process")
+        os.rename(os.path.join(last.dir, "votes.wal"), os.path.join(mesh.dir, "votes.wal"))
+        refused(plain, 1, "votes.wal is gone")
+        os.rename(os.path.join(mesh.dir, "votes.wal"), os.path.join(last.dir, "votes.wal"))
         with open(os.path.join(last.dir, "ledger/data.mdb"), "r+b") as f:
             f.write(b"damaged " * 1000)
-        p = subprocess.run(last.argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                           stderr=subprocess.STDOUT, text=True)
-        assert p.returncode == 1 and "/ledger cannot be opened" in p.stdout, p
-        say(p.stdout.strip())
+        refused(last.argv, 1, "/ledger cannot be opened")
 
 
 main()
