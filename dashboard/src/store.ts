@@ -31,7 +31,7 @@ class Store {
   private stream: { close(): void } | null = null;
   private streaming = false;
   private answering = false;
-  private asking = false;
+  private asking: Promise<void> | null = null;
   private askSoon = 0;
 
   onChange(listener: (change: Change) => void): void {
@@ -88,9 +88,12 @@ class Store {
       }, SOON_MS);
   }
 
-  async refresh(): Promise<void> {
-    if (this.asking) return;
-    this.asking = true;
+  /** Asks what is so now; who comes while it is being asked waits for the same answer. */
+  refresh(): Promise<void> {
+    this.asking ??= this.ask().finally(() => (this.asking = null));
+    return this.asking;
+  }
+  private async ask(): Promise<void> {
     try {
       [this.status, this.nodes] = await Promise.all([api.status(), api.nodes()]);
       this.heard_ms = Date.now();
@@ -98,8 +101,6 @@ class Store {
       this.tell("state");
     } catch {
       this.answering = false;
-    } finally {
-      this.asking = false;
     }
     this.line();
   }

@@ -41,6 +41,14 @@ async function open(hash = "#/", options = {}) {
     const ofOutage = nodeMayBeGone && m.text().startsWith("Failed to load resource: net::");
     if ((m.type() === "error" || m.type() === "warning") && !ofOutage) troubles.push(`console: ${m.text()} (${m.location().url})`);
   });
+  await made.addInitScript(() => {
+    window.headings = []; // all that were ever shown
+    document.addEventListener("DOMContentLoaded", () =>
+      new MutationObserver(() => {
+        const text = document.querySelector("h1")?.textContent;
+        if (text && window.headings.at(-1) !== text) window.headings.push(text);
+      }).observe(document.getElementById("main"), { childList: true, subtree: true }));
+  });
   const response = await made.goto(`${ORIGIN}/${hash}`);
   await made.evaluate(() => (window.stillTheSame = true));
   page = made;
@@ -108,6 +116,7 @@ const tests = {
     assert(points > 0, "no point in the chart");
     await until("the chart gets new blocks", async () => (await count(at.page, "#chart .point")) > points + 1);
     assert(/median [0-9.]+ (ms|s)/.test(await at.page.locator("#finality-chart").getAttribute("aria-label")), "the chart's name");
+    assertEqual(await at.page.evaluate(() => window.headings), ["Mesh"], "what was shown, from the beginning");
     await until("the line is live", async () => /^live/.test(await text(at.page, "#line")));
     assert(await at.page.evaluate(() => window.stillTheSame), "the page was loaded again");
     await close(at);

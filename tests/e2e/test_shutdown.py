@@ -26,6 +26,9 @@ def main():
         wait_until("its asset is everywhere", 30, lambda: "content" in first.assets())
         path = f"/v1/assets/{made['asset']}/content"
         assert first.get(path, raw=True) == last.get(path, raw=True) == b"x" * 300000
+        for what in (f"/v1/assets/{made['asset']}/chunks", f"/v1/operations/{made['op']}/proofs",
+                     "/v1/operations", "/v1/nodes"):
+            last.get(what, timeout=60)
         last.get("/metrics", raw=True)
         last.signal(15)
         status = [p.wait() for p in mesh.children if p.pid == last.pid]
