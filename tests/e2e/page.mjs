@@ -43,11 +43,10 @@ async function open(hash = "#/", options = {}) {
   });
   await made.addInitScript(() => {
     window.headings = []; // all that were ever shown
-    document.addEventListener("DOMContentLoaded", () =>
-      new MutationObserver(() => {
-        const text = document.querySelector("h1")?.textContent;
-        if (text && window.headings.at(-1) !== text) window.headings.push(text);
-      }).observe(document.getElementById("main"), { childList: true, subtree: true }));
+    new MutationObserver(() => {
+      const text = document.querySelector("h1")?.textContent;
+      if (text && window.headings.at(-1) !== text) window.headings.push(text);
+    }).observe(document, { childList: true, subtree: true });
   });
   const response = await made.goto(`${ORIGIN}/${hash}`);
   await made.evaluate(() => (window.stillTheSame = true));
