@@ -279,6 +279,8 @@ hm_err loss_on_ack(stoq_conn *c, stoq_level level, const stoq_frame *ack, uint64
     if (level == STOQ_LEVEL_HANDSHAKE)
         c->peer_may_be_blocked = false; // it has opened our Handshake packets
     // A client whose address may not be validated yet keeps backing off (section 6.2.1).
+    if (level == STOQ_LEVEL_APP)
+        conn_confirmed(c); // RFC 9001, section 4.1.2
     if (!c->peer_may_be_blocked)
         c->pto_count = 0;
     conn_wake(c);
@@ -325,6 +327,21 @@ uint64_t loss_timer_us(const stoq_conn *c, stoq_level *level, bool *is_pto)
     return best;
 }
 
+// Asks for probes, which carry the oldest data again; the packets themselves stay under way.
+static void probe(stoq_conn *c, stoq_level level, uint8_t count)
+{
+    stoq_space *s = &c->spaces[level];
+    unsigned again = 0;
+    for (uint64_t at = s->sent_head; at < s->sent_tail && again < count; at++) {
+        const stoq_sent *p = slot(s, at);
+        if (!p->outstanding || !p->eliciting)
+            continue;
+        frames_lost(c, level, p);
+        again++;
+    }
+    s->probes = count;
+}
+
 void loss_on_timer(stoq_conn *c, uint64_t now)
 {
     stoq_level level = STOQ_LEVEL_INITIAL;
@@ -336,19 +353,14 @@ void loss_on_timer(stoq_conn *c, uint64_t now)
         conn_wake(c);
         return;
     }
-    stoq_space *s = &c->spaces[level];
-    // The probes carry the oldest data again; the packets themselves stay under way.
-    unsigned again = 0;
-    for (uint64_t at = s->sent_head; at < s->sent_tail && again < 2; at++) {
-        const stoq_sent *p = slot(s, at);
-        if (!p->outstanding || !p->eliciting)
-            continue;
-        frames_lost(c, level, p);
-        again++;
-    }
     c->pto_count++;
-    s->probes = 2;
-    s->last_eliciting_us = now; // so that the timer moves on even if nothing can be sent
+    probe(c, level, 2);
+    // The peer may have keys for one space only (section 6.2.4).
+    for (int l = 0; l < STOQ_LEVELS; l++)
+        if (l != (int)level && c->spaces[l].eliciting_out > 0)
+            probe(c, l, 1);
+    // So that the timer moves on even if nothing can be sent.
+    c->spaces[level].last_eliciting_us = now;
     conn_wake(c);
 }
 

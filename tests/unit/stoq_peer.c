@@ -26,27 +26,37 @@ static void note_frames(peer *p, hm_bytes payload)
     }
 }
 
+// The packets of a datagram that are under the peer's keys; others are passed over.
+static void note_packets(peer *p, uint8_t *bytes, size_t len)
+{
+    for (size_t at = 0; at < len && stoq_packet_parse(bytes + at, len - at, &p->packet) == HM_OK;) {
+        hm_bytes payload;
+        uint64_t pn;
+        size_t packet = p->packet.len;
+        if (stoq_keys_ready(&p->rx) &&
+            forge_open(&p->rx, bytes + at, packet, p->largest + 1, &p->packet, &pn, &payload)) {
+            p->packets++;
+            p->largest = pn;
+            stoq_ranges_add(&p->got, pn);
+            note_frames(p, payload);
+        }
+        at += packet;
+    }
+}
+
 static void net_send(void *ctx, const struct sockaddr_in6 *to, const uint8_t *bytes, size_t len,
                      size_t segment)
 {
     peer *p = ctx;
     for (size_t at = 0; at < len; at += segment) {
         uint8_t copy[2048];
-        hm_bytes payload;
-        uint64_t pn;
         size_t n = len - at < segment ? len - at : segment;
         p->datagrams++;
         p->bytes += n;
         p->longest = n > p->longest ? n : p->longest;
         p->sent_to = ntohs(to->sin6_port);
         memcpy(copy, bytes + at, n);
-        if (stoq_packet_parse(copy, n, &p->packet) != HM_OK || !stoq_keys_ready(&p->rx) ||
-            !forge_open(&p->rx, copy, n, p->largest + 1, &p->packet, &pn, &payload))
-            continue;
-        p->packets++;
-        p->largest = pn;
-        stoq_ranges_add(&p->got, pn);
-        note_frames(p, payload);
+        note_packets(p, copy, n);
     }
 }
 

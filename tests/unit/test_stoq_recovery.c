@@ -170,6 +170,34 @@ static void test_optimistic_ack(void **state)
     }
 }
 
+// A client whose handshake is complete and not confirmed: its server may have no keys any more for
+// what it repeats of the handshake, so each probe goes in both spaces (RFC 9002, section 6.2.4); an
+// acknowledgement of a 1-RTT packet confirms the handshake (RFC 9001, section 4.1.2).
+static void test_probes_of_both_spaces(void **state)
+{
+    (void)state;
+    peer p;
+    uint8_t finished[100] = {1};
+    peer_begin(&p, false);
+    peer_ack_all(&p);
+    stoq_space *s = &p.c->spaces[STOQ_LEVEL_HANDSHAKE];
+    p.c->confirmed = s->discarded = false;
+    assert_int_equal(stoq_keys_init(&s->tx, STOQ_AES_128_GCM, peer_secrets[0], 32, true), HM_OK);
+    assert_int_equal(stoq_sendbuf_append(&s->crypto_out, hm_bytes_of(finished, sizeof finished)),
+                     HM_OK);
+    stoq_conn_ping(p.c);
+    peer_turn(&p);
+    assert_int_equal(p.seen[STOQ_FRAME_PING], 1);
+    for (int i = 0; i < 3; i++) {
+        peer_forget(&p);
+        peer_pass(&p, 1500 * MS << i);
+        assert_true(p.seen[STOQ_FRAME_PING] > 0);
+    }
+    peer_ack_all(&p);
+    assert_true(p.c->confirmed);
+    peer_end(&p);
+}
+
 // ---- keys ---------------------------------------------------------------------------------------
 
 // Keys are worn out by what they sealed and by what they failed to open (RFC 9001, section 6.6).
@@ -280,6 +308,7 @@ int main(void)
         cmocka_unit_test(test_persistent_congestion),
         cmocka_unit_test(test_window_grows_by_use),
         cmocka_unit_test(test_optimistic_ack),
+        cmocka_unit_test(test_probes_of_both_spaces),
         cmocka_unit_test(test_key_limits),
         cmocka_unit_test(test_key_updates_without_pause),
         cmocka_unit_test(test_key_update_before_confirmed),

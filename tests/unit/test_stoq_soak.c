@@ -7,7 +7,7 @@
 // that follows from the network, nothing is ever waited for that does not come, and nothing is
 // left.
 //
-//   test_stoq_soak               seeds 1 to 250
+//   test_stoq_soak               seeds 1 to 600
 //   test_stoq_soak FIRST COUNT   others, with a line for each that fails
 #include <malloc.h>
 #include <stdio.h>
@@ -563,7 +563,7 @@ static bool one(uint64_t seed, double *share)
 int main(int argc, char **argv)
 {
     uint64_t first = argc > 2 ? strtoull(argv[1], NULL, 10) : 1;
-    uint64_t count = argc > 2 ? strtoull(argv[2], NULL, 10) : 250, bad = 0;
+    uint64_t count = argc > 2 ? strtoull(argv[2], NULL, 10) : 600, bad = 0;
     double most = 0, share;
     stoq_ids_make(&ids);
     (void)one(first, &share); // fills the libraries' caches
