@@ -269,6 +269,7 @@ static void enter(hm_simplex *s, uint64_t view)
 {
     uint64_t idle = s->work ? 0 : s->idle_us;
     s->view = view;
+    s->entered_us = s->now_us;
     s->building = false;
     s->idle_until_us = s->now_us + idle;
     s->propose_by_us = s->idle_until_us + 2 * s->delta_us;
@@ -387,8 +388,8 @@ static bool extends_certified(hm_simplex *s, sx_view *v)
 }
 
 // The certificate of a view that was jumped over may be gone with those who held it. Without one no
-// block can stand on the far side, and only its nullification is left to make. Called when there
-// was time enough for it to come.
+// block can stand on the far side, and only its nullification is left to make. Called only when
+// there was time enough for it to come: who nullifies a view cannot help to make it final.
 static void nullify_gaps(hm_simplex *s)
 {
     unsigned gaps = 0;
@@ -424,7 +425,7 @@ static void vote(hm_simplex *s)
         return;
     if (!sx_cast(s, v, HM_SIMPLEX_NULLIFY, &(hm_hash){0}))
         s->propose_by_us = s->certify_by_us = s->now_us + 2 * s->delta_us;
-    if (!sx_forgets(SX_FORGET_GAPS))
+    if (s->now_us >= s->entered_us + 2 * s->delta_us && !sx_forgets(SX_FORGET_GAPS))
         nullify_gaps(s);
 }
 

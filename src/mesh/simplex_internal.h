@@ -140,7 +140,8 @@ struct hm_simplex {
     hm_map by_block;    // id -> sx_view that holds the block
     uint64_t low, high; // bounds of the numbers in views
     uint64_t view;
-    bool work;                             // somebody waits for a block
+    bool work; // somebody waits for a block
+    uint64_t entered_us;
     uint64_t propose_by_us, certify_by_us; // then the view is nullified
     uint64_t idle_until_us;                // a leader without work proposes then
     uint64_t resend_us;

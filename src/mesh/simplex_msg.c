@@ -96,7 +96,8 @@ static void send_block(hm_simplex *s, uint32_t peer, const sx_view *v)
 // A vote or proposal of a view that this node may still want: HM_E_AGAIN when it does not.
 static hm_err view_for(hm_simplex *s, uint64_t view, sx_view **out)
 {
-    if (view == 0 || (view > s->view + HM_SIMPLEX_VIEWS_AHEAD && !sx_forgets(SX_FORGET_AHEAD)))
+    uint64_t ahead = sx_forgets(SX_FORGET_AHEAD) ? 1000 : HM_SIMPLEX_VIEWS_AHEAD;
+    if (view == 0 || view > s->view + ahead)
         return HM_E_AGAIN;
     *out = view > s->tip_view ? sx_get(s, view) : sx_find(s, view);
     return *out != NULL ? HM_OK : HM_E_AGAIN;

@@ -150,7 +150,8 @@ static sim_node *random_node(sim *s)
 static void fault(sim *s)
 {
     sim_node *nd = random_node(s);
-    switch (sim_chance(s, s->p.blackout_ppm) ? 0 : sim_between(s, 0, 9)) {
+    uint64_t what = sim_between(s, 0, 9);
+    switch (sim_chance(s, s->p.blackout_ppm) ? (what < 3 ? 0 : 6) : what) {
     case 0: // the lights go out
         for (uint32_t i = 0; i < s->node_count; i++)
             if (s->nodes[i].up)

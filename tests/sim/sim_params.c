@@ -71,7 +71,10 @@ void sim_params_draw(sim_params *p, uint64_t seed, uint32_t kinds)
     uint64_t pace = 3 * p->delay_us + 2000;
     p->weather_us = pace * (3 + hm_prng_below(&r, 60));
     p->fault_us = hm_prng_below(&r, 4) == 0 ? 0 : pace * (5 + hm_prng_below(&r, 100));
-    p->blackout_ppm = hm_prng_below(&r, 4) == 0 ? 700000 : 0;
+    if (hm_prng_below(&r, 5) == 0) { // the power fails again and again, and a liar profits
+        p->blackout_ppm = 800000;
+        p->fault_us = pace * (5 + hm_prng_below(&r, 20));
+    }
     p->chaos_us = 60000000;
     p->chaos_steps = p->falcon || p->lmdb ? 1500 : 2000 + hm_prng_below(&r, 20000);
     p->heights = 5;
