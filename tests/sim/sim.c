@@ -188,16 +188,8 @@ static void client(sim *s)
     hm_buf op = {0};
     if (!at->up || at->byz != 0)
         return;
-    if (s->ledger->client(s, at, &op)) {
-        sim_blob *b = sim_blob_new(hm_buf_bytes(&op));
-        // To the node that it was given to at once, to the others as its gossip.
-        sim_event *e = sim_at(s, s->now, SIM_OPS, at->number);
-        e->blob = sim_blob_ref(b);
-        for (uint32_t v = 0; v < s->p.n; v++)
-            if (v != at->index)
-                sim_net_send(s, at, v, SIM_OPS, b, true);
-        sim_blob_unref(b);
-    }
+    if (s->ledger->client(s, at, &op))
+        sim_node_submit(s, at, hm_buf_bytes(&op));
     hm_buf_free(&op);
 }
 
@@ -341,7 +333,7 @@ sim *sim_new(const sim_params *p)
     hm_assert(s != NULL && p->n > 0 && p->n <= SIM_VALIDATORS_MAX);
     s->p = *p;
     s->chaos = true;
-    s->ledger = p->lmdb ? NULL : &sim_light;
+    s->ledger = p->lmdb ? &sim_lmdb : &sim_light;
     hm_prng_seed(&s->rng, p->seed);
     hm_map_init(&s->blocks, HM_HASH_BYTES, 0, &hm_random_system);
     if (p->falcon || p->lmdb)
@@ -516,6 +508,31 @@ static void stalled(sim *s, uint64_t height, const char *who)
              (unsigned long long)height, where);
 }
 
+static bool all_slashed(const sim *s)
+{
+    for (uint32_t v = 0; v < s->p.n; v++)
+        for (uint32_t i = 0; i < s->p.n; i++)
+            if ((s->accused >> v & 1) != 0 && s->nodes[i].byz == 0 &&
+                !s->ledger->slashed(&s->nodes[i], v))
+                return false;
+    return true;
+}
+
+// What was proven since the healing is in a block in the end; and all is there, from the first.
+static void judge_ledgers(sim *s)
+{
+    if (s->ledger->verify == NULL)
+        return;
+    for (uint64_t until = s->now + s->p.heal_limit_us; !s->failed && !all_slashed(s);)
+        if (!step(s, until)) {
+            sim_fail(s, "proven faults cost the stake", "accused: %x", s->accused);
+            return;
+        }
+    for (uint32_t i = 0; i < s->p.n && !s->failed; i++)
+        if (s->nodes[i].byz == 0)
+            s->ledger->verify(s, &s->nodes[i]);
+}
+
 void sim_run_seed(const sim_params *p, sim_report *r, FILE *out)
 {
     sim *s = sim_new(p);
@@ -535,6 +552,8 @@ void sim_run_seed(const sim_params *p, sim_report *r, FILE *out)
                 sim_restart(s, v);
         if (!s->failed && !run_to(s, height, s->now + p->heal_limit_us, 0) && !s->failed)
             stalled(s, height, "a node that came back");
+        if (!s->failed)
+            judge_ledgers(s);
     }
     sim_get_report(s, r);
     if (s->failed) {

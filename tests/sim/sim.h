@@ -76,6 +76,7 @@ typedef struct sim_report {
     char invariant[64], detail[400];
     uint64_t steps, time_us, trace_lines, trace_hash;
     uint64_t heights, views; // greatest reached
+    uint64_t ops;            // in final blocks
     uint64_t heal_us;        // from healing to the last node's last height
     uint64_t crashes, torn, equivocations, evidence, refused, fetches;
 } sim_report;

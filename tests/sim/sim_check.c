@@ -341,6 +341,12 @@ void sim_check_evidence(sim *s, sim_node *nd, const hm_simplex_action *a)
     if (x->view != view)
         *x = (sim_seen){.view = view};
     x->accused = true;
+    hm_buf op = {0};
+    if (s->ledger->evidence != NULL && s->ledger->evidence(s, nd, a->bytes, &op)) {
+        s->accused |= s->chaos ? 0 : 1u << offender;
+        sim_node_submit(s, nd, hm_buf_bytes(&op));
+    }
+    hm_buf_free(&op);
 }
 
 void sim_check_evidence_due(sim *s, sim_node *nd, const sim_event *e)

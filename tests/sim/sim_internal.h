@@ -106,6 +106,11 @@ typedef struct sim_ledger_ops {
     bool (*client)(sim *s, sim_node *nd, hm_buf *out);
     // May an operation still come into a block?
     bool (*op_alive)(const sim_node *nd, hm_bytes op);
+    // Below, NULL for a ledger that has none of it. An operation that brings evidence to a block:
+    bool (*evidence)(sim *s, sim_node *nd, hm_bytes bytes, hm_buf *out);
+    // Has it cost the offender its stake, in a final block?
+    bool (*slashed)(const sim_node *nd, uint32_t offender);
+    void (*verify)(sim *s, sim_node *nd); // the whole chain, at the end
 } sim_ledger_ops;
 
 extern const sim_ledger_ops sim_light, sim_lmdb;
@@ -207,6 +212,7 @@ struct sim {
     uint32_t recent_at;
 
     // what is known to be final, and signed
+    uint32_t accused;  // a bit each, by a node since the healing
     sim_final *finals; // [height - 1]
     size_t final_count, final_cap;
     sim_signed_view *signed_views[SIM_VALIDATORS_MAX]; // [view]
@@ -242,6 +248,8 @@ static inline bool sim_honest(const sim *s, uint32_t validator)
 void sim_node_init(sim *s, uint32_t number, uint32_t index);
 void sim_node_free(sim *s, sim_node *nd);
 void sim_node_start(sim *s, sim_node *nd);
+// A new operation of this node: to its own pool, and as gossip to the others.
+void sim_node_submit(sim *s, sim_node *nd, hm_bytes op);
 // restart_us after now it starts again; SIM_NEVER: it does not.
 void sim_node_crash(sim *s, sim_node *nd, uint64_t restart_us);
 void sim_node_event(sim *s, sim_node *nd, sim_event *e);

@@ -241,6 +241,11 @@ static hm_err light_commit(sim *s, sim_node *nd, const hm_hash *id, const hm_has
     HM_TRY(light_execute(s, nd, id, parent, block));
     HM_TRY(light_block_info(s, block, &info));
     l->now = *state_after(l, id, &height);
+    if (height > s->final_count) {
+        parsed p;
+        HM_TRY(parse(block, &p));
+        s->r.ops += p.count;
+    }
     if (l->tip.height == l->cap) {
         l->cap = l->cap == 0 ? 64 : 2 * l->cap;
         l->blocks = realloc(l->blocks, l->cap * sizeof *l->blocks);

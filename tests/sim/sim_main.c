@@ -59,7 +59,7 @@ static void put(int fd, const void *ptr, size_t len)
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
-            _exit(1); // the parent has gone
+            exit(1); // the parent has gone
         p += n;
         len -= (size_t)n;
     }
@@ -119,6 +119,7 @@ static void worker(const options *o, int number, int fd)
     const int fatal[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
     for (size_t i = 0; i < sizeof fatal / sizeof fatal[0]; i++)
         signal(fatal[i], died);
+    signal(SIGPIPE, SIG_IGN);
     if (o->list != NULL && number == 0)
         run_list(o, fd);
     for (uint64_t seed = o->first + (uint64_t)number; seed <= o->last; seed += (uint64_t)o->threads)
@@ -159,6 +160,7 @@ static void add(total *t, const outcome *o)
     t->sum.time_us += o->r.time_us;
     t->sum.steps += o->r.steps;
     t->sum.heights += o->r.heights;
+    t->sum.ops += o->r.ops;
     t->sum.crashes += o->r.crashes;
     t->sum.torn += o->r.torn;
     t->sum.equivocations += o->r.equivocations;
@@ -175,13 +177,15 @@ static int by_value(const void *a, const void *b)
 
 static void report(const total *t)
 {
-    printf("%llu seeds, %llu failed: %.2f simulated hours, %llu events, %llu blocks, %llu crashes "
+    printf("%llu seeds, %llu failed: %.2f simulated hours, %llu events, %llu blocks with %llu "
+           "operations, %llu crashes "
            "(%llu in a write), %llu contradictions seen, %llu refusals, %llu fetches\n",
            (unsigned long long)t->seeds, (unsigned long long)t->failed,
            (double)t->sum.time_us / 3.6e9, (unsigned long long)t->sum.steps,
-           (unsigned long long)t->sum.heights, (unsigned long long)t->sum.crashes,
-           (unsigned long long)t->sum.torn, (unsigned long long)t->sum.equivocations,
-           (unsigned long long)t->sum.refused, (unsigned long long)t->sum.fetches);
+           (unsigned long long)t->sum.heights, (unsigned long long)t->sum.ops,
+           (unsigned long long)t->sum.crashes, (unsigned long long)t->sum.torn,
+           (unsigned long long)t->sum.equivocations, (unsigned long long)t->sum.refused,
+           (unsigned long long)t->sum.fetches);
     if (t->seeds == 0)
         return;
     qsort(t->heal, t->seeds, sizeof *t->heal, by_value);
@@ -254,8 +258,8 @@ static int run(const options *o)
     }
     for (int i = 0; i < o->threads; i++) {
         int status = 0;
-        if (t.failed > 0)
-            kill(pids[i], SIGTERM);
+        if (fds[i].fd >= 0)
+            close(fds[i].fd); // then it ends at its next outcome, and takes its files with it
         waitpid(pids[i], &status, 0);
         if (t.failed == 0 && status != 0)
             t.failed = 1; // it said why

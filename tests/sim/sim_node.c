@@ -470,6 +470,18 @@ static void wake(sim *s, sim_node *nd)
         sim_fail(s, "a timer that was served is not due again", "node %u", nd->number);
 }
 
+void sim_node_submit(sim *s, sim_node *nd, hm_bytes op)
+{
+    sim_blob *b = sim_blob_new(op);
+    sim_event *e = sim_at(s, s->now, SIM_OPS, nd->number);
+    e->from = nd->index;
+    e->blob = sim_blob_ref(b);
+    for (uint32_t v = 0; v < s->p.n; v++)
+        if (v != nd->index)
+            sim_net_send(s, nd, v, SIM_OPS, b, true);
+    sim_blob_unref(b);
+}
+
 static void take_op(sim *s, sim_node *nd, const sim_event *e)
 {
     hm_bytes op = sim_blob_bytes(e->blob);
