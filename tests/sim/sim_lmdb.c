@@ -273,8 +273,8 @@ static bool finish(sim_node *nd, uint8_t module, uint8_t kind, hm_hash asset, hm
                 .nonce = l->nonce,
                 .payload = hm_buf_bytes(payload)};
     hm_op_inputs in = {.key = fx.keys[nd->index]};
-    hm_err err = hm_ledger_op_inputs(l->ledger, hm_ledger_tip(l->ledger), &op.owner, module, kind,
-                                     &in);
+    hm_err err =
+        hm_ledger_op_inputs(l->ledger, hm_ledger_tip(l->ledger), &op.owner, module, kind, &in);
     if (err == HM_OK) {
         sim_must(hm_op_finish(&op, &in, out, NULL), "operation");
         l->nonce++;
@@ -320,7 +320,8 @@ static bool lmdb_client(sim *s, sim_node *nd, hm_buf *out)
     bool some = l->nonce > 2 && sim_chance(s, 600000);
     if (some) { // one that it registered, perhaps in an earlier life, perhaps not yet final
         char old[40];
-        snprintf(old, sizeof old, "asset-%llu", (unsigned long long)sim_between(s, 1, l->nonce - 1));
+        snprintf(old, sizeof old, "asset-%llu",
+                 (unsigned long long)sim_between(s, 1, l->nonce - 1));
         some = hm_asset_find(hm_ledger_tip(l->ledger), &fx.ids[nd->index], hm_bytes_str(old),
                              &found) == HM_OK;
     }
