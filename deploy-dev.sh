@@ -2,7 +2,7 @@
 # A mesh on this machine for development: builds, makes what is missing, starts everything, and
 # waits until the ledger finalises. Idempotent, asks nothing; data stay in run/dev/.
 set -euo pipefail
-cd "$(dirname "$0")"
+cd -P "$(dirname "$0")"
 
 usage() {
     cat <<'USAGE'
@@ -186,7 +186,12 @@ start() {
     if find_pid "$name" "$1" >"$dir/$name.pid"; then return; fi
     [ ! -e "$dir/$name.log" ] || mv "$dir/$name.log" "$dir/$name.log.1"
     setsid "$@" >"$dir/$name.log" 2>&1 </dev/null 9>&- &
-    echo $! >"$dir/$name.pid"
+    local pid=$!
+    echo $pid >"$dir/$name.pid"
+    # Until it is the program: before that it is a shell, and then setsid.
+    while kill -0 $pid 2>/dev/null && [ "$(readlink "/proc/$pid/exe")" != "$1" ]; do
+        sleep 0.01
+    done
 }
 find_pid() { # NAME PROGRAM
     local p
