@@ -165,14 +165,19 @@ static void rewrite_wal(hm_node *n)
         fatal(n, "the log of votes cannot be rewritten", err);
 }
 
+// Did this node take part when the block was made, or does it only hear of it now?
+static bool was_here(const hm_node *n, const hm_block_header *h)
+{
+    return h->height > n->sync_to && n->quorum_since_ms != 0 && h->time_ms >= n->quorum_since_ms;
+}
+
 static void tell_final(hm_node *n, hm_view *v, uint32_t ops)
 {
     uint64_t now = node_now_us();
     const hm_block_header *h = hm_view_header(v);
     uint64_t wall = node_wall_ms();
     hm_node_event e = {.height = h->height, .count = ops, .hash = hm_view_block_id(v)};
-    // Of a block that was made while this node was away it does not know when it was final.
-    if (h->height > n->sync_to && h->time_ms >= n->started_ms && wall > h->time_ms)
+    if (was_here(n, h) && wall > h->time_ms)
         e.finality_us = (wall - h->time_ms) * 1000;
     n->counts[COUNT_BLOCKS_FINAL]++;
     n->counts[COUNT_OPS_FINAL] += ops;
@@ -183,19 +188,19 @@ static void tell_final(hm_node *n, hm_view *v, uint32_t ops)
 }
 
 // Views between a block and its parent had no block that a quorum took.
-static void tell_nullified(hm_node *n, uint64_t height, uint64_t parent_view, uint64_t view)
+static void tell_nullified(hm_node *n, const hm_block_header *h, uint64_t parent_view)
 {
-    if (view == parent_view + 1 || height <= n->sync_to)
+    uint64_t first = parent_view + 1, count = h->view - first;
+    if (count == 0 || !was_here(n, h))
         return;
-    uint64_t first = parent_view + 1, count = view - first;
     uint32_t leader = hm_simplex_leader(&n->set, &n->genesis->chain_id, first);
-    hm_node_event e = {.height = height, .count = (uint32_t)count, .peer = n->ids[leader]};
+    hm_node_event e = {.height = h->height, .count = (uint32_t)count, .peer = n->ids[leader]};
     if (count == 1)
         node_event(n, HM_EVENT_NULLIFIED, &e, "view %llu, led by %s, gave no block",
                    (unsigned long long)first, n->genesis->validators[leader].name);
     else
         node_event(n, HM_EVENT_NULLIFIED, &e, "views %llu to %llu gave no block",
-                   (unsigned long long)first, (unsigned long long)(view - 1));
+                   (unsigned long long)first, (unsigned long long)(h->view - 1));
 }
 
 static void do_final(hm_node *n, const hm_simplex_action *a)
@@ -219,7 +224,7 @@ static void do_final(hm_node *n, const hm_simplex_action *a)
         fatal(n, "a final block cannot be written", err);
     hm_view_ref(v);
     views_prune(n);
-    tell_nullified(n, block.header.height, parent_view, block.header.view);
+    tell_nullified(n, &block.header, parent_view);
     tell_final(n, v, block.count);
     hm_view_release(v);
     pool_committed(n, &block);
@@ -342,6 +347,15 @@ static void watch_progress(hm_node *n, uint64_t now)
                    (unsigned long long)(behind ? told : s.final_height));
     }
     n->stalled = now > n->final_mono_us + STALL_US;
+    uint64_t power = 0, total = 0;
+    for (uint32_t i = 0; i < n->count; i++) {
+        total += n->validators[i].power;
+        power += i == n->self || peer_is_up(n, i) ? n->validators[i].power : 0;
+    }
+    if (!hm_simplex_is_quorum(power, total))
+        n->quorum_since_ms = 0;
+    else if (n->quorum_since_ms == 0)
+        n->quorum_since_ms = node_wall_ms();
 }
 
 void agree_run(hm_node *n, uint64_t now_us)

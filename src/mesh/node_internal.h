@@ -181,7 +181,8 @@ struct hm_node {
     node_view views[NODE_VIEWS_MAX];
     size_t view_count;
     bool syncing, stalled;
-    uint64_t sync_to; // the greatest height that this node knew to have missed
+    uint64_t sync_to;         // the greatest height that this node knew to have missed
+    uint64_t quorum_since_ms; // wall time since which a quorum is connected; 0 = it is not
     uint64_t final_wall_ms, final_mono_us;
     uint64_t fetch_to; // last height asked for
 
