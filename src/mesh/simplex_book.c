@@ -67,6 +67,28 @@ void sx_view_free(hm_simplex *s, sx_view *v)
     free(v);
 }
 
+// Own votes stay: the log may be rewritten from them.
+static void thin(hm_simplex *s, uint64_t view)
+{
+    sx_view *v = sx_find(s, view);
+    bool voted = v != NULL && v->leader == s->self && sx_has(&v->prop);
+    for (int k = 0; v != NULL && k < SX_KINDS; k++) {
+        voted |= sx_has(sx_own(s, v, k));
+        for (uint32_t i = 0; i < s->set.count; i++)
+            if (i != s->self)
+                vote_clear(&v->votes[k][i]);
+        hm_buf_free(&v->certs[k].bytes);
+        v->certs[k].bytes = (hm_buf){0};
+    }
+    if (v == NULL)
+        return;
+    sx_drop_block(s, v);
+    if (!voted) {
+        (void)hm_map_remove(&s->views, &view);
+        sx_view_free(s, v);
+    }
+}
+
 void sx_prune(hm_simplex *s)
 {
     uint64_t behind = sx_forgets(SX_FORGET_PRUNE) ? UINT32_MAX : HM_SIMPLEX_VIEWS_BEHIND;
@@ -84,6 +106,12 @@ void sx_prune(hm_simplex *s)
             continue;
         sx_drop_block(s, v);
     }
+    if (!sx_far_behind(s) || sx_forgets(SX_FORGET_PRUNE))
+        return;
+    if (s->thinned < s->cursor_view)
+        s->thinned = s->cursor_view;
+    while (s->thinned + SX_THIN < s->finalized_view)
+        thin(s, ++s->thinned);
 }
 
 // ---- blocks -------------------------------------------------------------------------------------
@@ -313,7 +341,9 @@ hm_err sx_add_cert(hm_simplex *s, hm_bytes bytes, bool tell)
     HM_TRY(sx_cert_read(&s->set, bytes, &c));
     int k = (int)c.kind - HM_SIMPLEX_NOTARIZE;
     sx_view *v = sx_find(s, c.view);
-    if (c.view <= s->tip_view && v == NULL)
+    // What was fetched counts anywhere above the tip.
+    if ((c.view <= s->tip_view && v == NULL) ||
+        (tell && c.view > s->tip_view && c.view <= s->thinned))
         return HM_OK;
     bool want = c.view > s->tip_view && (v == NULL || !sx_certified(v, k));
     if (want)

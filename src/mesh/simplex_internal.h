@@ -1,6 +1,7 @@
 // Private to simplex*.c.
 //
 //   simplex.c       life, views, the rules of voting, proposing and finalizing
+//   simplex_log.c   the log of votes
 //   simplex_book.c  what is known of each view: votes, certificates, blocks; evidence
 //   simplex_msg.c   messages of other validators; asking for what is missing; catching up
 //   simplex_vote.c  the pure part: votes, leaders, certificates, evidence
@@ -18,8 +19,10 @@
 #define SX_REPLY_EVERY_US 50000u // to one peer, of status and of blocks asked for
 #define SX_RESEND_MIN_US 200000u
 #define SX_RESEND_MAX_US 2000000u
-#define SX_FETCH_MIN_US 1000000u
-#define SX_FETCH_MAX_US 4000000u // without a block of those that were asked for
+#define SX_FETCH_MIN_US 1000000u // without a block of those that were asked for
+#define SX_FETCH_MAX_US 4000000u
+#define SX_FETCH_NEXT_US 500000u // the same, after the first one
+#define SX_THIN 64u              // views below the final one that a node far behind keeps whole
 
 // ---- rules that can be forgotten ----------------------------------------------------------------
 // tests/sim builds cores that forget one of these, to see that the simulator notices. Every other
@@ -139,6 +142,7 @@ struct hm_simplex {
     hm_map views;       // u64 -> sx_view
     hm_map by_block;    // id -> sx_view that holds the block
     uint64_t low, high; // bounds of the numbers in views
+    uint64_t thinned;   // up to there a node far behind has kept its own votes only
     uint64_t view;
     bool work; // somebody waits for a block
     uint64_t entered_us;
@@ -169,6 +173,8 @@ struct hm_simplex {
     bool fetching;
     uint32_t fetch_peer;
     uint64_t fetch_to, fetch_until_us;
+    uint64_t fetch_heard_us;             // a block, or the asking
+    bool fetch_gave;                     // one block at least
     uint64_t cursor_height, cursor_view; // of the last block that was fetched
     hm_hash cursor_id;
     uint64_t fetched_view; // of the last one fetched that has a finalization
@@ -186,6 +192,8 @@ void sx_event(hm_simplex *s, const char *fmt, ...) __attribute__((format(printf,
 // Own signature; stored, made durable and sent. False when it cannot be made.
 bool sx_cast(hm_simplex *s, sx_view *v, hm_simplex_kind kind, const hm_hash *id);
 uint64_t sx_resend_after(const hm_simplex *s);
+// Puts a vote into the log, with what it rests on.
+void sx_persist(hm_simplex *s, sx_view *v, hm_simplex_kind kind, const sx_vote *vote);
 // A certificate has come to be held.
 void sx_on_cert(hm_simplex *s, sx_view *v, hm_simplex_kind kind);
 // Does all that the state allows: enters views, votes, asks to build, makes blocks final.
@@ -196,8 +204,19 @@ void sx_evaluate(hm_simplex *s);
 sx_view *sx_find(const hm_simplex *s, uint64_t view);
 sx_view *sx_get(hm_simplex *s, uint64_t view); // makes it
 void sx_view_free(hm_simplex *s, sx_view *v);
-// Forgets what lies behind the last FINAL that was given.
+// Forgets what lies behind the last FINAL that was given, and what a node far behind cannot use.
 void sx_prune(hm_simplex *s);
+// A block is final that more than one answer of blocks lies ahead of the tip. Votes, certificates
+// and blocks of the views in between would pile up meanwhile, and come with the blocks anyway.
+static inline bool sx_far_behind(const hm_simplex *s)
+{
+    return s->target_height > s->tip_height + HM_SIMPLEX_FETCH_MAX;
+}
+// Views up to there need nothing more from others, or only with the blocks.
+static inline uint64_t sx_floor(const hm_simplex *s)
+{
+    return s->thinned > s->tip_view ? s->thinned : s->tip_view;
+}
 static inline sx_vote *sx_own(const hm_simplex *s, const sx_view *v, int kind)
 {
     return &v->votes[kind][s->self];

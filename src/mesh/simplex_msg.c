@@ -65,8 +65,8 @@ void sx_send_status(hm_simplex *s, uint32_t peer, bool want)
 
 void sx_send_votes(hm_simplex *s, uint32_t peer, uint64_t from_view)
 {
-    if (from_view <= s->tip_view)
-        from_view = s->tip_view + 1;
+    if (from_view <= sx_floor(s))
+        from_view = sx_floor(s) + 1;
     for (uint64_t n = from_view; n <= s->high; n++) {
         const sx_view *v = sx_find(s, n);
         for (int k = 0; v != NULL && k < SX_KINDS; k++) {
@@ -99,6 +99,8 @@ static hm_err view_for(hm_simplex *s, uint64_t view, sx_view **out)
     uint64_t ahead = sx_forgets(SX_FORGET_AHEAD) ? 1000 : HM_SIMPLEX_VIEWS_AHEAD;
     if (view == 0 || view > s->view + ahead)
         return HM_E_AGAIN;
+    if (view > s->tip_view && view <= s->thinned)
+        return HM_E_AGAIN;
     *out = view > s->tip_view ? sx_get(s, view) : sx_find(s, view);
     return *out != NULL ? HM_OK : HM_E_AGAIN;
 }
@@ -120,6 +122,8 @@ static hm_err on_proposal(hm_simplex *s, uint32_t from, hm_rd *r)
     const hm_hash *certified = sx_certified_block(v);
     if (v->view <= s->tip_view ||
         !hm_hash_eq(certified != NULL ? certified : &v->prop.id, &info.id))
+        return HM_OK;
+    if (sx_far_behind(s) && s->by_block.count >= HM_SIMPLEX_FETCH_MAX)
         return HM_OK;
     (void)sx_hold_block(s, v, &info, block);
     if (sx_block(s, &info.parent) == NULL && !hm_hash_eq(&info.parent, &s->tip_id) &&
@@ -154,7 +158,7 @@ static hm_err on_vote(hm_simplex *s, uint32_t from, hm_rd *r)
 static void help(hm_simplex *s, uint32_t peer, uint64_t gap, uint64_t peer_final_view)
 {
     size_t bytes = 0;
-    uint64_t from = gap > s->tip_view ? gap : s->tip_view + 1;
+    uint64_t from = gap > sx_floor(s) ? gap : sx_floor(s) + 1;
     for (uint64_t n = from; n <= s->high && bytes < SX_REPLY_BYTES_MAX; n++) {
         const sx_view *v = sx_find(s, n);
         for (int k = 0; v != NULL && k < SX_KINDS; k++)
@@ -192,7 +196,7 @@ static hm_err on_status(hm_simplex *s, uint32_t from, hm_rd *r)
 static const sx_view *view_of(const hm_simplex *s, const hm_hash *id)
 {
     const sx_view *v = sx_block(s, id);
-    for (uint64_t n = s->tip_view + 1; v == NULL && n <= s->high; n++) {
+    for (uint64_t n = sx_floor(s) + 1; v == NULL && n <= s->high; n++) {
         const sx_view *x = sx_find(s, n);
         const hm_hash *certified = x == NULL ? NULL : sx_certified_block(x);
         if (certified != NULL && hm_hash_eq(certified, id))
@@ -357,18 +361,23 @@ static uint32_t fetch_from(const hm_simplex *s)
     return next_peer(s, s->fetch_peer);
 }
 
+// The first block has its way and its making before it; from then on a pause of twice as long is
+// more likely the end of an answer that was cut short.
 static void fetch_wait(hm_simplex *s)
 {
-    uint64_t t = 8 * s->delta_us;
-    t = t < SX_FETCH_MIN_US ? SX_FETCH_MIN_US : t > SX_FETCH_MAX_US ? SX_FETCH_MAX_US : t;
+    uint64_t heard = s->now_us - s->fetch_heard_us;
+    uint64_t least = s->fetch_gave ? SX_FETCH_NEXT_US : SX_FETCH_MIN_US;
+    uint64_t t = s->fetch_gave ? 2 * heard : 8 * s->delta_us;
+    t = t < least ? least : t > SX_FETCH_MAX_US ? SX_FETCH_MAX_US : t;
+    s->fetch_heard_us = s->now_us;
     s->fetch_until_us = s->now_us + t;
 }
 
-static void fetch_failed(hm_simplex *s)
+static void fetch_failed(hm_simplex *s, bool blame)
 {
     s->fetching = false;
     // Its word counts no more until it is told again.
-    if (s->peer_height[s->fetch_peer] > s->tip_height)
+    if (blame && s->peer_height[s->fetch_peer] > s->tip_height)
         s->peer_height[s->fetch_peer] = s->tip_height;
 }
 
@@ -380,7 +389,7 @@ void sx_fetch(hm_simplex *s)
     if (s->fetching && (s->cursor_height >= s->fetch_to || target <= s->tip_height))
         s->fetching = false;
     if (s->fetching && s->now_us >= s->fetch_until_us)
-        fetch_failed(s);
+        fetch_failed(s, !s->fetch_gave);
     target = wanted_height(s);
     if (s->fetching || target <= s->tip_height || s->set.count == 1)
         return;
@@ -394,6 +403,7 @@ void sx_fetch(hm_simplex *s)
     s->fetch_peer = fetch_from(s);
     s->fetch_to = to < target ? to : target;
     s->fetching = true;
+    s->fetch_gave = false;
     fetch_wait(s);
     hm_simplex_action *a = sx_act(s, HM_SIMPLEX_FETCH, (hm_bytes){0}, (hm_bytes){0});
     a->peer = s->fetch_peer;
@@ -451,10 +461,12 @@ hm_err hm_simplex_certified_block(hm_simplex *s, uint64_t now_us, uint32_t from,
                        (unsigned long long)info.height);
     if (err == HM_OK)
         err = take_certified(s, &info, block, cert);
-    if (err == HM_OK)
+    if (err == HM_OK) {
+        s->fetch_gave = true;
         fetch_wait(s);
-    else
-        fetch_failed(s);
+    } else {
+        fetch_failed(s, true);
+    }
     s->dirty = true;
     sx_evaluate(s);
     return err;

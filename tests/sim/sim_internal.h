@@ -135,8 +135,9 @@ struct sim_node {
     uint64_t clock_base, clock_since;
     uint32_t clock_ppm;
     uint64_t paused_until;
-    sim_event wake; // in the heap, not owned by it
-    bool acting;    // actions wait until the wake
+    sim_event wake;  // in the heap, not owned by it
+    bool acting;     // actions wait until the wake
+    bool far_behind; // after the last event
     uint64_t timer_spin_at;
     // disk
     char wal_path[160];
