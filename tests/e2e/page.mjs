@@ -273,6 +273,7 @@ const tests = {
     }
     for (const want of ["HyperMesh", "Mesh", "Assets", "Blocks", "Events", "node-1", "node-2"]) assert(stops.includes(want), `${want} is no stop: ${stops}`);
     // The chart.
+    await until("the chart has blocks to read", async () => (await count(p, "#finality-chart circle")) >= 4);
     await p.locator("#finality-chart").focus();
     await press("ArrowLeft", "ArrowLeft");
     const reading = await until("the chart reads a block", async () => /^Block [0-9,]+: /.test(await text(p, ".chart-reading")) && (await text(p, ".chart-reading")));
