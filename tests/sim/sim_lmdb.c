@@ -238,7 +238,7 @@ static void other_header(sim *s, hm_block_header *h)
         h->parent.b[0] ^= 1;
         break;
     case 1:
-        h->height ^= sim_between(s, 1, 3);
+        h->height += sim_between(s, 1, 3); // not to zero, which is no block
         break;
     case 2:
         h->time_ms += sim_between(s, 0, 1000000);
