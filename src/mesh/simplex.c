@@ -125,6 +125,15 @@ static uint64_t clamp(uint64_t x, uint64_t lo, uint64_t hi)
     return x < lo ? lo : x > hi ? hi : x;
 }
 
+// While a view before this one is open no block can stand, and views may go by faster than what is
+// to be said again would be due.
+static void resend_later(hm_simplex *s)
+{
+    uint64_t at = s->certify_by_us + sx_resend_after(s);
+    if (s->resend_us == 0 || at < s->resend_us || sx_first_gap(s) == s->view)
+        s->resend_us = at;
+}
+
 static void enter(hm_simplex *s, uint64_t view)
 {
     uint64_t idle = s->work ? 0 : s->idle_us;
@@ -134,7 +143,7 @@ static void enter(hm_simplex *s, uint64_t view)
     s->idle_until_us = s->now_us + idle;
     s->propose_by_us = s->idle_until_us + 2 * s->delta_us;
     s->certify_by_us = s->idle_until_us + 3 * s->delta_us;
-    s->resend_us = s->certify_by_us + sx_resend_after(s);
+    resend_later(s);
     if (s->absent[hm_simplex_leader(&s->set, &s->seed, view)])
         s->propose_by_us = s->now_us; // no proposal will come: do not wait for it
     s->dirty = true;
@@ -518,7 +527,7 @@ void hm_simplex_nudge(hm_simplex *s, uint64_t now_us)
         s->propose_by_us = now_us + 2 * s->delta_us;
     if (now_us + 3 * s->delta_us < s->certify_by_us) {
         s->certify_by_us = now_us + 3 * s->delta_us;
-        s->resend_us = s->certify_by_us + sx_resend_after(s);
+        resend_later(s);
     }
     s->idle_until_us = now_us;
     sx_evaluate(s);

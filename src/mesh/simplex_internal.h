@@ -255,6 +255,8 @@ static inline sx_view *sx_block(const hm_simplex *s, const hm_hash *id)
 void sx_msg_proposal(const sx_view *v, hm_buf *out);
 void sx_msg_vote(const sx_view *v, hm_simplex_kind kind, const sx_vote *vote, hm_buf *out);
 void sx_send_cert(hm_simplex *s, uint32_t peer, const sx_cert *c);
+// The first view after the tip, up to this node's, that nothing is certified of.
+uint64_t sx_first_gap(const hm_simplex *s);
 void sx_send_status(hm_simplex *s, uint32_t peer, bool want);
 // Own votes of all views that are not final.
 void sx_send_votes(hm_simplex *s, uint32_t peer, uint64_t from_view);

@@ -39,7 +39,7 @@ void sx_send_cert(hm_simplex *s, uint32_t peer, const sx_cert *c)
     hm_buf_free(&m);
 }
 
-static uint64_t first_gap(const hm_simplex *s)
+uint64_t sx_first_gap(const hm_simplex *s)
 {
     uint64_t n = s->tip_view + 1;
     for (; n < s->view; n++) {
@@ -55,7 +55,7 @@ void sx_send_status(hm_simplex *s, uint32_t peer, bool want)
     hm_buf m = {0};
     hm_wr_u8(&m, SX_STATUS);
     hm_wr_u64(&m, s->view);
-    hm_wr_u64(&m, first_gap(s));
+    hm_wr_u64(&m, sx_first_gap(s));
     hm_wr_u64(&m, s->tip_height);
     hm_wr_u64(&m, s->tip_view);
     hm_wr_bool(&m, want);
