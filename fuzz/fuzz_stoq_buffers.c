@@ -1,6 +1,7 @@
 // Stream bytes from a send buffer over segments that get lost, reordered, doubled, cut and
 // acknowledged in any order into a receive buffer: what comes out is what went in, and in the end
-// all of it. Beside that, packet numbers against a plain list of what was received.
+// all of it. Some of the bytes are lent, on either side. Beside that, packet numbers against a
+// plain list of what was received.
 #include "stoq/ranges.h"
 #include "stoq/recvbuf.h"
 #include "stoq/sendbuf.h"
@@ -18,6 +19,8 @@ typedef struct segment {
 typedef struct pipe {
     stoq_sendbuf out;
     stoq_recvbuf in;
+    stoq_loans loans;
+    uintptr_t lent, returned;
     segment flying[FLYING];
     unsigned count;
 } pipe;
@@ -27,13 +30,23 @@ static uint8_t pattern(uint64_t at)
     return (uint8_t)(at * 31 + (at >> 8) * 7);
 }
 
-static void append(pipe *p, size_t n)
+// Of all offsets that can be: a step sends less than that.
+static uint8_t file[1 << 23];
+
+static void append(pipe *p, size_t n, bool lend)
 {
     uint8_t bytes[MAX];
     if (n > stoq_sendbuf_room(&p->out))
         n = stoq_sendbuf_room(&p->out);
     for (size_t i = 0; i < n; i++)
         bytes[i] = pattern(p->out.end + i);
+    if (lend && n > 0) {
+        hm_assert(p->out.end + n <= sizeof file);
+        memcpy(file + p->out.end, bytes, n);
+        hm_bytes lent = hm_bytes_of(file + p->out.end, n);
+        hm_assert(stoq_sendbuf_lend(&p->out, lent, (void *)++p->lent) == HM_OK);
+        return;
+    }
     hm_assert(stoq_sendbuf_append(&p->out, hm_bytes_of(bytes, n)) == HM_OK);
 }
 
@@ -46,7 +59,9 @@ static bool send(pipe *p, size_t max)
     stoq_sendbuf_next(&p->out, p->in.read + MAX, max, &s.offset, &s.len);
     if (s.len == 0)
         return false;
+    const uint8_t *at = stoq_sendbuf_view(&p->out, s.offset, s.len);
     stoq_sendbuf_take(&p->out, s.offset, s.len, bytes);
+    hm_assert(at == NULL || memcmp(at, bytes, s.len) == 0);
     for (size_t i = 0; i < s.len; i++)
         hm_assert(bytes[i] == pattern(s.offset + i));
     p->flying[p->count++] = s;
@@ -58,7 +73,11 @@ static bool arrive(pipe *p, segment s)
     uint8_t bytes[MAX];
     for (size_t i = 0; i < s.len; i++)
         bytes[i] = pattern(s.offset + i);
-    hm_err err = stoq_recvbuf_write(&p->in, s.offset, hm_bytes_of(bytes, s.len));
+    hm_bytes data = hm_bytes_of(bytes, s.len);
+    bool lends = s.offset + s.len <= sizeof file;
+    if (lends) // it stays there, whatever comes next
+        data.ptr = memcpy(file + s.offset, bytes, s.len);
+    hm_err err = stoq_recvbuf_write(&p->in, s.offset, data, lends ? &p->loans : NULL);
     hm_assert(err == HM_OK || err == HM_E_STOQ_DROPPED);
     return err == HM_OK;
 }
@@ -70,6 +89,15 @@ static void consume(pipe *p, size_t max)
     for (size_t i = 0; i < n; i++)
         hm_assert(v.ptr[i] == pattern(p->in.read + i));
     stoq_recvbuf_consume(&p->in, n);
+}
+
+static void give_back(pipe *p)
+{
+    void *tag;
+    hm_assert(stoq_recvbuf_settle(&p->in) == HM_OK);
+    p->loans.count = 0;
+    while (stoq_sendbuf_returned(&p->out, &tag))
+        hm_assert((uintptr_t)tag == ++p->returned);
 }
 
 static segment take(pipe *p, unsigned i)
@@ -94,13 +122,15 @@ static void step(pipe *p, uint8_t op, uint8_t arg)
     segment s;
     switch (op % 7) {
     case 0:
-        append(p, (size_t)arg * 17);
+        append(p, (size_t)arg * 17, op & 64);
         return;
     case 1:
         (void)send(p, 1 + (size_t)arg * 3);
         return;
     case 2:
         consume(p, (size_t)arg * 11);
+        if (op & 64)
+            give_back(p);
         return;
     case 3: // arrives, and the sender is told
         if (p->count)
@@ -147,7 +177,8 @@ static void streams(const uint8_t *data, size_t size)
         consume(&p, MAX);
         hm_assert(any); // else it never ends
     }
-    hm_assert(p.out.lost.count == 0 && p.out.acked.count == 0);
+    give_back(&p);
+    hm_assert(p.out.lost.count == 0 && p.out.acked.count == 0 && p.returned == p.lent);
     stoq_sendbuf_free(&p.out);
     stoq_recvbuf_free(&p.in);
 }

@@ -102,7 +102,7 @@ static void receive(side *s, uint16_t from_port, const uint8_t *ptr, size_t len)
     uint8_t copy[2048];
     struct sockaddr_in6 from = forge_address(from_port);
     memcpy(copy, ptr, len);
-    stoq_endpoint_receive(s->ep, &from, copy, len, 0, s->pair->now);
+    stoq_endpoint_receive(s->ep, &from, copy, len, len, 0, s->pair->now);
 }
 
 static void deliver(side *s)

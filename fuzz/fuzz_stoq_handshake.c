@@ -93,7 +93,7 @@ static void receive(side *s, const uint8_t *ptr, size_t len)
     uint8_t copy[FORGE_MAX];
     struct sockaddr_in6 from = forge_address(s->which == 0 ? 5000 : 4433);
     memcpy(copy, ptr, len);
-    stoq_endpoint_receive(s->ep, &from, copy, len, 0, s->pair->now);
+    stoq_endpoint_receive(s->ep, &from, copy, len, len, 0, s->pair->now);
 }
 
 static void deliver(side *s)

@@ -91,7 +91,7 @@ static void exchange(stoq_endpoint *ep[2], wire side[2], uint64_t *now)
             for (; side[i].delivered < side[i].count; side[i].delivered++) {
                 hm_buf *d = &side[i].datagrams[side[i].delivered];
                 struct sockaddr_in6 from = forge_address(i == 0 ? 4433 : 5000);
-                stoq_endpoint_receive(ep[!i], &from, d->ptr, d->len, 0, *now);
+                stoq_endpoint_receive(ep[!i], &from, d->ptr, d->len, d->len, 0, *now);
             }
         }
 }
@@ -111,7 +111,7 @@ static void packets(void)
     uint8_t strange[1200] = {0xc0, 0x1a, 0x2a, 0x3a, 0x4a, 8, 1, 2, 3, 4, 5, 6, 7, 8, 0};
     put("stoq_packet", "strange-version", hm_bytes_of(strange, 64));
     side[0].number = 5; // the answer is the last seed
-    stoq_endpoint_receive(ep[0], &from, strange, sizeof strange, 0, now);
+    stoq_endpoint_receive(ep[0], &from, strange, sizeof strange, sizeof strange, 0, now);
 }
 
 static void frame(const char *name, const uint8_t *start, const uint8_t *end)

@@ -83,6 +83,8 @@ typedef struct stoq_callbacks {
     // Both directions are finished: all sent bytes acknowledged or reset, all received bytes read
     // or reset.
     void (*stream_closed)(void *user, stoq_stream *stream);
+    // Bytes of stoq_stream_lend() are the application's own again; in the order they were lent.
+    void (*stream_returned)(void *user, stoq_stream *stream, void *tag);
 } stoq_callbacks; // any may be NULL
 
 // A network in place of the endpoint's own UDP socket, for tests and simulators. send hands over
@@ -159,10 +161,12 @@ uint64_t stoq_endpoint_next_timeout_us(const stoq_endpoint *ep);
 // Receives (if readable), runs the timers that are due, sends what may be sent. Bounded work: when
 // more is to be done the next timeout is 0.
 void stoq_endpoint_process(stoq_endpoint *ep, uint64_t now_us, bool readable);
-// One datagram that arrived by other ways than the socket; it is decrypted in place. ecn is the two
-// bits of the IP header. Answers leave at the next process.
+// Datagrams that arrived by other ways than the socket: len bytes that are datagrams of
+// segment_bytes each, the last one maybe shorter; they are decrypted in place. ecn is the two bits
+// of the IP header. What they bring to be read is told before this returns; answers leave at the
+// next process.
 void stoq_endpoint_receive(stoq_endpoint *ep, const struct sockaddr_in6 *from, uint8_t *bytes,
-                           size_t len, uint8_t ecn, uint64_t now_us);
+                           size_t len, size_t segment_bytes, uint8_t ecn, uint64_t now_us);
 void stoq_endpoint_get_stats(const stoq_endpoint *ep, stoq_endpoint_stats *out);
 
 // Starts a connection. server_name is the TLS server name (SNI and, where the SSL_CTX verifies
@@ -203,6 +207,11 @@ HM_CHECK hm_err stoq_stream_open(stoq_conn *conn, bool unidirectional, stoq_stre
 // accepted. HM_E_CLOSED after fin, HM_E_STOQ_RESET after a reset or STOP_SENDING; a partial accept
 // is HM_OK, and stream_writable follows.
 HM_CHECK hm_err stoq_stream_send(stoq_stream *stream, hm_bytes bytes, bool fin, size_t *accepted);
+// Sends bytes without copying them: they must stay as they are until stream_returned gives the tag
+// back, or stream_closed is called, which gives back all that is left. 1 to 2^32-1 bytes, of which
+// all are taken. HM_E_STOQ_BLOCKED when the send buffer is full (stream_writable follows);
+// otherwise errors as of stoq_stream_send().
+HM_CHECK hm_err stoq_stream_lend(stoq_stream *stream, hm_bytes bytes, bool fin, void *tag);
 // Bytes that stoq_stream_send() would accept now.
 size_t stoq_stream_send_room(const stoq_stream *stream);
 // Keeps at most so many unacknowledged bytes for this stream, within stream_send_bytes: for one who

@@ -43,15 +43,16 @@ static const uint8_t zeros[65536];
 static void push(flow *f)
 {
     while (!f->ended) {
-        size_t n = f->left < sizeof(zeros) ? (size_t)f->left : sizeof(zeros), took = 0;
-        if (stoq_stream_send(f->st, hm_bytes_of(zeros, n), n == f->left, &took) != HM_OK) {
+        size_t n = f->left < sizeof(zeros) ? (size_t)f->left : sizeof(zeros);
+        hm_err err = stoq_stream_lend(f->st, hm_bytes_of(zeros, n), n == f->left, NULL);
+        if (err == HM_E_STOQ_BLOCKED)
+            return;
+        if (err != HM_OK) {
             f->ended = true;
             return;
         }
-        f->left -= took;
-        f->r->moved += took;
-        if (took < n)
-            return;
+        f->left -= n;
+        f->r->moved += n;
         f->ended = f->left == 0;
     }
 }

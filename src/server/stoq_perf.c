@@ -40,17 +40,21 @@ static void fill(perf_stream *s, stoq_stream *st)
     stoq_stream_set_send_bytes(st, share(s->conn));
     while (!s->ended) {
         size_t n = s->left < sizeof zeros ? (size_t)s->left : sizeof zeros, took = 0;
-        hm_err err = stoq_stream_send(st, hm_bytes_of(zeros, n), n == s->left, &took);
+        size_t room = stoq_stream_send_room(st);
+        if (n > room && room > 0)
+            n = room;
+        hm_err err = n > 0 ? stoq_stream_lend(st, hm_bytes_of(zeros, n), n == s->left, NULL)
+                           : stoq_stream_send(st, (hm_bytes){0}, true, &took);
+        if (err == HM_E_STOQ_BLOCKED)
+            return; // on_writable() goes on
         if (err != HM_OK) {
             if (err == HM_E_NOMEM)
                 stoq_stream_reset(st, STOQ_PERF_MEMORY);
             s->ended = true; // or the client wants no more
             return;
         }
-        s->left -= took;
-        s->conn->perf->n.bytes_out += took;
-        if (took < n)
-            return; // on_writable() goes on
+        s->left -= n;
+        s->conn->perf->n.bytes_out += n;
         s->ended = s->left == 0;
     }
 }

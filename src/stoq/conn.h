@@ -169,10 +169,11 @@ struct stoq_conn {
     bool max_streams_pending[2];
 
     // streams
-    hm_map streams;  // id -> stream
-    hm_list sending; // streams with something to send, in turn
-    hm_list telling; // streams with something to tell
-    hm_list ended;   // streams to be closed and freed
+    hm_map streams;           // id -> stream
+    stoq_stream *last_stream; // found last, NULL: none
+    hm_list sending;          // streams with something to send, in turn
+    hm_list telling;          // streams with something to tell
+    hm_list ended;            // streams to be closed and freed
 
     // paths
     uint8_t challenge[8];
@@ -199,6 +200,7 @@ struct stoq_stream {
     uint64_t id;
     void *user;
     hm_list sending, telling, ended;
+    hm_list lending;     // in ep->lending: received bytes are still in their datagrams
     bool has_tx, has_rx; // directions that exist
     // sending
     stoq_sendbuf out;
@@ -285,6 +287,11 @@ void path_on_timer(stoq_conn *c, uint64_t now);
 
 void conn_receive(stoq_conn *c, const struct sockaddr_in6 *from, uint8_t *bytes, size_t len,
                   uint8_t ecn, uint64_t now);
+// Datagrams of `segment` bytes each (the last one maybe shorter, none shorter than
+// STOQ_SHORT_MIN), at most STOQ_RUN_MAX, that are 1-RTT packets for the same id.
+#define STOQ_RUN_MAX 64u
+void conn_receive_run(stoq_conn *c, const struct sockaddr_in6 *from, uint8_t *bytes, size_t len,
+                      size_t segment, uint8_t ecn, uint64_t now);
 
 // Is this a stateless reset of the connection (RFC 9000, section 10.3.1)?
 bool conn_is_reset(const stoq_conn *c, const struct sockaddr_in6 *from, const uint8_t *bytes,
@@ -311,10 +318,12 @@ void loss_discard(stoq_conn *c, stoq_level level);
 
 // ---- stream.c -----------------------------------------------------------------------------------
 
-stoq_stream *stream_find(const stoq_conn *c, uint64_t id);
+stoq_stream *stream_find(stoq_conn *c, uint64_t id);
 HM_CHECK hm_err stream_on_frame(stoq_conn *c, const stoq_frame *f, uint64_t *code);
-// Writes as much of what streams have as fits; returns the end.
-uint8_t *streams_write(stoq_conn *c, uint8_t *p, uint8_t *end, stoq_sent *sent, bool *any);
+// Writes as much of what streams have as fits; returns the end. The data of the last frame may stay
+// where they are: then *tail has them, and the bytes before the end are room for them.
+uint8_t *streams_write(stoq_conn *c, uint8_t *p, uint8_t *end, stoq_sent *sent, hm_bytes *tail,
+                       bool *any);
 bool streams_pending(const stoq_conn *c);
 void stream_on_acked(stoq_conn *c, const stoq_sent_frame *f);
 void stream_on_lost(stoq_conn *c, const stoq_sent_frame *f);

@@ -35,7 +35,7 @@ static hm_err on_crypto(stoq_conn *c, stoq_level level, const stoq_frame *f, uin
         return HM_OK; // by a frame before this one
     if (level < c->tls.read_level && f->offset + f->data.len > b->ready) // RFC 9001, section 4.1.3
         return violation(code, STOQ_PROTOCOL_VIOLATION, "more handshake bytes of a level before");
-    hm_err err = stoq_recvbuf_write(b, f->offset, f->data);
+    hm_err err = stoq_recvbuf_write(b, f->offset, f->data, NULL);
     if (err == HM_E_LIMIT)
         return violation(code, STOQ_CRYPTO_BUFFER_EXCEEDED, "too many handshake bytes");
     HM_TRY(err);
@@ -177,14 +177,12 @@ static bool try_app(stoq_conn *c, stoq_open *o, bool phase, uint64_t now)
     return true;
 }
 
-static bool open_app(stoq_conn *c, stoq_open *o, bool phase, uint64_t now)
+// A 1-RTT packet did not open. So many forgeries that one may pass next (section 6.6): nothing
+// more is said, to anybody.
+static void forged(stoq_conn *c)
 {
-    if (try_app(c, o, phase, now))
-        return true;
-    // So many forgeries that one may pass next (section 6.6): nothing more is said, to anybody.
     if (++c->forged_packets >= stoq_cipher_open_limit(c->spaces[STOQ_LEVEL_APP].rx.cipher))
         conn_drain(c, STOQ_AEAD_LIMIT_REACHED, false, hm_bytes_str("too many forged packets"));
-    return false;
 }
 
 static void note_received(stoq_conn *c, stoq_level level, uint64_t pn, bool eliciting, uint8_t ecn,
@@ -282,39 +280,18 @@ bool conn_is_reset(const stoq_conn *c, const struct sockaddr_in6 *from, const ui
            hm_equal_ct(c->watched, bytes + len - STOQ_RESET_TOKEN, STOQ_RESET_TOKEN);
 }
 
-// One packet; false when it could not be opened.
-static bool on_packet(stoq_conn *c, const stoq_packet *pkt, uint8_t *bytes, const arrival *a)
+// A packet that was opened.
+static void on_opened(stoq_conn *c, const stoq_packet *pkt, stoq_level level, const stoq_open *o,
+                      const arrival *a)
 {
-    uint64_t now = a->now;
-    stoq_level level = level_of(pkt->type);
     stoq_space *s = &c->spaces[level];
-    if (s->discarded || !stoq_keys_ready(&s->rx) ||
-        (level == STOQ_LEVEL_APP && !c->handshake_complete))
-        return false;
-    uint32_t truncated;
-    size_t pn_len;
-    if (stoq_unmask_header(&s->rx.hp, bytes, pkt->pn_offset, &truncated, &pn_len) != HM_OK)
-        return false;
-    uint64_t expected = s->largest_received == UINT64_MAX ? 0 : s->largest_received + 1;
-    stoq_open o = {.packet = bytes,
-                   .header_len = (uint32_t)(pkt->pn_offset + pn_len),
-                   .payload_len = (uint32_t)(pkt->len - pkt->pn_offset - pn_len),
-                   .pn = stoq_pn_decode(expected, truncated, pn_len)};
-    if (level == STOQ_LEVEL_APP) {
-        if (!open_app(c, &o, bytes[0] & 0x04, now))
-            return false;
-    } else {
-        stoq_open_batch(&s->rx.aead, &o, 1);
-        if (!o.ok)
-            return false;
-    }
-    if (bytes[0] & (level == STOQ_LEVEL_APP ? 0x18 : 0x0c)) { // reserved bits
+    if (o->packet[0] & (level == STOQ_LEVEL_APP ? 0x18 : 0x0c)) { // reserved bits
         conn_fail(c, STOQ_PROTOCOL_VIOLATION, 0, "reserved bits are set");
-        return true;
+        return;
     }
-    if (stoq_ranges_has(&s->received, o.pn)) {
+    if (stoq_ranges_has(&s->received, o->pn)) {
         c->stats.packets_dropped++;
-        return true;
+        return;
     }
     c->stats.packets_received++;
     if (!c->is_server)
@@ -324,19 +301,53 @@ static bool on_packet(stoq_conn *c, const stoq_packet *pkt, uint8_t *bytes, cons
         conn_discard_space(c, STOQ_LEVEL_INITIAL);
     }
     bool eliciting, probing;
-    hm_bytes payload = hm_bytes_of(bytes + o.header_len, o.payload_len - STOQ_AEAD_TAG);
-    bool newest = s->largest_received == UINT64_MAX || o.pn > s->largest_received;
+    hm_bytes payload = hm_bytes_of(o->packet + o->header_len, o->payload_len - STOQ_AEAD_TAG);
+    bool newest = s->largest_received == UINT64_MAX || o->pn > s->largest_received;
     unsigned responses = c->response_count;
-    conn_touch_idle(c, now);
-    if (!on_payload(c, pkt, level, payload, now, &eliciting, &probing))
-        return true;
+    if (!on_payload(c, pkt, level, payload, a->now, &eliciting, &probing))
+        return;
     if (!s->discarded)
-        note_received(c, level, o.pn, eliciting, a->ecn, now);
+        note_received(c, level, o->pn, eliciting, a->ecn, a->now);
     if (level == STOQ_LEVEL_APP && c->is_server && newest && !probing &&
         !conn_same_address(a->from, &c->peer) && c->state == STOQ_CONN_OPEN)
-        path_on_move(c, a->from, a->len, now);
+        path_on_move(c, a->from, a->len, a->now);
     if (!conn_same_address(a->from, &c->peer))
         c->response_count = responses; // paths that are only probed are not answered on
+}
+
+static uint64_t expected_pn(const stoq_space *s)
+{
+    return s->largest_received == UINT64_MAX ? 0 : s->largest_received + 1;
+}
+
+// One packet; false when it could not be opened.
+static bool on_packet(stoq_conn *c, const stoq_packet *pkt, uint8_t *bytes, const arrival *a)
+{
+    stoq_level level = level_of(pkt->type);
+    stoq_space *s = &c->spaces[level];
+    if (s->discarded || !stoq_keys_ready(&s->rx) ||
+        (level == STOQ_LEVEL_APP && !c->handshake_complete))
+        return false;
+    uint32_t truncated;
+    size_t pn_len;
+    if (stoq_unmask_header(&s->rx.hp, bytes, pkt->pn_offset, &truncated, &pn_len) != HM_OK)
+        return false;
+    stoq_open o = {.packet = bytes,
+                   .header_len = (uint32_t)(pkt->pn_offset + pn_len),
+                   .payload_len = (uint32_t)(pkt->len - pkt->pn_offset - pn_len),
+                   .pn = stoq_pn_decode(expected_pn(s), truncated, pn_len)};
+    if (level == STOQ_LEVEL_APP) {
+        if (!try_app(c, &o, bytes[0] & STOQ_KEY_PHASE, a->now)) {
+            forged(c);
+            return false;
+        }
+    } else {
+        stoq_open_batch(&s->rx.aead, &o, 1);
+        if (!o.ok)
+            return false;
+    }
+    conn_touch_idle(c, a->now);
+    on_opened(c, pkt, level, &o, a);
     return true;
 }
 
@@ -387,5 +398,78 @@ void conn_receive(stoq_conn *c, const struct sockaddr_in6 *from, uint8_t *bytes,
     }
     if (!opened && conn_is_reset(c, from, bytes, len))
         conn_drain(c, STOQ_CLOSED_RESET, false, hm_bytes_str("stateless reset"));
+    conn_set_timer(c);
+}
+
+// Opens a run of packets as far as they are of one key phase; returns how many.
+static size_t open_phase(stoq_conn *c, stoq_open *o, size_t count, uint64_t now)
+{
+    size_t n = 0;
+    while (n < count && !(o[n].packet[0] & STOQ_KEY_PHASE) == !c->phase_rx)
+        n++;
+    if (n > 0) {
+        stoq_open_batch(&c->spaces[STOQ_LEVEL_APP].rx.aead, o, n);
+        return n;
+    }
+    o->ok = try_app(c, o, o->packet[0] & STOQ_KEY_PHASE, now);
+    return 1;
+}
+
+static void after_run(stoq_conn *c, const stoq_open *o, const stoq_packet *pkt, const arrival *a)
+{
+    if (o->ok) {
+        on_opened(c, pkt, STOQ_LEVEL_APP, o, a);
+        return;
+    }
+    c->stats.packets_dropped++;
+    forged(c);
+    if (conn_is_reset(c, a->from, o->packet, o->header_len + o->payload_len))
+        conn_drain(c, STOQ_CLOSED_RESET, false, hm_bytes_str("stateless reset"));
+}
+
+void conn_receive_run(stoq_conn *c, const struct sockaddr_in6 *from, uint8_t *bytes, size_t len,
+                      size_t segment, uint8_t ecn, uint64_t now)
+{
+    stoq_space *s = &c->spaces[STOQ_LEVEL_APP];
+    stoq_open run[STOQ_RUN_MAX];
+    uint32_t truncated[STOQ_RUN_MAX];
+    uint8_t pn_len[STOQ_RUN_MAX];
+    size_t count = (len + segment - 1) / segment;
+    if (count == 1 || c->state != STOQ_CONN_OPEN || !c->handshake_complete ||
+        !stoq_keys_ready(&s->rx) || (!c->is_server && !conn_same_address(from, &c->peer))) {
+        for (size_t at = 0; at < len; at += segment)
+            conn_receive(c, from, bytes + at, len - at < segment ? len - at : segment, ecn, now);
+        return;
+    }
+    c->stats.bytes_received += len;
+    if (!c->address_validated && conn_same_address(from, &c->peer)) {
+        c->amp_received += len;
+        conn_wake(c);
+    }
+    const size_t pn_offset = 1 + STOQ_LOCAL_CID;
+    if (stoq_unmask_headers(&s->rx.hp, bytes, segment, count, pn_offset, truncated, pn_len) !=
+        HM_OK)
+        return;
+    for (size_t i = 0; i < count; i++) {
+        size_t size = i + 1 < count ? segment : len - i * segment;
+        // Whatever a sender may count on to be received is so already: one base serves all.
+        run[i] = (stoq_open){.packet = bytes + i * segment,
+                             .header_len = (uint32_t)pn_offset + pn_len[i],
+                             .payload_len = (uint32_t)(size - pn_offset) - pn_len[i],
+                             .pn = stoq_pn_decode(expected_pn(s), truncated[i], pn_len[i])};
+    }
+    stoq_packet pkt = {.type = STOQ_PACKET_1RTT, .dcid = stoq_cid_of(bytes + 1, STOQ_LOCAL_CID)};
+    arrival a = {from, segment, ecn, now};
+    bool any = false;
+    for (size_t i = 0; i < count && c->state == STOQ_CONN_OPEN;) {
+        size_t opened = open_phase(c, run + i, count - i, now);
+        for (size_t end = i + opened; i < end && c->state == STOQ_CONN_OPEN; i++) {
+            a.len = run[i].header_len + run[i].payload_len;
+            any |= run[i].ok;
+            after_run(c, &run[i], &pkt, &a);
+        }
+    }
+    if (any && c->state == STOQ_CONN_OPEN)
+        conn_touch_idle(c, now);
     conn_set_timer(c);
 }

@@ -13,6 +13,7 @@ typedef struct maker {
     stoq_sent *sent;
     uint8_t *start, *payload, *p, *end; // end leaves room for the tag
     uint8_t *length_at;                 // long headers
+    hm_bytes tail;                      // the last bytes before p, which are not there yet
     size_t pn_len;
     bool quiet; // nothing that asks for an answer
     bool eliciting, padded;
@@ -162,7 +163,7 @@ static void write_app(maker *m)
     write_new_cids(m);
     if (!c->handshake_complete)
         return;
-    m->p = streams_write(c, m->p, m->end, m->sent, &m->eliciting);
+    m->p = streams_write(c, m->p, m->end, m->sent, &m->tail, &m->eliciting);
 }
 
 static void write_close(maker *m)
@@ -290,6 +291,7 @@ static void finish(maker *m, uint8_t *pad_to, uint64_t now, stoq_seal *seal)
     if (pad_to != NULL && pad_to - STOQ_AEAD_TAG > least)
         least = pad_to - STOQ_AEAD_TAG;
     if (m->p < least) {
+        hm_assert(m->tail.len == 0); // what reaches the end leaves nothing to pad
         memset(m->p, 0, (size_t)(least - m->p));
         m->p = least;
         padding = true;
@@ -301,6 +303,7 @@ static void finish(maker *m, uint8_t *pad_to, uint64_t now, stoq_seal *seal)
     *seal = (stoq_seal){.packet = m->start,
                         .header_len = (uint32_t)(m->payload - m->start),
                         .payload_len = (uint32_t)(m->p - m->payload),
+                        .tail = m->tail,
                         .pn = s->next_pn,
                         .pn_len = (uint8_t)m->pn_len};
     m->sent->time_us = now;

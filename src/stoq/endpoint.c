@@ -153,6 +153,59 @@ static void receive(stoq_endpoint *ep, const struct sockaddr_in6 *from, uint8_t 
         send_reset(ep, from, &pkt.dcid, len);
 }
 
+// The length of the datagrams at the start that are 1-RTT packets for the id of the first one.
+static size_t run_length(const uint8_t *bytes, size_t len, size_t segment)
+{
+    size_t n = 0;
+    for (; n < STOQ_RUN_MAX && n * segment < len; n++) {
+        const uint8_t *p = bytes + n * segment;
+        if (len - n * segment < STOQ_SHORT_MIN || segment < STOQ_SHORT_MIN ||
+            (p[0] & 0xc0) != 0x40 || memcmp(p + 1, bytes + 1, STOQ_LOCAL_CID) != 0)
+            break;
+    }
+    return n * segment < len ? n * segment : len;
+}
+
+// Datagrams of one length that came together.
+static void receive_all(stoq_endpoint *ep, const struct sockaddr_in6 *from, uint8_t *bytes,
+                        size_t len, size_t segment, uint8_t ecn)
+{
+    for (size_t at = 0; at < len;) {
+        size_t n = run_length(bytes + at, len - at, segment);
+        stoq_conn *c = n > segment ? hm_map_get(&ep->by_cid, bytes + at + 1) : NULL;
+        if (c != NULL) {
+            ep->stats.datagrams_received += (n + segment - 1) / segment;
+            conn_receive_run(c, from, bytes + at, n, segment, ecn, ep->now_us);
+        } else {
+            n = len - at < segment ? len - at : segment;
+            receive(ep, from, bytes + at, n, ecn);
+        }
+        at += n;
+    }
+}
+
+// The datagrams go: applications read what they have, and the rest is copied.
+static void end_loans(stoq_endpoint *ep)
+{
+    while (!hm_list_empty(&ep->lending)) {
+        stoq_conn *c = hm_container_of(ep->lending.next, stoq_stream, lending)->conn;
+        conn_begin(c, ep->now_us);
+        conn_tell(c);
+        hm_list_each(it, &ep->lending)
+        {
+            stoq_stream *s = hm_container_of(it, stoq_stream, lending);
+            if (s->conn != c)
+                continue;
+            hm_list_remove(it);
+            if (stoq_recvbuf_settle(&s->in) != HM_OK) {
+                stoq_recvbuf_skip(&s->in, s->in.ready);
+                conn_fail(c, STOQ_INTERNAL_ERROR, 0, "out of memory");
+            }
+        }
+    }
+    ep->loans.count = 0;
+}
+
 static void receive_from_socket(stoq_endpoint *ep)
 {
     ep->more_to_read = true;
@@ -164,16 +217,17 @@ static void receive_from_socket(stoq_endpoint *ep)
             ep->more_to_read = false;
             return;
         }
-        for (size_t at = 0; at < len; at += segment)
-            receive(ep, &from, ep->io.buffer + at, len - at < segment ? len - at : segment, ecn);
+        receive_all(ep, &from, ep->io.buffer, len, segment, ecn);
+        end_loans(ep);
     }
 }
 
 void stoq_endpoint_receive(stoq_endpoint *ep, const struct sockaddr_in6 *from, uint8_t *bytes,
-                           size_t len, uint8_t ecn, uint64_t now_us)
+                           size_t len, size_t segment, uint8_t ecn, uint64_t now_us)
 {
     ep->now_us = now_us;
-    receive(ep, from, bytes, len, ecn);
+    receive_all(ep, from, bytes, len, segment, ecn);
+    end_loans(ep);
 }
 
 // ---- the turn of the loop -----------------------------------------------------------------------
@@ -319,6 +373,7 @@ hm_err stoq_endpoint_create(const stoq_config *config, stoq_endpoint **out)
         ep->net = *config->net;
     hm_list_init(&ep->conns);
     hm_list_init(&ep->ready);
+    hm_list_init(&ep->lending);
     hm_map_init(&ep->by_cid, STOQ_LOCAL_CID, 0, &ep->random);
     hm_map_init(&ep->by_initial, sizeof(stoq_cid), 0, &ep->random);
     hm_map_init(&ep->by_token, STOQ_RESET_TOKEN, 0, &ep->random);

@@ -28,6 +28,8 @@ struct stoq_endpoint {
     hm_list conns, ready;
     hm_heap timers;
     bool more_to_read;
+    hm_list lending; // streams with bytes in the datagrams of this receive
+    stoq_loans loans;
     uint32_t failed; // server connections whose handshake failed, until they are gone
     stoq_endpoint_stats stats;
     uint8_t batch[STOQ_BATCH];

@@ -216,24 +216,34 @@ static bool seal_one(stoq_aead *a, const stoq_seal *s)
     uint8_t nonce[12];
     int n;
     uint8_t *payload = s->packet + s->header_len;
+    size_t here = s->payload_len - s->tail.len;
     make_nonce(a, s->pn, nonce);
     return EVP_EncryptInit_ex(a->ctx, NULL, NULL, NULL, nonce) == 1 &&
            EVP_EncryptUpdate(a->ctx, NULL, &n, s->packet, (int)s->header_len) == 1 &&
-           EVP_EncryptUpdate(a->ctx, payload, &n, payload, (int)s->payload_len) == 1 &&
-           EVP_EncryptFinal_ex(a->ctx, payload + n, &n) == 1 &&
+           EVP_EncryptUpdate(a->ctx, payload, &n, payload, (int)here) == 1 &&
+           (s->tail.len == 0 ||
+            EVP_EncryptUpdate(a->ctx, payload + here, &n, s->tail.ptr, (int)s->tail.len) == 1) &&
+           EVP_EncryptFinal_ex(a->ctx, payload + s->payload_len, &n) == 1 &&
            EVP_CIPHER_CTX_ctrl(a->ctx, EVP_CTRL_AEAD_GET_TAG, STOQ_AEAD_TAG,
                                payload + s->payload_len) == 1;
 }
 
-// The mask of a 16-byte sample: an AES block, or ChaCha20 with the sample as counter and nonce.
-static bool hp_mask(stoq_hp *hp, const uint8_t *sample, uint8_t mask[16])
+#define SAMPLE 16
+
+// The masks of samples, in place: AES blocks, or ChaCha20 with the sample as counter and nonce.
+static hm_err hp_masks(stoq_hp *hp, uint8_t *samples, size_t count)
 {
-    static const uint8_t zeros[5];
+    static const uint8_t zeros[SAMPLE];
+    bool ok = true;
     int n;
     if (!hp->chacha)
-        return EVP_EncryptUpdate(hp->ctx, mask, &n, sample, 16) == 1;
-    return EVP_EncryptInit_ex(hp->ctx, NULL, NULL, NULL, sample) == 1 &&
-           EVP_EncryptUpdate(hp->ctx, mask, &n, zeros, sizeof zeros) == 1;
+        ok = EVP_EncryptUpdate(hp->ctx, samples, &n, samples, (int)(count * SAMPLE)) == 1;
+    for (size_t i = 0; hp->chacha && ok && i < count; i++) {
+        uint8_t *s = samples + i * SAMPLE;
+        ok = EVP_EncryptInit_ex(hp->ctx, NULL, NULL, NULL, s) == 1 &&
+             EVP_EncryptUpdate(hp->ctx, s, &n, zeros, SAMPLE) == 1;
+    }
+    return ok ? HM_OK : hm_fail(HM_E_CRYPTO, "header protection failed");
 }
 
 static void mask_first_byte(uint8_t *first, uint8_t mask)
@@ -243,16 +253,22 @@ static void mask_first_byte(uint8_t *first, uint8_t mask)
 
 hm_err stoq_seal_batch(stoq_keys *k, const stoq_seal *batch, size_t count)
 {
+    uint8_t masks[STOQ_BATCH_MAX * SAMPLE];
+    hm_assert(count <= STOQ_BATCH_MAX);
     for (size_t i = 0; i < count; i++)
         if (!seal_one(&k->aead, &batch[i]))
             return hm_fail(HM_E_CRYPTO, "packet protection failed");
     k->aead.packets += count;
     for (size_t i = 0; i < count; i++) {
         const stoq_seal *s = &batch[i];
-        uint8_t mask[16], *pn = s->packet + s->header_len - s->pn_len;
         hm_assert(s->pn_len + s->payload_len >= 4);
-        if (!hp_mask(&k->hp, pn + 4, mask))
-            return hm_fail(HM_E_CRYPTO, "header protection failed");
+        memcpy(masks + i * SAMPLE, s->packet + s->header_len - s->pn_len + 4, SAMPLE);
+    }
+    HM_TRY(hp_masks(&k->hp, masks, count));
+    for (size_t i = 0; i < count; i++) {
+        const stoq_seal *s = &batch[i];
+        const uint8_t *mask = masks + i * SAMPLE;
+        uint8_t *pn = s->packet + s->header_len - s->pn_len;
         mask_first_byte(s->packet, mask[0]);
         for (size_t j = 0; j < s->pn_len; j++)
             pn[j] ^= mask[1 + j];
@@ -260,19 +276,33 @@ hm_err stoq_seal_batch(stoq_keys *k, const stoq_seal *batch, size_t count)
     return HM_OK;
 }
 
+hm_err stoq_unmask_headers(stoq_hp *hp, uint8_t *packets, size_t stride, size_t count,
+                           size_t pn_offset, uint32_t *truncated, uint8_t *pn_len)
+{
+    uint8_t masks[STOQ_BATCH_MAX * SAMPLE];
+    hm_assert(count <= STOQ_BATCH_MAX);
+    for (size_t i = 0; i < count; i++)
+        memcpy(masks + i * SAMPLE, packets + i * stride + pn_offset + 4, SAMPLE);
+    HM_TRY(hp_masks(hp, masks, count));
+    for (size_t i = 0; i < count; i++) {
+        uint8_t *first = packets + i * stride, *pn = first + pn_offset;
+        mask_first_byte(first, masks[i * SAMPLE]);
+        pn_len[i] = (uint8_t)((*first & 3) + 1);
+        truncated[i] = 0;
+        for (unsigned j = 0; j < pn_len[i]; j++) {
+            pn[j] ^= masks[i * SAMPLE + 1 + j];
+            truncated[i] = truncated[i] << 8 | pn[j];
+        }
+    }
+    return HM_OK;
+}
+
 hm_err stoq_unmask_header(stoq_hp *hp, uint8_t *packet, size_t pn_offset, uint32_t *truncated,
                           size_t *pn_len)
 {
-    uint8_t mask[16], *pn = packet + pn_offset;
-    if (!hp_mask(hp, pn + 4, mask))
-        return hm_fail(HM_E_CRYPTO, "header protection failed");
-    mask_first_byte(packet, mask[0]);
-    *pn_len = (size_t)(*packet & 3) + 1;
-    *truncated = 0;
-    for (size_t i = 0; i < *pn_len; i++) {
-        pn[i] ^= mask[1 + i];
-        *truncated = *truncated << 8 | pn[i];
-    }
+    uint8_t n = 0;
+    HM_TRY(stoq_unmask_headers(hp, packet, 0, 1, pn_offset, truncated, &n));
+    *pn_len = n;
     return HM_OK;
 }
 

@@ -63,13 +63,14 @@ uint64_t stoq_cipher_seal_limit(stoq_cipher cipher);
 uint64_t stoq_cipher_open_limit(stoq_cipher cipher);
 
 // One packet to protect, in place: header (with the plain packet number), payload, then room for
-// the tag.
+// the tag. The last bytes of the payload may still be elsewhere.
 typedef struct stoq_seal {
     uint8_t *packet;
     uint32_t header_len;  // including the packet number
     uint32_t payload_len; // without the tag; with pn_len at least 4
     uint64_t pn;
     uint8_t pn_len;
+    hm_bytes tail; // where they are; they do not overlap the packet
 } stoq_seal;
 
 // Protects a batch of packets of one key: all AEADs, then all header protections.
@@ -79,6 +80,11 @@ HM_CHECK hm_err stoq_seal_batch(stoq_keys *k, const stoq_seal *batch, size_t cou
 // length. The packet has at least 4 + STOQ_AEAD_TAG bytes from pn_offset on (the parser saw to it).
 HM_CHECK hm_err stoq_unmask_header(stoq_hp *hp, uint8_t *packet, size_t pn_offset,
                                    uint32_t *truncated, size_t *pn_len);
+// The same for packets of one length, `stride` bytes apart, at most STOQ_BATCH_MAX; the last one
+// may be shorter.
+#define STOQ_BATCH_MAX 64u
+HM_CHECK hm_err stoq_unmask_headers(stoq_hp *hp, uint8_t *packets, size_t stride, size_t count,
+                                    size_t pn_offset, uint32_t *truncated, uint8_t *pn_len);
 // One packet to open, in place, after its header was unmasked.
 typedef struct stoq_open {
     uint8_t *packet;

@@ -39,7 +39,27 @@ static hm_err grow(stoq_recvbuf *b, uint64_t need)
     return HM_OK;
 }
 
-hm_err stoq_recvbuf_write(stoq_recvbuf *b, uint64_t offset, hm_bytes data)
+// Bytes that follow what is ready stay in their datagram.
+static bool lend(stoq_recvbuf *b, hm_bytes data, stoq_loans *loans)
+{
+    if (loans == NULL || b->ahead.count > 0 || loans->count == STOQ_LOANS_MAX)
+        return false;
+    uint32_t at = loans->count++;
+    loans->at[at].bytes = data;
+    loans->at[at].next = STOQ_LOANS_MAX;
+    if (b->loans == NULL) {
+        b->loans = loans;
+        b->lent_at = b->ready;
+        b->first = at;
+    } else {
+        loans->at[b->last].next = at;
+    }
+    b->last = at;
+    b->ready += data.len;
+    return true;
+}
+
+hm_err stoq_recvbuf_write(stoq_recvbuf *b, uint64_t offset, hm_bytes data, stoq_loans *loans)
 {
     uint64_t end = offset + data.len;
     if (end > b->read + b->max)
@@ -51,6 +71,9 @@ hm_err stoq_recvbuf_write(stoq_recvbuf *b, uint64_t offset, hm_bytes data)
         data.len -= (size_t)(b->ready - offset);
         offset = b->ready;
     }
+    if (offset == b->ready && lend(b, data, loans))
+        return HM_OK;
+    HM_TRY(stoq_recvbuf_settle(b));
     if (end - b->read > b->cap)
         HM_TRY(grow(b, end - b->read));
     if (offset > b->ready && stoq_spans_add(&b->ahead, offset, end) != HM_OK)
@@ -67,13 +90,29 @@ hm_err stoq_recvbuf_write(stoq_recvbuf *b, uint64_t offset, hm_bytes data)
     return HM_OK;
 }
 
+hm_err stoq_recvbuf_settle(stoq_recvbuf *b)
+{
+    if (b->loans == NULL)
+        return HM_OK;
+    if (b->ready - b->read > b->cap)
+        HM_TRY(grow(b, b->ready - b->read));
+    for (uint32_t i = b->first; i != STOQ_LOANS_MAX; i = b->loans->at[i].next) {
+        hm_bytes data = b->loans->at[i].bytes;
+        ring_copy_in(b->mem, b->cap, b->lent_at, data.ptr, data.len);
+        b->lent_at += data.len;
+    }
+    b->loans = NULL;
+    return HM_OK;
+}
+
 hm_bytes stoq_recvbuf_peek(const stoq_recvbuf *b)
 {
-    if (b->ready == b->read)
-        return hm_bytes_of(NULL, 0);
+    uint64_t end = b->loans != NULL ? b->lent_at : b->ready;
+    if (b->read == end)
+        return b->loans != NULL ? b->loans->at[b->first].bytes : hm_bytes_of(NULL, 0);
     size_t at = b->read & (b->cap - 1), n = b->cap - at;
-    if (n > b->ready - b->read)
-        n = (size_t)(b->ready - b->read);
+    if (n > end - b->read)
+        n = (size_t)(end - b->read);
     return hm_bytes_of(b->mem + at, n);
 }
 
@@ -81,4 +120,23 @@ void stoq_recvbuf_consume(stoq_recvbuf *b, size_t n)
 {
     hm_assert(n <= b->ready - b->read);
     b->read += n;
+    while (b->loans != NULL && b->lent_at < b->read) {
+        hm_bytes *data = &b->loans->at[b->first].bytes;
+        size_t gone = b->read - b->lent_at < data->len ? (size_t)(b->read - b->lent_at) : data->len;
+        data->ptr += gone;
+        data->len -= gone;
+        b->lent_at += gone;
+        if (data->len > 0)
+            return;
+        b->first = b->loans->at[b->first].next;
+        if (b->first == STOQ_LOANS_MAX)
+            b->loans = NULL;
+    }
+}
+
+void stoq_recvbuf_skip(stoq_recvbuf *b, uint64_t end)
+{
+    b->loans = NULL;
+    b->read = b->ready = end;
+    stoq_spans_free(&b->ahead);
 }

@@ -2,49 +2,60 @@
 
 #include <stdlib.h>
 
+#define BLOCK_MIN 2048u
+#define BLOCK_MAX 65536u
+
+// The extent at an index from the first.
+static stoq_extent *extent(const stoq_sendbuf *b, uint32_t i)
+{
+    return &b->at[(b->first + i) & (b->cap - 1)];
+}
+
+static void extent_free(stoq_extent *e)
+{
+    if (e->cap > 0)
+        free((uint8_t *)e->ptr);
+}
+
 void stoq_sendbuf_free(stoq_sendbuf *b)
 {
-    free(b->mem);
-    b->mem = NULL;
-    b->cap = 0;
+    for (uint32_t i = 0; i < b->count; i++)
+        extent_free(extent(b, i));
+    free(b->at);
+    b->at = NULL;
+    b->cap = b->first = b->count = 0;
     stoq_spans_free(&b->acked);
     stoq_spans_free(&b->lost);
 }
 
-static void ring_in(stoq_sendbuf *b, uint64_t offset, const uint8_t *p, size_t len)
+// Room for more extents.
+static hm_err reserve(stoq_sendbuf *b, uint32_t more)
 {
-    size_t at = offset & (b->cap - 1), first = b->cap - at < len ? b->cap - at : len;
-    memcpy(b->mem + at, p, first);
-    memcpy(b->mem, p + first, len - first);
-}
-
-static void ring_out(const stoq_sendbuf *b, uint64_t offset, uint8_t *p, size_t len)
-{
-    size_t at = offset & (b->cap - 1), first = b->cap - at < len ? b->cap - at : len;
-    memcpy(p, b->mem + at, first);
-    memcpy(p + first, b->mem, len - first);
-}
-
-static hm_err grow(stoq_sendbuf *b, uint64_t need)
-{
-    stoq_sendbuf t = *b;
-    t.cap = b->cap ? b->cap : 2048;
-    while (t.cap < need)
-        t.cap *= 2;
-    t.mem = malloc(t.cap);
-    if (t.mem == NULL)
+    if (b->cap - b->count >= more)
+        return HM_OK;
+    uint32_t cap = b->cap ? b->cap * 2 : 4;
+    while (cap - b->count < more)
+        cap *= 2;
+    stoq_extent *at = malloc(cap * sizeof *at);
+    if (at == NULL)
         return HM_E_NOMEM;
-    for (uint64_t o = b->base; o < b->end;) {
-        size_t at = o & (b->cap - 1), n = b->cap - at;
-        if (n > b->end - o)
-            n = (size_t)(b->end - o);
-        ring_in(&t, o, b->mem + at, n);
-        o += n;
-    }
-    free(b->mem);
-    b->mem = t.mem;
-    b->cap = t.cap;
+    for (uint32_t i = 0; i < b->count; i++)
+        at[i] = *extent(b, i);
+    free(b->at);
+    b->at = at;
+    b->cap = cap;
+    b->first = 0;
     return HM_OK;
+}
+
+// What is kept is little more than what was written: blocks grow with it.
+static uint32_t block_size(const stoq_sendbuf *b, size_t wanted)
+{
+    uint64_t kept = b->end - b->base;
+    uint32_t size = BLOCK_MIN;
+    while (size < BLOCK_MAX && (size < wanted || size < kept))
+        size *= 2;
+    return size;
 }
 
 hm_err stoq_sendbuf_append(stoq_sendbuf *b, hm_bytes data)
@@ -52,12 +63,136 @@ hm_err stoq_sendbuf_append(stoq_sendbuf *b, hm_bytes data)
     hm_assert(data.len <= stoq_sendbuf_room(b));
     if (data.len == 0)
         return HM_OK;
-    uint64_t need = b->end - b->base + data.len;
-    if (need > b->cap)
-        HM_TRY(grow(b, need));
-    ring_in(b, b->end, data.ptr, data.len);
+    stoq_extent *last = b->count > 0 ? extent(b, b->count - 1) : NULL;
+    size_t room = last != NULL ? last->cap - (last->cap > 0 ? last->len : 0) : 0;
+    size_t rest = data.len > room ? data.len - room : 0, had = data.len - rest;
+    // Blocks first, so that nothing is taken without memory.
+    uint32_t old = b->count;
+    uint64_t offset = b->end + had;
+    for (size_t left = rest; left > 0;) {
+        uint32_t size = block_size(b, left);
+        uint8_t *mem = reserve(b, 1) == HM_OK ? malloc(size) : NULL;
+        if (mem == NULL) {
+            while (b->count > old)
+                extent_free(extent(b, --b->count));
+            return HM_E_NOMEM;
+        }
+        uint32_t n = left < size ? (uint32_t)left : size;
+        memcpy(mem, data.ptr + (data.len - left), n);
+        b->count++;
+        *extent(b, b->count - 1) =
+            (stoq_extent){.offset = offset, .len = n, .cap = size, .ptr = mem};
+        offset += n;
+        left -= n;
+    }
+    if (had > 0) {
+        last = extent(b, old - 1);
+        memcpy((uint8_t *)last->ptr + last->len, data.ptr, had);
+        last->len += (uint32_t)had;
+    }
     b->end += data.len;
     return HM_OK;
+}
+
+hm_err stoq_sendbuf_lend(stoq_sendbuf *b, hm_bytes data, void *tag)
+{
+    hm_assert(data.len > 0 && data.len <= UINT32_MAX);
+    HM_TRY(reserve(b, 1));
+    b->count++;
+    *extent(b, b->count - 1) =
+        (stoq_extent){.offset = b->end, .len = (uint32_t)data.len, .ptr = data.ptr, .tag = tag};
+    b->end += data.len;
+    return HM_OK;
+}
+
+static void drop_first(stoq_sendbuf *b)
+{
+    extent_free(extent(b, 0));
+    b->first = (b->first + 1) & (b->cap - 1);
+    b->count--;
+    b->hint = b->hint > 0 ? b->hint - 1 : 0;
+}
+
+// Blocks that are acknowledged whole, up to lent bytes that are yet to be given back.
+static void drop_acked(stoq_sendbuf *b)
+{
+    while (b->count > 0) {
+        stoq_extent *e = extent(b, 0);
+        if (e->cap == 0 || (e->offset + e->len > b->base && !b->abandoned))
+            return;
+        // The last small one stays for the next write.
+        if (!b->abandoned && b->count == 1 && e->cap == BLOCK_MIN && e->offset + e->len == b->end) {
+            e->offset = b->end;
+            e->len = 0;
+            return;
+        }
+        drop_first(b);
+    }
+}
+
+bool stoq_sendbuf_returned(stoq_sendbuf *b, void **tag)
+{
+    if (!stoq_sendbuf_returns(b))
+        return false;
+    *tag = extent(b, 0)->tag;
+    drop_first(b);
+    drop_acked(b);
+    return true;
+}
+
+void stoq_sendbuf_abandon(stoq_sendbuf *b)
+{
+    b->abandoned = true;
+    stoq_spans_free(&b->acked);
+    stoq_spans_free(&b->lost);
+    drop_acked(b);
+}
+
+// The extent that holds the byte at an offset before end.
+static stoq_extent *find(stoq_sendbuf *b, uint64_t offset)
+{
+    stoq_extent *e = extent(b, b->hint);
+    if (b->hint < b->count && offset >= e->offset) {
+        if (offset < e->offset + e->len)
+            return e;
+        e = extent(b, b->hint + 1);
+        if (b->hint + 1 < b->count && offset >= e->offset && offset < e->offset + e->len) {
+            b->hint++;
+            return e;
+        }
+    }
+    uint32_t lo = 0, hi = b->count;
+    while (hi - lo > 1) {
+        uint32_t m = lo + (hi - lo) / 2;
+        if (extent(b, m)->offset <= offset)
+            lo = m;
+        else
+            hi = m;
+    }
+    b->hint = lo;
+    return extent(b, lo);
+}
+
+const uint8_t *stoq_sendbuf_view(stoq_sendbuf *b, uint64_t offset, size_t len)
+{
+    hm_assert(len > 0 && offset >= b->base && offset + len <= b->end);
+    const stoq_extent *e = find(b, offset);
+    return offset + len <= e->offset + e->len ? e->ptr + (offset - e->offset) : NULL;
+}
+
+void stoq_sendbuf_copy(stoq_sendbuf *b, uint64_t offset, size_t len, uint8_t *out)
+{
+    hm_assert(offset >= b->base && offset + len <= b->end);
+    while (len > 0) {
+        const stoq_extent *e = find(b, offset);
+        size_t n = (size_t)(e->offset + e->len - offset);
+        if (n > len)
+            n = len;
+        memcpy(out, e->ptr + (offset - e->offset), n);
+        out += n;
+        offset += n;
+        len -= n;
+    }
 }
 
 void stoq_sendbuf_next(const stoq_sendbuf *b, uint64_t limit, size_t max, uint64_t *offset,
@@ -72,10 +207,8 @@ void stoq_sendbuf_next(const stoq_sendbuf *b, uint64_t limit, size_t max, uint64
     *len = hi <= lo ? 0 : hi - lo < max ? (size_t)(hi - lo) : max;
 }
 
-void stoq_sendbuf_take(stoq_sendbuf *b, uint64_t offset, size_t len, uint8_t *out)
+void stoq_sendbuf_sent(stoq_sendbuf *b, uint64_t offset, size_t len)
 {
-    hm_assert(offset >= b->base && offset + len <= b->end);
-    ring_out(b, offset, out, len);
     if (offset + len > b->next)
         b->next = offset + len;
     if (b->lost.count)
@@ -105,6 +238,7 @@ void stoq_sendbuf_on_acked(stoq_sendbuf *b, uint64_t offset, size_t len)
     }
     if (b->lost.count)
         stoq_spans_remove(&b->lost, 0, b->base);
+    drop_acked(b);
 }
 
 void stoq_sendbuf_on_lost(stoq_sendbuf *b, uint64_t offset, size_t len)

@@ -1,7 +1,7 @@
 // Streams: sending, receiving, flow control (RFC 9000, sections 2 to 4).
 #include <stdlib.h>
 
-#include "stoq/conn.h"
+#include "stoq/endpoint.h"
 
 static bool id_is_uni(uint64_t id)
 {
@@ -16,9 +16,11 @@ static bool is_local(const stoq_conn *c, uint64_t id)
     return id_is_server(id) == c->is_server;
 }
 
-stoq_stream *stream_find(const stoq_conn *c, uint64_t id)
+stoq_stream *stream_find(stoq_conn *c, uint64_t id)
 {
-    return hm_map_get(&c->streams, &id);
+    if (c->last_stream == NULL || c->last_stream->id != id)
+        c->last_stream = hm_map_get(&c->streams, &id);
+    return c->last_stream;
 }
 
 // ---- life ---------------------------------------------------------------------------------------
@@ -42,6 +44,7 @@ static hm_err make(stoq_conn *c, uint64_t id, stoq_stream **out)
     hm_list_init(&s->sending);
     hm_list_init(&s->telling);
     hm_list_init(&s->ended);
+    hm_list_init(&s->lending);
     s->has_tx = !id_is_uni(id) || is_local(c, id);
     s->has_rx = !id_is_uni(id) || !is_local(c, id);
     stoq_sendbuf_init(&s->out, l->stream_send_bytes);
@@ -93,9 +96,12 @@ static void stream_free(stoq_stream *s)
 {
     stoq_conn *c = s->conn;
     (void)hm_map_remove(&c->streams, &s->id);
+    if (c->last_stream == s)
+        c->last_stream = NULL;
     hm_list_remove(&s->sending);
     hm_list_remove(&s->telling);
     hm_list_remove(&s->ended);
+    hm_list_remove(&s->lending);
     stoq_sendbuf_free(&s->out);
     stoq_recvbuf_free(&s->in);
     c->stats.streams_open--;
@@ -181,8 +187,7 @@ static void conn_credit(stoq_conn *c, uint64_t n)
 static void discard_rest(stoq_stream *s)
 {
     conn_credit(s->conn, s->rx_highest - s->in.read);
-    s->in.read = s->in.ready = s->rx_highest;
-    stoq_spans_free(&s->in.ahead);
+    stoq_recvbuf_skip(&s->in, s->rx_highest);
 }
 
 static hm_err on_data(stoq_conn *c, const stoq_frame *f, uint64_t *code)
@@ -203,9 +208,11 @@ static hm_err on_data(stoq_conn *c, const stoq_frame *f, uint64_t *code)
         return HM_OK;
     }
     uint64_t before = s->in.ready;
-    hm_err err = stoq_recvbuf_write(&s->in, f->offset, f->data);
+    hm_err err = stoq_recvbuf_write(&s->in, f->offset, f->data, &c->ep->loans);
     if (err != HM_OK)
         return err == HM_E_LIMIT ? refuse(code, STOQ_FLOW_CONTROL_ERROR, "beyond the window") : err;
+    if (s->in.loans != NULL && hm_list_empty(&s->lending))
+        hm_list_append(&c->ep->lending, &s->lending);
     c->stats.stream_bytes_received += s->in.ready - before;
     if (s->in.ready > before || (f->fin && s->in.ready == s->final_size)) {
         s->tell_readable = true;
@@ -342,28 +349,49 @@ static uint8_t *write_control(stoq_stream *s, uint8_t *p, uint8_t *end, stoq_sen
     return p;
 }
 
-static uint8_t *write_data(stoq_stream *s, uint8_t *p, uint8_t *end, stoq_sent *sent, bool *any)
+// The data of a frame that fills its packet stay where they are, to be sealed from there.
+static void put_data(stoq_stream *s, uint64_t offset, size_t len, bool fills, uint8_t *p,
+                     hm_bytes *tail)
+{
+    const uint8_t *at = fills ? stoq_sendbuf_view(&s->out, offset, len) : NULL;
+    if (at != NULL)
+        *tail = hm_bytes_of(at, len);
+    else
+        stoq_sendbuf_copy(&s->out, offset, len, p);
+    stoq_sendbuf_sent(&s->out, offset, len);
+}
+
+static uint8_t *write_data(stoq_stream *s, uint8_t *p, uint8_t *end, stoq_sent *sent,
+                           hm_bytes *tail, bool *any)
 {
     stoq_conn *c = s->conn;
     if (!has_data(s) || sent->frame_count == STOQ_SENT_FRAMES)
         return p;
     uint64_t offset;
-    size_t len, overhead = stoq_stream_frame_overhead(s->id, STOQ_VARINT_MAX);
-    if ((size_t)(end - p) < overhead + 1)
-        return p;
-    next_data(s, (size_t)(end - p) - overhead, &offset, &len);
+    size_t len, room = (size_t)(end - p);
+    next_data(s, room, &offset, &len);
     if (len == 0)
         offset = s->out.end; // the end alone
+    // A frame that reaches the packet's end needs no length.
+    size_t header = stoq_stream_frame_overhead(s->id, offset) - STOQ_STREAM_LEN_BYTES;
+    if (room < header + STOQ_STREAM_LEN_BYTES + 1)
+        return p;
+    bool fills = len >= room - header;
+    if (fills)
+        len = room - header;
+    else if (len > room - header - STOQ_STREAM_LEN_BYTES)
+        len = room - header - STOQ_STREAM_LEN_BYTES;
     uint64_t before = s->out.next;
     bool fin = s->fin && offset + len == s->out.end;
-    *p++ = (uint8_t)(STOQ_FRAME_STREAM | STOQ_STREAM_LEN | (offset > 0 ? STOQ_STREAM_OFF : 0) |
-                     (fin ? STOQ_STREAM_FIN : 0));
+    *p++ = (uint8_t)(STOQ_FRAME_STREAM | (fills ? 0 : STOQ_STREAM_LEN) |
+                     (offset > 0 ? STOQ_STREAM_OFF : 0) | (fin ? STOQ_STREAM_FIN : 0));
     p = stoq_varint_write(p, s->id);
     if (offset > 0)
         p = stoq_varint_write(p, offset);
-    p = stoq_varint_write_n(p, len, 2);
+    if (!fills)
+        p = stoq_varint_write_n(p, len, STOQ_STREAM_LEN_BYTES);
     if (len > 0)
-        stoq_sendbuf_take(&s->out, offset, len, p);
+        put_data(s, offset, len, fills, p, tail);
     p += len;
     c->tx_used += s->out.next - before;
     c->stats.stream_bytes_sent += s->out.next - before;
@@ -377,7 +405,8 @@ static uint8_t *write_data(stoq_stream *s, uint8_t *p, uint8_t *end, stoq_sent *
     return p;
 }
 
-uint8_t *streams_write(stoq_conn *c, uint8_t *p, uint8_t *end, stoq_sent *sent, bool *any)
+uint8_t *streams_write(stoq_conn *c, uint8_t *p, uint8_t *end, stoq_sent *sent, hm_bytes *tail,
+                       bool *any)
 {
     hm_list *last = c->sending.prev;
     hm_list_each(it, &c->sending)
@@ -386,7 +415,7 @@ uint8_t *streams_write(stoq_conn *c, uint8_t *p, uint8_t *end, stoq_sent *sent, 
         bool is_last = it == last;
         uint8_t *before = p;
         p = write_control(s, p, end, sent, any);
-        p = write_data(s, p, end, sent, any);
+        p = write_data(s, p, end, sent, tail, any);
         if (!has_work(s)) {
             hm_list_remove(it);
         } else if (p != before) { // its turn is over
@@ -442,6 +471,8 @@ void stream_on_acked(stoq_conn *c, const stoq_sent_frame *f)
             s->tell_writable = true;
             tell(s);
         }
+        if (stoq_sendbuf_returns(&s->out))
+            tell(s);
     }
     maybe_end(s);
 }
@@ -475,6 +506,15 @@ void stream_on_lost(stoq_conn *c, const stoq_sent_frame *f)
 
 // ---- callbacks ----------------------------------------------------------------------------------
 
+static void give_back(stoq_stream *s)
+{
+    const stoq_callbacks *cb = conn_callbacks(s->conn);
+    void *tag;
+    while (stoq_sendbuf_returned(&s->out, &tag))
+        if (cb->stream_returned != NULL)
+            cb->stream_returned(conn_endpoint_user(s->conn), s, tag);
+}
+
 void streams_tell(stoq_conn *c)
 {
     const stoq_callbacks *cb = conn_callbacks(c);
@@ -489,6 +529,7 @@ void streams_tell(stoq_conn *c)
         s->tell_readable = s->tell_writable = false;
         if (readable && cb->stream_readable != NULL)
             cb->stream_readable(user, s);
+        give_back(s);
         if (writable && cb->stream_writable != NULL)
             cb->stream_writable(user, s);
     }
@@ -530,15 +571,19 @@ hm_err stoq_stream_open(stoq_conn *c, bool unidirectional, stoq_stream **out)
     return HM_OK;
 }
 
-hm_err stoq_stream_send(stoq_stream *s, hm_bytes bytes, bool fin, size_t *accepted)
+static hm_err may_write(const stoq_stream *s)
 {
-    *accepted = 0;
     if (!s->has_tx)
         return hm_fail(HM_E_INVALID, "the peer's one-way stream");
     if (s->reset)
         return hm_fail(HM_E_STOQ_RESET, "the stream was reset");
-    if (s->fin)
-        return hm_fail(HM_E_CLOSED, "the stream was ended");
+    return s->fin ? hm_fail(HM_E_CLOSED, "the stream was ended") : HM_OK;
+}
+
+hm_err stoq_stream_send(stoq_stream *s, hm_bytes bytes, bool fin, size_t *accepted)
+{
+    *accepted = 0;
+    HM_TRY(may_write(s));
     size_t take = stoq_sendbuf_room(&s->out);
     if (take >= bytes.len)
         take = bytes.len;
@@ -549,6 +594,21 @@ hm_err stoq_stream_send(stoq_stream *s, hm_bytes bytes, bool fin, size_t *accept
     s->fin = fin && take == bytes.len;
     if (take > 0 || s->fin)
         want_send(s);
+    return HM_OK;
+}
+
+hm_err stoq_stream_lend(stoq_stream *s, hm_bytes bytes, bool fin, void *tag)
+{
+    HM_TRY(may_write(s));
+    if (bytes.len == 0 || bytes.len > UINT32_MAX)
+        return hm_fail(HM_E_INVALID, "%zu bytes cannot be lent", bytes.len);
+    if (stoq_sendbuf_room(&s->out) == 0) {
+        s->app_blocked = true;
+        return HM_E_STOQ_BLOCKED;
+    }
+    HM_TRY(stoq_sendbuf_lend(&s->out, bytes, tag));
+    s->fin = fin;
+    want_send(s);
     return HM_OK;
 }
 
@@ -604,6 +664,9 @@ void stoq_stream_reset(stoq_stream *s, uint64_t app_code)
         return;
     s->reset = s->reset_pending = true;
     s->reset_code = app_code;
+    stoq_sendbuf_abandon(&s->out);
+    if (stoq_sendbuf_returns(&s->out))
+        tell(s);
     want_send(s);
 }
 

@@ -206,7 +206,8 @@ void sim_check_core(sim *s, sim_node *nd)
         c->by_block.count > c->views.count || c->high > top)
         sim_fail(s, "what is held is bounded", "node %u holds %zu views to %llu, %zu blocks",
                  nd->number, c->views.count, (unsigned long long)c->high, c->by_block.count);
-    // Far behind, little is held of what others do meanwhile; what was given goes at the next input.
+    // Far behind, little is held of what others do meanwhile; what was given goes at the next
+    // input.
     uint64_t fetched = c->cursor_height > c->tip_height ? c->cursor_height - c->tip_height : 0;
     if (nd->far_behind && sx_far_behind(c) &&
         c->by_block.count > fetched + 2 * HM_SIMPLEX_FETCH_MAX + 2 * HM_SIMPLEX_VIEWS_AHEAD)

@@ -299,7 +299,7 @@ static void deliver(world *w)
         datagram *d = hm_container_of(n, datagram, node);
         hm_heap_remove(&w->flying, n);
         if (w->side[d->to].ep != NULL)
-            stoq_endpoint_receive(w->side[d->to].ep, &d->from, d->bytes, d->len, 0, w->now);
+            stoq_endpoint_receive(w->side[d->to].ep, &d->from, d->bytes, d->len, d->len, 0, w->now);
         free(d);
     }
 }
@@ -520,7 +520,7 @@ static void test_malformed(void **state)
                    "12345678"
                    "\0\0\x44\x00",
                    18);
-        stoq_endpoint_receive(ep, &from, bytes, len, 0, w.now);
+        stoq_endpoint_receive(ep, &from, bytes, len, len, 0, w.now);
         stoq_endpoint_process(ep, w.now, false);
         stoq_endpoint_get_stats(ep, &st);
         assert_int_equal(st.datagrams_received, i + 1);

@@ -51,7 +51,7 @@ static void test_credit_is_of_the_address(void **state)
     for (int i = 0; i < 20; i++) {
         uint8_t copy[sizeof noise];
         memcpy(copy, noise, sizeof noise);
-        stoq_endpoint_receive(p.ep, &from, copy, sizeof copy, 0, p.now);
+        stoq_endpoint_receive(p.ep, &from, copy, sizeof copy, sizeof copy, 0, p.now);
     }
     assert_int_equal(p.c->amp_received, sent);
     peer_end(&p);
@@ -187,7 +187,7 @@ static void say_reset(peer *p, const uint8_t token[STOQ_RESET_TOKEN])
     uint8_t bytes[40] = {0x41, 1, 2, 3};
     struct sockaddr_in6 from = forge_address(p->port);
     memcpy(bytes + sizeof bytes - STOQ_RESET_TOKEN, token, STOQ_RESET_TOKEN);
-    stoq_endpoint_receive(p->ep, &from, bytes, sizeof bytes, 0, p->now);
+    stoq_endpoint_receive(p->ep, &from, bytes, sizeof bytes, sizeof bytes, 0, p->now);
     peer_turn(p);
 }
 
@@ -304,7 +304,7 @@ static uint64_t give(peer *p, uint8_t *bytes, size_t len)
 {
     struct sockaddr_in6 from = forge_address(p->port);
     uint64_t before = p->c->stats.packets_received;
-    stoq_endpoint_receive(p->ep, &from, bytes, len, 0, p->now);
+    stoq_endpoint_receive(p->ep, &from, bytes, len, len, 0, p->now);
     return p->c->stats.packets_received - before;
 }
 
@@ -350,7 +350,7 @@ static void test_failed_handshakes_count(void **state)
         assert_int_equal(stoq_keys_init_initial(&client, &server, &dcid, false), HM_OK);
         size_t n = forge_long(&client, STOQ_PACKET_INITIAL, &dcid, &client_id, (hm_bytes){0}, 0,
                               hm_bytes_of(payload, sizeof payload), out);
-        stoq_endpoint_receive(p.ep, &from, out, n, 0, p.now);
+        stoq_endpoint_receive(p.ep, &from, out, n, n, 0, p.now);
         peer_turn(&p);
         stoq_keys_free(&client);
         stoq_keys_free(&server);
@@ -473,7 +473,7 @@ static void test_version_answer(void **state)
     SSL_CTX *tls = SSL_CTX_new(TLS_server_method());
     stoq_endpoint_set_server_tls(p.ep, tls);
     SSL_CTX_free(tls);
-    stoq_endpoint_receive(p.ep, &from, strange, sizeof strange, 0, p.now);
+    stoq_endpoint_receive(p.ep, &from, strange, sizeof strange, sizeof strange, 0, p.now);
     assert_int_equal(p.datagrams, 1);
     assert_int_equal(p.sent_to, p.port);
     assert_int_equal(p.packet.type, STOQ_PACKET_VERSION);

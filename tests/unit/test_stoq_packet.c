@@ -291,11 +291,23 @@ static void test_transport_params(void **state)
     }
 }
 
-// Sends a random file through both buffers with loss, reordering and duplicates.
+// What goes back is what was lent, in that order, and not before it was acknowledged.
+static void take_back(stoq_sendbuf *tx, uint64_t *returned, uint64_t lent)
+{
+    void *tag;
+    while (stoq_sendbuf_returned(tx, &tag)) {
+        uint64_t number = (uint64_t)(uintptr_t)tag;
+        assert_true(number == *returned + 1 && number <= lent);
+        *returned = number;
+    }
+}
+
+// Sends a random file through both buffers with loss, reordering and duplicates; some of it is
+// lent, on either side.
 static void test_buffers(void **state)
 {
     (void)state;
-    for (uint64_t seed = 0; seed < 50; seed++) {
+    for (uint64_t seed = 0; seed < 100; seed++) {
         hm_prng r;
         hm_prng_seed(&r, seed);
         enum { TOTAL = 100000, FLIGHT = 64 };
@@ -307,6 +319,8 @@ static void test_buffers(void **state)
         stoq_sendbuf_init(&tx, 16384);
         stoq_recvbuf_init(&rx, 16384);
         size_t written = 0, got = 0;
+        uint64_t lent = 0, returned = 0;
+        stoq_loans loans = {0};
         struct {
             uint64_t offset;
             size_t len;
@@ -316,15 +330,26 @@ static void test_buffers(void **state)
         while (got < TOTAL || !stoq_sendbuf_all_acked(&tx)) {
             size_t room = stoq_sendbuf_room(&tx);
             size_t n = TOTAL - written < room ? TOTAL - written : hm_prng_below(&r, room + 1);
-            assert_int_equal(stoq_sendbuf_append(&tx, hm_bytes_of(file + written, n)), HM_OK);
+            if (n > 0 && seed % 2 && hm_prng_below(&r, 2))
+                assert_int_equal(stoq_sendbuf_lend(&tx, hm_bytes_of(file + written, n),
+                                                   (void *)(uintptr_t)++lent),
+                                 HM_OK);
+            else
+                assert_int_equal(stoq_sendbuf_append(&tx, hm_bytes_of(file + written, n)), HM_OK);
             written += n;
             while (flying < FLIGHT) {
                 stoq_sendbuf_next(&tx, rx.read + rx.max, 1 + hm_prng_below(&r, 500),
                                   &flight[flying].offset, &flight[flying].len);
                 if (flight[flying].len == 0)
                     break;
+                const uint8_t *at =
+                    stoq_sendbuf_view(&tx, flight[flying].offset, flight[flying].len);
                 stoq_sendbuf_take(&tx, flight[flying].offset, flight[flying].len,
                                   flight[flying].data);
+                assert_memory_equal(flight[flying].data, file + flight[flying].offset,
+                                    flight[flying].len);
+                if (at != NULL)
+                    assert_memory_equal(at, flight[flying].data, flight[flying].len);
                 flying++;
             }
             for (size_t turns = hm_prng_below(&r, flying + 1); turns > 0; turns--) {
@@ -334,9 +359,10 @@ static void test_buffers(void **state)
                     if (hm_prng_below(&r, 4) == 0) // lost by mistake: it does arrive
                         continue;
                 } else {
-                    assert_int_equal(stoq_recvbuf_write(&rx, flight[i].offset,
-                                                        hm_bytes_of(flight[i].data, flight[i].len)),
-                                     HM_OK);
+                    hm_bytes data = hm_bytes_of(file + flight[i].offset, flight[i].len);
+                    assert_int_equal(
+                        stoq_recvbuf_write(&rx, flight[i].offset, data, seed % 3 ? &loans : NULL),
+                        HM_OK);
                     stoq_sendbuf_on_acked(&tx, flight[i].offset, flight[i].len);
                     if (hm_prng_below(&r, 8) == 0) // and once more
                         continue;
@@ -345,19 +371,52 @@ static void test_buffers(void **state)
                 if (flying == 0)
                     break;
             }
-            hm_bytes view = stoq_recvbuf_peek(&rx);
-            if (view.len) {
+            for (hm_bytes view; (view = stoq_recvbuf_peek(&rx)).len > 0;) {
                 size_t take = 1 + hm_prng_below(&r, view.len);
                 assert_memory_equal(view.ptr, file + got, take);
                 stoq_recvbuf_consume(&rx, take);
                 got += take;
+                if (hm_prng_below(&r, 3) == 0)
+                    break;
             }
+            assert_int_equal(stoq_recvbuf_settle(&rx), HM_OK);
+            loans.count = 0;
+            take_back(&tx, &returned, lent);
         }
         assert_true(got == TOTAL && rx.ahead.count == 0 && tx.lost.count == 0);
+        assert_int_equal(returned, lent);
         stoq_sendbuf_free(&tx);
         stoq_recvbuf_free(&rx);
         free(file);
     }
+}
+
+// A buffer that is given up gives everything back, whatever of it was acknowledged.
+static void test_lent_bytes_of_a_reset(void **state)
+{
+    (void)state;
+    static const uint8_t bytes[5000];
+    stoq_sendbuf tx;
+    void *tag;
+    uint64_t returned = 0;
+    stoq_sendbuf_init(&tx, 16384);
+    assert_int_equal(stoq_sendbuf_append(&tx, hm_bytes_of(bytes, 100)), HM_OK);
+    for (uintptr_t i = 1; i <= 3; i++) {
+        assert_int_equal(stoq_sendbuf_lend(&tx, hm_bytes_of(bytes, 1000), (void *)i), HM_OK);
+        assert_int_equal(stoq_sendbuf_append(&tx, hm_bytes_of(bytes, 3000)), HM_OK);
+    }
+    stoq_sendbuf_sent(&tx, 0, 5000);
+    assert_false(stoq_sendbuf_returned(&tx, &tag));
+    stoq_sendbuf_on_acked(&tx, 0, 1099);
+    assert_false(stoq_sendbuf_returned(&tx, &tag));
+    stoq_sendbuf_on_acked(&tx, 1099, 2);
+    take_back(&tx, &returned, 3);
+    assert_int_equal(returned, 1);
+    stoq_sendbuf_abandon(&tx);
+    take_back(&tx, &returned, 3);
+    assert_int_equal(returned, 3);
+    assert_int_equal(tx.next, 5000); // the final size that a reset tells
+    stoq_sendbuf_free(&tx);
 }
 
 int main(void)
@@ -372,6 +431,7 @@ int main(void)
         cmocka_unit_test(test_frames),
         cmocka_unit_test(test_transport_params),
         cmocka_unit_test(test_buffers),
+        cmocka_unit_test(test_lent_bytes_of_a_reset),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -140,7 +140,7 @@ static void turn(world *w, uint64_t end)
         w->first = d->next;
         if (w->first == NULL)
             w->last = &w->first;
-        stoq_endpoint_receive(w->ep[d->to], &from, d->bytes, d->len, 0, w->now);
+        stoq_endpoint_receive(w->ep[d->to], &from, d->bytes, d->len, d->len, 0, w->now);
         free(d);
     }
     for (int i = 0; i < 2; i++) {

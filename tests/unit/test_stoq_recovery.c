@@ -220,7 +220,7 @@ static void test_key_limits(void **state)
                 uint8_t out[60] = {0x40};
                 struct sockaddr_in6 from = forge_address(p.port);
                 memcpy(out + 1, id.id, id.len);
-                stoq_endpoint_receive(p.ep, &from, out, sizeof out, 0, p.now);
+                stoq_endpoint_receive(p.ep, &from, out, sizeof out, sizeof out, 0, p.now);
             } else {
                 stoq_conn_ping(p.c);
             }

@@ -1,7 +1,7 @@
 // The transport over seeded networks from bad to dreadful: loss up to 30 %, reordering,
 // duplication, corruption, delays up to 600 ms, black-outs, a client whose address changes, windows
 // of a few kilobytes, streams that are reset or stopped halfway, key updates in between, slow
-// readers.
+// readers; bytes sent by copy and lent, datagrams that come alone and many at once.
 //
 // For every seed: bytes arrive exactly, every stream and connection comes to its end within a time
 // that follows from the network, nothing is ever waited for that does not come, and nothing is
@@ -29,6 +29,13 @@
 
 typedef enum fate { WHOLE, RESET, STOPPED } fate;
 
+// Bytes on loan to the transport.
+typedef struct loan {
+    struct loan *next;
+    size_t len;
+    uint8_t bytes[];
+} loan;
+
 // One direction of a stream.
 typedef struct flow {
     bool planned, ended; // ended: this sender is done with it
@@ -36,6 +43,7 @@ typedef struct flow {
     uint64_t size, at; // at: where a reset or a stop comes
     uint64_t sent, received;
     bool got_fin, got_reset;
+    loan *lent, **last; // in the order in which they must come back
 } flow;
 
 typedef struct party {
@@ -63,6 +71,7 @@ typedef struct world {
     uint64_t now;
     // the network
     unsigned loss, dup, corrupt; // per mille
+    bool together;               // what arrives at one time does so in one piece
     uint64_t delay_us, jitter_us;
     uint64_t dark_from_us, dark_to_us;
     uint16_t client_port;
@@ -132,15 +141,39 @@ static void net_send(void *ctx, const struct sockaddr_in6 *to, const uint8_t *by
     }
 }
 
+// Of one length but for the last, as generic receive offload hands them over.
+static bool joins(const world *w, const datagram *first, const datagram *last, const datagram *d)
+{
+    return w->together && d->to == first->to && d->from_port == first->from_port &&
+           last->len == first->len && d->len <= first->len;
+}
+
 static void deliver(world *w)
 {
+    static uint8_t joined[65536];
     hm_heap_node *n;
     while ((n = hm_heap_min(&w->flying)) != NULL && n->key <= w->now) {
-        datagram *d = hm_container_of(n, datagram, node);
-        struct sockaddr_in6 from = forge_address(d->from_port);
+        datagram *first = hm_container_of(n, datagram, node), *last = first;
+        struct sockaddr_in6 from = forge_address(first->from_port);
+        size_t len = first->len;
         hm_heap_remove(&w->flying, n);
-        stoq_endpoint_receive(w->ep[d->to], &from, d->bytes, d->len, 0, w->now);
-        free(d);
+        memcpy(joined, first->bytes, first->len);
+        while ((n = hm_heap_min(&w->flying)) != NULL && n->key <= w->now) {
+            datagram *d = hm_container_of(n, datagram, node);
+            if (!joins(w, first, last, d) || len + d->len > sizeof joined)
+                break;
+            hm_heap_remove(&w->flying, n);
+            memcpy(joined + len, d->bytes, d->len);
+            len += d->len;
+            if (last != first)
+                free(last);
+            last = d;
+        }
+        stoq_endpoint_receive(w->ep[first->to], &from, joined, len, first->len, 0, w->now);
+        memset(joined, 0xdd, len); // nobody may look at it any more
+        if (last != first)
+            free(last);
+        free(first);
     }
 }
 
@@ -170,9 +203,50 @@ static void plan(party *p, uint64_t id)
     uint64_t most = sizes[below(w, 5)];
     flow *f = &p->out[id];
     *f = (flow){.planned = true, .size = most == 0 ? 0 : 1 + below(w, most)};
+    f->last = &f->lent;
     f->fate = f->size == 0 ? WHOLE : chance(w, 150) ? RESET : chance(w, 100) ? STOPPED : WHOLE;
     f->at = f->size / 2;
     w->bytes += f->size;
+}
+
+static void free_loan(loan *l)
+{
+    memset(l->bytes, 0xdd, l->len); // what is sent of it after this is wrong
+    free(l);
+}
+
+static hm_err lend(flow *f, stoq_stream *s, hm_bytes block, bool fin, size_t *took)
+{
+    loan *l = malloc(sizeof *l + block.len);
+    hm_assert(l != NULL);
+    l->next = NULL;
+    l->len = block.len;
+    memcpy(l->bytes, block.ptr, block.len);
+    hm_err err = stoq_stream_lend(s, hm_bytes_of(l->bytes, l->len), fin, l);
+    *took = err == HM_OK ? l->len : 0;
+    if (err != HM_OK) {
+        free(l);
+        return err == HM_E_STOQ_BLOCKED ? HM_OK : err;
+    }
+    *f->last = l;
+    f->last = &l->next;
+    return HM_OK;
+}
+
+static void on_returned(void *user, stoq_stream *s, void *tag)
+{
+    (void)user;
+    party *p = stoq_conn_user(stoq_stream_conn(s));
+    flow *f = flow_of(p, s);
+    loan *l = f->lent;
+    if (l == NULL || l != tag) {
+        wrong(p->w, "bytes came back that were not the next");
+        return;
+    }
+    f->lent = l->next;
+    if (f->lent == NULL)
+        f->last = &f->lent;
+    free_loan(l);
 }
 
 static void push(party *p, stoq_stream *s)
@@ -191,7 +265,9 @@ static void push(party *p, stoq_stream *s)
             n = (size_t)(f->at - f->sent);
         for (size_t i = 0; i < n; i++)
             block[i] = pattern(p->side, stoq_stream_id(s), f->sent + i);
-        hm_err err = stoq_stream_send(s, hm_bytes_of(block, n), f->sent + n == f->size, &took);
+        bool fin = f->sent + n == f->size, lends = n > 0 && chance(p->w, 500);
+        hm_bytes bytes = hm_bytes_of(block, n);
+        hm_err err = lends ? lend(f, s, bytes, fin, &took) : stoq_stream_send(s, bytes, fin, &took);
         if (err == HM_E_STOQ_RESET) { // the other side said stop
             if (f->fate != STOPPED)
                 wrong(p->w, "a stream was reset that nobody stopped");
@@ -272,6 +348,12 @@ static void on_stream_closed(void *user, stoq_stream *s)
 {
     (void)user;
     party *p = stoq_conn_user(stoq_stream_conn(s));
+    flow *f = flow_of(p, s);
+    while (f->lent != NULL) {
+        loan *l = f->lent;
+        f->lent = l->next;
+        free_loan(l);
+    }
     p->streams[stoq_stream_id(s)] = NULL;
     p->close_count++;
 }
@@ -373,7 +455,8 @@ static void make_endpoint(world *w, unsigned side, bool retry)
                       .stream_open = on_stream_open,
                       .stream_readable = on_readable,
                       .stream_writable = on_writable,
-                      .stream_closed = on_stream_closed},
+                      .stream_closed = on_stream_closed,
+                      .stream_returned = on_returned},
         .user = &nets[side],
         .always_retry = retry,
         .secret = {1},
@@ -401,6 +484,7 @@ static void begin(world *w, uint64_t seed)
     w->dup = chance(w, 500) ? 0 : (unsigned)below(w, 200);
     w->corrupt = chance(w, 500) ? 0 : (unsigned)below(w, 100);
     w->delay_us = delays[below(w, 5)];
+    w->together = chance(w, 600);
     w->jitter_us = chance(w, 300) ? 0 : below(w, w->delay_us);
     if (chance(w, 200)) {
         w->dark_from_us = w->now + below(w, 20 * w->delay_us + SECOND);
