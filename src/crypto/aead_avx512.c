@@ -230,9 +230,9 @@ INLINE __m128i cipher_begin(cipher *c, const hm_aead *a, uint64_t pn)
     return _mm_aesenclast_si128(b, _mm512_castsi512_si128(c->key[c->rounds]));
 }
 
-// Encrypts or decrypts n registers of text, n a constant. With hashed, one register of the 256
-// bytes there is hashed in every second round. The last round adds the text together with its key.
-INLINE void cipher_text(cipher *c, __m512i *text, int n, ghash *g, const uint8_t *hashed)
+// Encrypts or decrypts n registers of text, n a constant. With hashed, one of its four registers is
+// hashed in every second round. The last round adds the text together with its key.
+INLINE void cipher_text(cipher *c, __m512i *text, int n, ghash *g, const __m512i *hashed)
 {
     __m512i b[4];
 #pragma GCC unroll 4
@@ -247,7 +247,7 @@ INLINE void cipher_text(cipher *c, __m512i *text, int n, ghash *g, const uint8_t
         for (int i = 0; i < n; i++)
             b[i] = _mm512_aesenc_epi128(b[i], c->key[r]);
         if (hashed != NULL && r % 2 == 1 && r < 8)
-            hash_4(g, _mm512_loadu_si512(hashed + 64 * (r / 2)), (size_t)r / 2);
+            hash_4(g, hashed[r / 2], (size_t)r / 2);
     }
     if (hashed != NULL)
         step_hashed(g);
@@ -319,8 +319,9 @@ INLINE void seal_packet(cipher *c, const hm_aead *a, const hm_aead_seal *s)
         cipher_text(c, text, 4, &g, NULL);
         store_step(to, text);
         for (to += STEP; to != end; to += STEP) {
+            __m512i before[4] = {text[0], text[1], text[2], text[3]};
             source_step(&from, text);
-            cipher_text(c, text, 4, &g, to - STEP);
+            cipher_text(c, text, 4, &g, before);
             store_step(to, text);
         }
 #pragma GCC unroll 4
@@ -344,7 +345,8 @@ INLINE bool open_packet(cipher *c, const hm_aead *a, const hm_aead_open *o)
 #pragma GCC unroll 4
         for (int i = 0; i < 4; i++)
             text[i] = _mm512_loadu_si512(to + 64 * i);
-        cipher_text(c, text, 4, &g, to);
+        __m512i sealed[4] = {text[0], text[1], text[2], text[3]};
+        cipher_text(c, text, 4, &g, sealed);
         store_step(to, text);
     }
     rest_of(c, &g, false, NULL, to, o->len % STEP);
