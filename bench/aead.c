@@ -164,17 +164,18 @@ static double measure(const figure *f)
     double ns = 0;
     if (f->version == HM_AEAD_BEST) {
         ctx = EVP_CIPHER_CTX_new();
-        must(ctx != NULL && EVP_EncryptInit_ex(ctx, evp_cipher(f->cipher), NULL, key_bytes,
-                                               iv_bytes) == 1, "EVP");
+        must(ctx != NULL &&
+                 EVP_EncryptInit_ex(ctx, evp_cipher(f->cipher), NULL, key_bytes, iv_bytes) == 1,
+             "EVP");
     } else {
         must(hm_aead_init(&a, f->cipher, f->version, key_bytes, iv_bytes) == HM_OK, "key");
         must(hm_hp_init(&hp, f->cipher, f->version, key_bytes) == HM_OK, "key");
     }
     for (unsigned i = 0; i < bursts + 1; i++) {
-        double took = ctx != NULL       ? burst_evp(f, ctx)
-                      : f->op == OPEN   ? burst_open(f, &a)
-                      : f->op == MASK   ? burst_mask(f, &hp)
-                                        : burst_seal(f, &a);
+        double took = ctx != NULL     ? burst_evp(f, ctx)
+                      : f->op == OPEN ? burst_open(f, &a)
+                      : f->op == MASK ? burst_mask(f, &hp)
+                                      : burst_seal(f, &a);
         if (i > 0) // the first warms up
             ns += took;
     }
@@ -189,8 +190,8 @@ static double measure(const figure *f)
 static void add(int op, hm_aead_cipher cipher, hm_aead_version version, bool batch, uint32_t size)
 {
     hm_assert(figure_count < sizeof figures / sizeof figures[0]);
-    figures[figure_count++] = (figure){
-        .op = op, .cipher = cipher, .version = version, .batch = batch, .size = size};
+    figures[figure_count++] =
+        (figure){.op = op, .cipher = cipher, .version = version, .batch = batch, .size = size};
 }
 
 static void add_all(hm_aead_cipher cipher)
@@ -227,9 +228,8 @@ static void tell(figure *f)
     hm_buf b = {0};
     qsort(f->ns, ROUNDS, sizeof f->ns[0], by_value);
     double ns = f->ns[ROUNDS / 2];
-    const char *version = f->version == HM_AEAD_BEST
-                              ? "EVP"
-                              : hm_aead_version_name(f->version, f->cipher);
+    const char *version =
+        f->version == HM_AEAD_BEST ? "EVP" : hm_aead_version_name(f->version, f->cipher);
     hm_jw_open(&b, NULL, '{');
     hm_jw_str(&b, "bench", "aead");
     hm_jw_str(&b, "cipher", cipher_names[f->cipher]);

@@ -25,7 +25,7 @@
 #define HM_AEAD_IV 12
 #define HM_AEAD_SAMPLE 16
 #define HM_AEAD_TEXT_MAX ((size_t)1 << 30) // longest text and longest header, asserted
-#define HM_AEAD_POWERS 52                  // of the hash key; see aead_internal.h
+#define HM_AEAD_POWERS 49                  // of the hash key; see aead_internal.h
 
 typedef enum hm_aead_cipher {
     HM_AES_128_GCM,

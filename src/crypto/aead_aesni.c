@@ -335,8 +335,8 @@ INLINE void crypt_run(packet *p, uint8_t *to, const uint8_t *from, size_t len)
 // put together in text.
 INLINE void crypt_pieces(packet *p, const hm_aead_seal *s)
 {
-    uint8_t *to = s->text;    // what is before it is sealed
-    size_t have = 0;          // bytes of a block behind it, copied there
+    uint8_t *to = s->text; // what is before it is sealed
+    size_t have = 0;       // bytes of a block behind it, copied there
     for (size_t i = 0; i < s->piece_count; i++) {
         const uint8_t *from = s->pieces[i].ptr;
         size_t len = s->pieces[i].len;

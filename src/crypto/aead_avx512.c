@@ -1,12 +1,17 @@
 // AES-GCM with VAES and VPCLMULQDQ on 512-bit registers.
 //
-// Text goes in steps of sixteen blocks: four registers of keystream are made round by round while
+// A packet is laid out by its counters (SP 800-38D, section 7.1): block 1 masks the tag, blocks 2
+// and on belong to the text, and the places of blocks 0 and 1 hold the last two blocks of the
+// header, which are hashed in front of the text. So four blocks of a register are encrypted and
+// hashed at once from the first on, and the mask of the tag comes by the way. The block of lengths
+// takes the place behind the text.
+//
+// This goes in steps of sixteen blocks: four registers of keystream are made round by round while
 // the multiplications of GHASH for sixteen blocks of ciphertext run in the gaps: the step's own
-// when opening, the step's before when sealing. Products are added up over up to HM_AEAD_POWERS
-// blocks, header and lengths included, and reduced once. The rest of less than a step is read and
-// written under masks, so that no byte beyond the text is touched. Packets follow one another
-// without a branch that depends on more than lengths, so that the processor begins one while the
-// chain of the last one's tag is still under way.
+// when opening, the step's before when sealing. Products are added up over as many blocks as there
+// are powers of the hash key, and reduced once. The rest of less than a step is read and written
+// under masks, so that no byte beyond the text is touched. Branches depend on nothing but lengths,
+// so that the processor begins a packet while the tag of the one before is still under way.
 #include <immintrin.h>
 
 #include "crypto/aead_internal.h"
@@ -17,10 +22,11 @@
 
 #define STEP_BLOCKS 16
 #define STEP ((size_t)256) // bytes
-// Steps that one reduction has room for, with four blocks of a header before them. What is over
-// the room in powers is more than a rest (16 blocks and the lengths), and so these many steps.
-#define STEPS_MAX ((HM_AEAD_POWERS - 20) / STEP_BLOCKS)
-_Static_assert(HM_AEAD_POWERS == 16 * STEPS_MAX + 20 && STEPS_MAX >= 1, "powers");
+#define HEAD ((size_t)32)  // bytes of a header in front of the text
+// What one reduction has room for: so many steps, or all that is left, which is a rest of up to 16
+// blocks and the lengths behind the last steps.
+#define RUN_BLOCKS (HM_AEAD_POWERS - 1)
+_Static_assert(RUN_BLOCKS % STEP_BLOCKS == 0 && RUN_BLOCKS > 0, "powers");
 
 INLINE __mmask64 first_bytes(size_t n) // n at most 64
 {
@@ -45,17 +51,16 @@ typedef struct ghash {
 
 INLINE __m512i swap_bytes(__m512i v)
 {
-    return _mm512_shuffle_epi8(
-        v, _mm512_broadcast_i32x4(
-               _mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)));
+    return _mm512_shuffle_epi8(v, _mm512_broadcast_i32x4(_mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9,
+                                                                      10, 11, 12, 13, 14, 15)));
 }
 
-// Begins a run: before blocks, then as many whole steps as there is room for, or all that is left.
-INLINE void run_begin(ghash *g, size_t before)
+// Begins a run: as many steps as there is room for, or all that is left.
+INLINE void run_begin(ghash *g)
 {
-    size_t blocks = before + STEP_BLOCKS * g->steps + g->rest_blocks;
+    size_t blocks = STEP_BLOCKS * g->steps + g->rest_blocks;
     if (blocks > HM_AEAD_POWERS)
-        blocks = before + STEP_BLOCKS * STEPS_MAX;
+        blocks = RUN_BLOCKS;
     g->h = hm_aead_power(g->a, blocks);
     g->lo = g->mid = g->hi = _mm512_setzero_si512();
 }
@@ -104,37 +109,48 @@ INLINE void step_hashed(ghash *g)
     g->steps--;
     if (run_ended(g)) {
         run_reduce(g);
-        run_begin(g, 0);
+        run_begin(g);
     }
 }
 
-// Begins the hash of a packet with its header.
-INLINE void hash_begin(ghash *g, const hm_aead *a, hm_bytes aad, size_t len)
+// Begins the hash of a packet. Returns what is to be added to its first four blocks before they
+// are hashed: a header of up to two blocks in their places, or the hash of a longer one, which
+// concerns the third.
+INLINE __m512i hash_begin(ghash *g, const hm_aead *a, hm_bytes aad, size_t len)
 {
+    __m512i head;
     g->a = a;
     g->y = _mm_setzero_si128();
-    while (aad.len > 64) { // not a header of QUIC with short ids
-        g->steps = 0, g->rest_blocks = 4;
-        run_begin(g, 0);
-        hash_4(g, _mm512_loadu_si512(aad.ptr), 0);
-        run_reduce(g);
-        aad = hm_bytes_of(aad.ptr + 64, aad.len - 64);
+    if (aad.len <= HEAD) {
+        size_t room = HEAD - (aad.len + 15) / 16 * 16;
+        const void *from = (const void *)((uintptr_t)aad.ptr - room);
+        head = _mm512_maskz_loadu_epi8(first_bytes(room + aad.len) & ~first_bytes(room), from);
+    } else {
+        while (aad.len > 0) {
+            size_t n = aad.len < 64 ? aad.len : 64;
+            g->steps = 0, g->rest_blocks = (n + 15) / 16;
+            run_begin(g);
+            hash_4(g, _mm512_maskz_loadu_epi8(first_bytes(n), aad.ptr), 0);
+            run_reduce(g);
+            aad = hm_bytes_of(aad.ptr + n, aad.len - n);
+        }
+        head = swap_bytes(_mm512_maskz_broadcast_i32x4(0x0f00, g->y));
+        g->y = _mm_setzero_si128();
     }
-    size_t before = (aad.len + 15) / 16;
-    g->steps = len / STEP;
-    g->rest_blocks = (len % STEP + 15) / 16 + 1;
-    run_begin(g, before);
-    if (before > 0) {
-        hash_4(g, _mm512_maskz_loadu_epi8(first_bytes(aad.len), aad.ptr), 0);
-        g->h += 16 * before;
-    }
+    g->steps = (HEAD + len) / STEP;
+    g->rest_blocks = ((HEAD + len) % STEP + 15) / 16 + 1;
+    run_begin(g);
+    return head;
 }
 
-INLINE __m128i hash_end(ghash *g, size_t aad_len, size_t len)
+INLINE __m128i lengths(size_t aad_len, size_t len)
 {
-    __m128i bits = _mm_set_epi64x((long long)(aad_len * 8), (long long)(len * 8));
-    multiply_add(g, _mm512_zextsi128_si512(_mm_xor_si128(bits, g->y)),
-                 _mm512_zextsi128_si512(_mm_loadu_si128((const __m128i *)g->h)));
+    return _mm_set_epi64x((long long)__builtin_bswap64(len * 8),
+                          (long long)__builtin_bswap64(aad_len * 8));
+}
+
+INLINE __m128i hash_end(ghash *g)
+{
     run_reduce(g);
     return _mm512_castsi512_si128(swap_bytes(_mm512_castsi128_si512(g->y)));
 }
@@ -155,12 +171,12 @@ INLINE source source_begin(const hm_aead_seal *s)
     return (source){NULL, 0, s->pieces, s->text};
 }
 
-// The next n bytes, at most 64, then zeros. Masked loads touch only what their masks name, so
-// each piece is read straight to its place in the register.
-INLINE __m512i source_take(source *s, size_t n)
+// Zeros for at bytes, then the next ones up to byte n, then zeros. Masked loads touch only what
+// their masks name, so each piece is read straight to its place in the register.
+INLINE __m512i source_take(source *s, size_t at, size_t n)
 {
     __m512i v = _mm512_setzero_si512();
-    for (size_t at = 0; at < n;) {
+    while (at < n) {
         while (s->left == 0) {
             s->ptr = s->next->ptr != NULL ? s->next->ptr : s->next_in_text;
             s->left = s->next->len;
@@ -186,7 +202,7 @@ INLINE void source_step(source *s, __m512i text[4])
     }
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++)
-        text[i] = source_take(s, 64);
+        text[i] = source_take(s, 0, 64);
 }
 
 // ---- counter mode ------------------------------------------------------------------------------
@@ -194,7 +210,8 @@ INLINE void source_step(source *s, __m512i text[4])
 typedef struct cipher {
     __m512i key[15];
     int rounds;
-    __m512i counter; // four times the nonce and, as a number of this machine, the block counter
+    __m512i nonce;  // four times, with key[0] added
+    uint32_t block; // counter of the next step's first block: its last four bits are zero
 } cipher;
 
 INLINE void cipher_load(cipher *c, const hm_aead *a, int rounds)
@@ -205,41 +222,30 @@ INLINE void cipher_load(cipher *c, const hm_aead *a, int rounds)
         c->key[r] = broadcast(a->round_keys[r]);
 }
 
-// The block counter is big endian in the block (SP 800-38D, section 6.5: inc32).
-INLINE __m512i big_counter(__m512i v)
-{
-    return _mm512_shuffle_epi8(
-        v, _mm512_broadcast_i32x4(
-               _mm_set_epi8(12, 13, 14, 15, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0)));
-}
-
-// Begins a packet: its text counts from 2, and what masks its tag is the block of 1.
-INLINE __m128i cipher_begin(cipher *c, const hm_aead *a, uint64_t pn)
+INLINE void cipher_begin(cipher *c, const hm_aead *a, uint64_t pn)
 {
     uint64_t be = __builtin_bswap64(pn); // stands in bytes 4 to 11
     __m128i nonce = _mm_xor_si128(_mm_set_epi64x((long long)(be >> 32), (long long)(be << 32)),
                                   _mm_loadu_si128((const __m128i *)a->iv));
-    c->counter = _mm512_add_epi32(
-        _mm512_broadcast_i32x4(nonce),
-        _mm512_set_epi32(5, 0, 0, 0, 4, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0));
-    __m128i b = _mm_xor_si128(nonce, _mm_set_epi32(1 << 24, 0, 0, 0));
-    b = _mm_xor_si128(b, _mm512_castsi512_si128(c->key[0]));
-#pragma GCC unroll 16
-    for (int r = 1; r < c->rounds; r++)
-        b = _mm_aesenc_si128(b, _mm512_castsi512_si128(c->key[r]));
-    return _mm_aesenclast_si128(b, _mm512_castsi512_si128(c->key[c->rounds]));
+    c->nonce = _mm512_xor_si512(_mm512_broadcast_i32x4(nonce), c->key[0]);
+    c->block = 0;
 }
 
-// Encrypts or decrypts n registers of text, n a constant. With hashed, one of its four registers is
-// hashed in every second round. The last round adds the text together with its key.
+// Encrypts or decrypts n registers of text, n a constant: a step, or the beginning of one. With
+// hashed, one of its four registers is hashed in every second round. The last round adds the text
+// together with its key.
 INLINE void cipher_text(cipher *c, __m512i *text, int n, ghash *g, const __m512i *hashed)
 {
     __m512i b[4];
+    // The counter is big endian in the last four bytes of a block.
+    __m512i step = _mm512_maskz_set1_epi32(0x8888, (int)__builtin_bswap32(c->block));
+    c->block += STEP_BLOCKS;
 #pragma GCC unroll 4
     for (int i = 0; i < n; i++) {
-        b[i] = _mm512_xor_si512(big_counter(c->counter), c->key[0]);
-        c->counter = _mm512_add_epi32(
-            c->counter, _mm512_set_epi32(4, 0, 0, 0, 4, 0, 0, 0, 4, 0, 0, 0, 4, 0, 0, 0));
+        int j = 4 << 24, k = 1 << 24;
+        __m512i within = _mm512_set_epi32(i * j + 3 * k, 0, 0, 0, i * j + 2 * k, 0, 0, 0, i * j + k,
+                                          0, 0, 0, i * j, 0, 0, 0);
+        b[i] = _mm512_ternarylogic_epi64(c->nonce, step, within, 0x96);
     }
 #pragma GCC unroll 16
     for (int r = 1; r < c->rounds; r++) {
@@ -253,104 +259,174 @@ INLINE void cipher_text(cipher *c, __m512i *text, int n, ghash *g, const __m512i
         step_hashed(g);
 #pragma GCC unroll 4
     for (int i = 0; i < n; i++)
-        text[i] = _mm512_aesenclast_epi128(
-            b[i], _mm512_xor_si512(c->key[c->rounds], text[i]));
+        text[i] = _mm512_aesenclast_epi128(b[i], _mm512_xor_si512(c->key[c->rounds], text[i]));
 }
 
 // ---- packets -----------------------------------------------------------------------------------
 
-// The rest of a packet: len bytes, less than a step, in n registers, n a constant.
-INLINE void rest(cipher *c, ghash *g, bool seal, source *from, uint8_t *to, size_t len, int n)
+// A packet on its way.
+typedef struct packet {
+    cipher *c;
+    ghash g;
+    uint8_t *at;  // where block 0 of the next step has its place in memory
+    __m512i head; // to be added to the first four blocks before they are hashed
+    __m128i mask; // of the tag
+    __m128i bits; // block of lengths
+    bool seal;
+    source from; // when sealing
+} packet;
+
+#define TEXT_OF_FIRST (~(__mmask64)0 << HEAD)
+
+INLINE void packet_begin(packet *p, cipher *c, const hm_aead *a, uint64_t pn, hm_bytes aad,
+                         uint8_t *text, size_t len)
+{
+    p->c = c;
+    p->at = (uint8_t *)((uintptr_t)text - HEAD);
+    p->bits = lengths(aad.len, len);
+    cipher_begin(c, a, pn);
+    p->head = hash_begin(&p->g, a, aad, len);
+}
+
+// The first register of a packet was encrypted or decrypted: block 1 of zeros masks the tag.
+INLINE void take_mask(packet *p, __m512i first)
+{
+    p->mask = _mm512_extracti32x4_epi32(first, 1);
+}
+
+// What to hash of the first register: its text with the header in front.
+INLINE __m512i with_head(const packet *p, __m512i first)
+{
+    return _mm512_xor_si512(_mm512_maskz_mov_epi8(TEXT_OF_FIRST, first), p->head);
+}
+
+// The rest of a packet: len bytes with those before the text, less than a step, in n registers, n a
+// constant. first: no step was before it.
+INLINE void rest(packet *p, bool first, size_t len, int n)
 {
     __m512i text[4];
-    size_t last = len - 64 * (size_t)(n - 1);
-    __mmask64 mask = first_bytes(last);
+    __mmask64 start = first ? TEXT_OF_FIRST : ~(__mmask64)0;
+    size_t last = len - 64 * (size_t)(n - 1), blocks = (len + 15) / 16;
+    __mmask64 end = first_bytes(last);
 #pragma GCC unroll 4
-    for (int i = 0; i < n - 1; i++)
-        text[i] = seal ? source_take(from, 64) : _mm512_loadu_si512(to + 64 * i);
-    text[n - 1] = seal ? source_take(from, last) : _mm512_maskz_loadu_epi8(mask, to + 64 * (n - 1));
-    if (!seal)
-#pragma GCC unroll 4
-        for (int i = 0; i < n; i++)
-            hash_4(g, text[i], (size_t)i);
-    cipher_text(c, text, n, g, NULL);
-#pragma GCC unroll 4
-    for (int i = 0; i < n - 1; i++)
-        _mm512_storeu_si512(to + 64 * i, text[i]);
-    _mm512_mask_storeu_epi8(to + 64 * (n - 1), mask, text[n - 1]);
-    if (seal) {
-        text[n - 1] = _mm512_maskz_mov_epi8(mask, text[n - 1]);
-#pragma GCC unroll 4
-        for (int i = 0; i < n; i++)
-            hash_4(g, text[i], (size_t)i);
+    for (int i = 0; i < n; i++) {
+        size_t from = i == 0 && first ? HEAD : 0, to = i == n - 1 ? last : 64;
+        __mmask64 m = (i == 0 ? start : ~(__mmask64)0) & (i == n - 1 ? end : ~(__mmask64)0);
+        text[i] =
+            p->seal ? source_take(&p->from, from, to) : _mm512_maskz_loadu_epi8(m, p->at + 64 * i);
     }
-    g->h += 16 * ((len + 15) / 16);
-}
-
-INLINE void rest_of(cipher *c, ghash *g, bool seal, source *from, uint8_t *to, size_t len)
-{
-    if (len > 192)
-        rest(c, g, seal, from, to, len, 4);
-    else if (len > 128)
-        rest(c, g, seal, from, to, len, 3);
-    else if (len > 64)
-        rest(c, g, seal, from, to, len, 2);
-    else if (len > 0)
-        rest(c, g, seal, from, to, len, 1);
-}
-
-INLINE void store_step(uint8_t *to, const __m512i text[4])
-{
+    __m512i hashed[4] = {text[0], text[1], text[2], text[3]};
+    cipher_text(p->c, text, n, &p->g, NULL);
+    if (first)
+        take_mask(p, text[0]);
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; i++)
-        _mm512_storeu_si512(to + 64 * i, text[i]);
+    for (int i = 0; i < n; i++) {
+        __mmask64 m = (i == 0 ? start : ~(__mmask64)0) & (i == n - 1 ? end : ~(__mmask64)0);
+        _mm512_mask_storeu_epi8(p->at + 64 * i, m, text[i]);
+        if (p->seal)
+            hashed[i] = _mm512_maskz_mov_epi8(m, text[i]);
+    }
+    if (first)
+        hashed[0] = _mm512_xor_si512(hashed[0], p->head);
+    // The lengths, when the last register has a place free.
+    __mmask16 place = (__mmask16)(blocks % 4 != 0 ? 0xf << 4 * (blocks % 4) : 0);
+    hashed[n - 1] = _mm512_mask_broadcast_i32x4(hashed[n - 1], place, p->bits);
+#pragma GCC unroll 4
+    for (int i = 0; i < n; i++)
+        hash_4(&p->g, hashed[i], (size_t)i);
+    p->g.h += 16 * blocks;
+}
+
+// What is left of a packet, and its tag.
+INLINE __m128i packet_end(packet *p, size_t len)
+{
+    bool first = HEAD + len < STEP;
+    size_t left = (HEAD + len) % STEP;
+    if (left > 192)
+        rest(p, first, left, 4);
+    else if (left > 128)
+        rest(p, first, left, 3);
+    else if (left > 64)
+        rest(p, first, left, 2);
+    else if (left > 0)
+        rest(p, first, left, 1);
+    if ((left + 15) / 16 % 4 == 0)
+        hash_4(&p->g, _mm512_zextsi128_si512(p->bits), 0);
+    return _mm_xor_si128(p->mask, hash_end(&p->g));
+}
+
+INLINE void store_step(packet *p, const __m512i text[4], bool first)
+{
+    if (first)
+        _mm512_mask_storeu_epi8(p->at, TEXT_OF_FIRST, text[0]);
+    else
+        _mm512_storeu_si512(p->at, text[0]);
+#pragma GCC unroll 4
+    for (int i = 1; i < 4; i++)
+        _mm512_storeu_si512(p->at + 64 * i, text[i]);
+    p->at += STEP;
 }
 
 INLINE void seal_packet(cipher *c, const hm_aead *a, const hm_aead_seal *s)
 {
-    ghash g;
+    packet p = {.seal = true, .from = source_begin(s)};
     __m512i text[4];
-    source from = source_begin(s);
-    uint8_t *to = s->text, *end = to + s->len / STEP * STEP;
-    __m128i mask = cipher_begin(c, a, s->pn);
-    hash_begin(&g, a, s->aad, s->len);
-    if (to != end) {
-        source_step(&from, text);
-        cipher_text(c, text, 4, &g, NULL);
-        store_step(to, text);
-        for (to += STEP; to != end; to += STEP) {
+    packet_begin(&p, c, a, s->pn, s->aad, s->text, s->len);
+    size_t steps = (HEAD + s->len) / STEP;
+    if (steps > 0) {
+        text[0] = source_take(&p.from, HEAD, 64);
+#pragma GCC unroll 4
+        for (int i = 1; i < 4; i++)
+            text[i] = source_take(&p.from, 0, 64);
+        cipher_text(c, text, 4, &p.g, NULL);
+        store_step(&p, text, true);
+        take_mask(&p, text[0]);
+        text[0] = with_head(&p, text[0]);
+        while (--steps > 0) {
             __m512i before[4] = {text[0], text[1], text[2], text[3]};
-            source_step(&from, text);
-            cipher_text(c, text, 4, &g, before);
-            store_step(to, text);
+            source_step(&p.from, text);
+            cipher_text(c, text, 4, &p.g, before);
+            store_step(&p, text, false);
         }
 #pragma GCC unroll 4
         for (size_t i = 0; i < 4; i++)
-            hash_4(&g, text[i], i);
-        step_hashed(&g);
+            hash_4(&p.g, text[i], i);
+        step_hashed(&p.g);
     }
-    rest_of(c, &g, true, &from, to, s->len % STEP);
-    __m128i tag = _mm_xor_si128(mask, hash_end(&g, s->aad.len, s->len));
+    __m128i tag = packet_end(&p, s->len);
     _mm_storeu_si128((__m128i *)(s->text + s->len), tag);
+}
+
+// A step of a packet to open.
+INLINE void open_step(packet *p, bool first)
+{
+    __m512i text[4], hashed[4];
+    text[0] = first ? _mm512_maskz_loadu_epi8(TEXT_OF_FIRST, p->at) : _mm512_loadu_si512(p->at);
+#pragma GCC unroll 4
+    for (int i = 1; i < 4; i++)
+        text[i] = _mm512_loadu_si512(p->at + 64 * i);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++)
+        hashed[i] = text[i];
+    if (first)
+        hashed[0] = with_head(p, text[0]);
+    cipher_text(p->c, text, 4, &p->g, hashed);
+    if (first)
+        take_mask(p, text[0]);
+    store_step(p, text, first);
 }
 
 INLINE bool open_packet(cipher *c, const hm_aead *a, const hm_aead_open *o)
 {
-    ghash g;
-    __m512i text[4];
-    uint8_t *to = o->text, *end = to + o->len / STEP * STEP;
-    __m128i mask = cipher_begin(c, a, o->pn);
-    hash_begin(&g, a, o->aad, o->len);
-    for (; to != end; to += STEP) {
-#pragma GCC unroll 4
-        for (int i = 0; i < 4; i++)
-            text[i] = _mm512_loadu_si512(to + 64 * i);
-        __m512i sealed[4] = {text[0], text[1], text[2], text[3]};
-        cipher_text(c, text, 4, &g, sealed);
-        store_step(to, text);
+    packet p = {.seal = false};
+    packet_begin(&p, c, a, o->pn, o->aad, o->text, o->len);
+    size_t steps = (HEAD + o->len) / STEP;
+    if (steps > 0) {
+        open_step(&p, true);
+        while (--steps > 0)
+            open_step(&p, false);
     }
-    rest_of(c, &g, false, NULL, to, o->len % STEP);
-    __m128i tag = _mm_xor_si128(mask, hash_end(&g, o->aad.len, o->len));
+    __m128i tag = packet_end(&p, o->len);
     __m128i diff = _mm_xor_si128(tag, _mm_loadu_si128((const __m128i *)(o->text + o->len)));
     return _mm_testz_si128(diff, diff);
 }

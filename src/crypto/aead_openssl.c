@@ -95,10 +95,11 @@ static void open_batch(hm_aead *a, hm_aead_open *batch, size_t count)
         uint8_t tag[HM_AEAD_TAG], none[HM_AEAD_TAG];
         int n;
         memcpy(tag, o->text + o->len, sizeof tag);
-        o->ok = begin(a, o->pn, o->aad, 0) &&
-                (o->len == 0 || EVP_DecryptUpdate(a->ctx, o->text, &n, o->text, (int)o->len) == 1) &&
-                EVP_CIPHER_CTX_ctrl(a->ctx, EVP_CTRL_AEAD_SET_TAG, HM_AEAD_TAG, tag) == 1 &&
-                EVP_DecryptFinal_ex(a->ctx, none, &n) == 1;
+        o->ok =
+            begin(a, o->pn, o->aad, 0) &&
+            (o->len == 0 || EVP_DecryptUpdate(a->ctx, o->text, &n, o->text, (int)o->len) == 1) &&
+            EVP_CIPHER_CTX_ctrl(a->ctx, EVP_CTRL_AEAD_SET_TAG, HM_AEAD_TAG, tag) == 1 &&
+            EVP_DecryptFinal_ex(a->ctx, none, &n) == 1;
     }
 }
 
