@@ -176,6 +176,13 @@ INLINE source source_begin(const hm_aead_seal *s)
 INLINE __m512i source_take(source *s, size_t at, size_t n)
 {
     __m512i v = _mm512_setzero_si512();
+    if (s->left >= n - at) {
+        const void *from = (const void *)((uintptr_t)s->ptr - at);
+        s->ptr += n - at, s->left -= n - at;
+        return at == 0 && n == 64
+                   ? _mm512_loadu_si512(from)
+                   : _mm512_maskz_loadu_epi8(first_bytes(n) & ~first_bytes(at), from);
+    }
     while (at < n) {
         while (s->left == 0) {
             s->ptr = s->next->ptr != NULL ? s->next->ptr : s->next_in_text;
