@@ -319,11 +319,70 @@ INLINE void hash_aad(packet *p, hm_bytes aad)
     }
 }
 
+// Eight blocks of text, while eight of ciphertext are hashed in the gaps between rounds.
+INLINE void crypt_and_hash(packet *p, uint8_t *to, const uint8_t *from, const uint8_t *hashed)
+{
+    const uint8_t(*keys)[16] = p->a->round_keys;
+    __m128i b[8], zero = _mm_setzero_si128();
+    product t = {zero, zero, zero};
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++)
+        b[i] = _mm_xor_si128(next_counter(p), load(keys[0]));
+#pragma GCC unroll 16
+    for (int r = 1; r < p->rounds; r++) {
+        __m128i k = load(keys[r]);
+#pragma GCC unroll 8
+        for (int i = 0; i < 8; i++)
+            b[i] = _mm_aesenc_si128(b[i], k);
+        if (r > 8)
+            continue;
+        __m128i x = swap_bytes(load(hashed + 16 * (r - 1)));
+        if (r == 1)
+            x = _mm_xor_si128(x, p->hash);
+        multiply_add(&t, x, load(hm_aead_power(p->a, (size_t)(9 - r))));
+    }
+    p->hash = reduce(&t);
+    __m128i last = load(keys[p->rounds]);
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++)
+        store(to + 16 * i, _mm_aesenclast_si128(b[i], _mm_xor_si128(last, load(from + 16 * i))));
+}
+
+// Runs of eight blocks: opening hashes what it is about to decrypt, sealing what it encrypted
+// before.
+INLINE void crypt_eights(packet *p, uint8_t *to, const uint8_t *from, size_t eights)
+{
+    if (!p->seal) {
+        for (; eights > 0; to += 128, from += 128, eights--)
+            crypt_and_hash(p, to, from, from);
+        return;
+    }
+    __m128i b[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++)
+        b[i] = next_counter(p);
+    encrypt_blocks(p->a->round_keys, p->rounds, b, 8);
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++)
+        store(to + 16 * i, _mm_xor_si128(b[i], load(from + 16 * i)));
+    while (--eights > 0) {
+        to += 128, from += 128;
+        crypt_and_hash(p, to, from, to - 128);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++)
+        b[i] = load(to + 16 * i);
+    hash_blocks(p, b, 8);
+}
+
 // A run of text. Only the last run of a packet may end within a block.
 INLINE void crypt_run(packet *p, uint8_t *to, const uint8_t *from, size_t len)
 {
-    for (; len >= 128; to += 128, from += 128, len -= 128)
-        crypt_blocks(p, to, from, 8);
+    if (len >= 128) {
+        size_t whole = len & ~(size_t)127;
+        crypt_eights(p, to, from, len / 128);
+        to += whole, from += whole, len -= whole;
+    }
     if (len >= 64) {
         crypt_blocks(p, to, from, 4);
         to += 64, from += 64, len -= 64;
