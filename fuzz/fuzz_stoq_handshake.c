@@ -145,7 +145,7 @@ static void forge(pair *p, side *x, input *in)
         memcpy(payload, frames.ptr, frames.len);
     bool to_server = x->which == 0;
     // For the client the keys of sending are the server's.
-    hm_assert(stoq_keys_init_initial(&client, &server, &p->dcid, !to_server) == HM_OK);
+    hm_assert(stoq_keys_init_initial(&client, &server, &p->dcid) == HM_OK);
     stoq_cid dcid = to_server ? p->dcid : p->scid, scid = to_server ? p->scid : p->dcid;
     scid.id[0] ^= flags & 2;
     size_t len =

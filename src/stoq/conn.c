@@ -62,12 +62,12 @@ static void host_consume(void *ctx, stoq_level level, size_t n)
     stoq_recvbuf_consume(&c->spaces[level].crypto_in, n);
 }
 
-static hm_err host_secret(void *ctx, stoq_level level, bool seal, stoq_cipher cipher,
+static hm_err host_secret(void *ctx, stoq_level level, bool seal, hm_aead_cipher cipher,
                           hm_bytes secret)
 {
     stoq_conn *c = ctx;
     stoq_space *s = &c->spaces[level];
-    return stoq_keys_init(seal ? &s->tx : &s->rx, cipher, secret.ptr, secret.len, seal);
+    return stoq_keys_init(seal ? &s->tx : &s->rx, cipher, secret.ptr, secret.len);
 }
 
 static hm_err bad_params(stoq_conn *c, const char *why)
@@ -208,7 +208,7 @@ void conn_tls_advance(stoq_conn *c)
 
 hm_err conn_prepare_rx_next(stoq_conn *c)
 {
-    HM_TRY(stoq_keys_next(&c->spaces[STOQ_LEVEL_APP].rx, false, &c->rx_next));
+    HM_TRY(stoq_keys_next(&c->spaces[STOQ_LEVEL_APP].rx, &c->rx_next));
     c->has_rx_next = true;
     return HM_OK;
 }
@@ -309,7 +309,7 @@ hm_err conn_start_server(stoq_conn *c, const stoq_packet *first, const stoq_cid 
     c->counted_half_open = true;
     c->ep->stats.half_open++;
     HM_TRY(hm_map_put(&c->ep->by_initial, &c->initial_dcid, c));
-    HM_TRY(stoq_keys_init_initial(&s->rx, &s->tx, &c->initial_dcid, true));
+    HM_TRY(stoq_keys_init_initial(&s->rx, &s->tx, &c->initial_dcid));
     return start_tls(c, c->ep->server_tls, NULL, hm_bytes_of(c->ep->alpn_wire, c->ep->alpn_len));
 }
 
@@ -332,7 +332,7 @@ hm_err conn_start_client(stoq_conn *c, const char *server_name, const char *alpn
         c->client_alpn_len = len + 1;
         wire = hm_bytes_of(c->client_alpn, c->client_alpn_len);
     }
-    HM_TRY(stoq_keys_init_initial(&s->tx, &s->rx, &c->initial_dcid, false));
+    HM_TRY(stoq_keys_init_initial(&s->tx, &s->rx, &c->initial_dcid));
     HM_TRY(start_tls(c, c->ep->client_tls, server_name, wire));
     hm_err err = stoq_tls_advance(&c->tls);
     conn_wake(c);
@@ -526,7 +526,7 @@ void conn_on_timer(stoq_conn *c, uint64_t now)
             conn_wake(c);
         }
         path_on_timer(c, now);
-        if (c->rx_old.ctx != NULL && c->rx_old_until_us <= now)
+        if (c->rx_old.key != NULL && c->rx_old_until_us <= now)
             stoq_aead_free(&c->rx_old);
     }
     conn_set_timer(c);
@@ -598,7 +598,7 @@ hm_err stoq_conn_update_keys(stoq_conn *c)
         return hm_fail(HM_E_CLOSED, "the connection is closed");
     if (!c->confirmed || !conn_keys_acked(c) || c->phase_tx != c->phase_rx)
         return hm_fail(HM_E_AGAIN, "a handshake or key update is under way");
-    HM_TRY(stoq_keys_update(&s->tx, true, NULL));
+    HM_TRY(stoq_keys_update(&s->tx, NULL));
     c->phase_tx = !c->phase_tx;
     c->tx_phase_first_pn = s->next_pn;
     stoq_conn_ping(c); // the peer follows on the next packet

@@ -138,7 +138,7 @@ static bool try_app(stoq_conn *c, stoq_open *o, bool phase, uint64_t now)
         stoq_open_batch(&s->rx.aead, o, 1);
         return o->ok;
     }
-    if (c->rx_old.ctx != NULL && o->pn < c->rx_phase_first_pn) {
+    if (c->rx_old.key != NULL && o->pn < c->rx_phase_first_pn) {
         if (now > c->rx_old_until_us)
             return false;
         stoq_open_batch(&c->rx_old, o, 1);
@@ -152,16 +152,15 @@ static bool try_app(stoq_conn *c, stoq_open *o, bool phase, uint64_t now)
     // A peer that begins an update has an acknowledgement of the phase before; one that follows
     // ours needs none.
     bool follow = c->phase_tx == c->phase_rx;
-    if (follow && c->rx_old.ctx != NULL && !c->rx_phase_acked) {
+    if (follow && c->rx_old.key != NULL && !c->rx_phase_acked) {
         conn_fail(c, STOQ_KEY_UPDATE_ERROR, 0, "keys changed twice without an acknowledgement");
         return false;
     }
     stoq_aead_free(&c->rx_old);
     stoq_aead_free(&c->rx_next);
     c->has_rx_next = false;
-    if (stoq_keys_update(&s->rx, false, &c->rx_old) != HM_OK ||
-        (follow && stoq_keys_update(&s->tx, true, NULL) != HM_OK) ||
-        conn_prepare_rx_next(c) != HM_OK) {
+    if (stoq_keys_update(&s->rx, &c->rx_old) != HM_OK ||
+        (follow && stoq_keys_update(&s->tx, NULL) != HM_OK) || conn_prepare_rx_next(c) != HM_OK) {
         conn_fail(c, STOQ_INTERNAL_ERROR, 0, "key update failed");
         return false;
     }
@@ -249,7 +248,7 @@ static void on_retry(stoq_conn *c, const stoq_packet *pkt, const uint8_t *bytes)
     c->remote[0].cid = pkt->scid;
     stoq_keys_free(&s->rx);
     stoq_keys_free(&s->tx);
-    if (stoq_keys_init_initial(&s->tx, &s->rx, &c->initial_dcid, false) != HM_OK) {
+    if (stoq_keys_init_initial(&s->tx, &s->rx, &c->initial_dcid) != HM_OK) {
         conn_fail(c, STOQ_INTERNAL_ERROR, 0, "keys after Retry");
         return;
     }

@@ -1,56 +1,38 @@
 #include "stoq/protect.h"
 
 #include <openssl/hmac.h>
+#include <stdlib.h>
 
-static const EVP_MD *cipher_md(stoq_cipher c)
+static const EVP_MD *cipher_md(hm_aead_cipher c)
 {
-    return c == STOQ_AES_256_GCM ? EVP_sha384() : EVP_sha256();
+    return c == HM_AES_256_GCM ? EVP_sha384() : EVP_sha256();
 }
 
-static size_t cipher_key_len(stoq_cipher c)
-{
-    return c == STOQ_AES_128_GCM ? 16 : 32;
-}
-
-static const EVP_CIPHER *cipher_aead(stoq_cipher c)
-{
-    return c == STOQ_AES_128_GCM   ? EVP_aes_128_gcm()
-           : c == STOQ_AES_256_GCM ? EVP_aes_256_gcm()
-                                   : EVP_chacha20_poly1305();
-}
-
-static const EVP_CIPHER *cipher_hp(stoq_cipher c)
-{
-    return c == STOQ_AES_128_GCM   ? EVP_aes_128_ecb()
-           : c == STOQ_AES_256_GCM ? EVP_aes_256_ecb()
-                                   : EVP_chacha20();
-}
-
-hm_err stoq_cipher_of_suite(unsigned suite, stoq_cipher *out)
+hm_err stoq_cipher_of_suite(unsigned suite, hm_aead_cipher *out)
 {
     switch (suite & 0xffff) {
     case 0x1301:
-        *out = STOQ_AES_128_GCM;
+        *out = HM_AES_128_GCM;
         return HM_OK;
     case 0x1302:
-        *out = STOQ_AES_256_GCM;
+        *out = HM_AES_256_GCM;
         return HM_OK;
     case 0x1303:
-        *out = STOQ_CHACHA20_POLY1305;
+        *out = HM_CHACHA20_POLY1305;
         return HM_OK;
     default:
         return hm_fail(HM_E_UNSUPPORTED, "TLS cipher suite 0x%04x", suite);
     }
 }
 
-uint64_t stoq_cipher_seal_limit(stoq_cipher c)
+uint64_t stoq_cipher_seal_limit(hm_aead_cipher c)
 {
-    return c == STOQ_CHACHA20_POLY1305 ? UINT64_C(1) << 62 : UINT64_C(1) << 23;
+    return c == HM_CHACHA20_POLY1305 ? UINT64_C(1) << 62 : UINT64_C(1) << 23;
 }
 
-uint64_t stoq_cipher_open_limit(stoq_cipher c)
+uint64_t stoq_cipher_open_limit(hm_aead_cipher c)
 {
-    return c == STOQ_CHACHA20_POLY1305 ? UINT64_C(1) << 36 : UINT64_C(1) << 52;
+    return c == HM_CHACHA20_POLY1305 ? UINT64_C(1) << 36 : UINT64_C(1) << 52;
 }
 
 // HKDF-Expand (RFC 5869) for one output block, which is all that QUIC needs.
@@ -78,64 +60,53 @@ hm_err stoq_expand_label(const EVP_MD *md, const uint8_t *secret, size_t secret_
 
 void stoq_aead_free(stoq_aead *a)
 {
-    EVP_CIPHER_CTX_free(a->ctx);
+    if (a->key != NULL)
+        hm_aead_clear(a->key);
+    free(a->key);
     *a = (stoq_aead){0};
 }
 
-static hm_err aead_init(stoq_aead *a, stoq_cipher cipher, const uint8_t *secret, size_t secret_len,
-                        bool seal)
+static hm_err aead_init(stoq_aead *a, hm_aead_cipher cipher, const uint8_t *secret,
+                        size_t secret_len)
 {
-    uint8_t key[32];
+    uint8_t key[32], iv[HM_AEAD_IV];
     const EVP_MD *md = cipher_md(cipher);
-    stoq_aead t = {.ctx = EVP_CIPHER_CTX_new()};
+    stoq_aead t = {.key = aligned_alloc(alignof(hm_aead), sizeof(hm_aead))};
     hm_err err = HM_E_NOMEM;
-    if (t.ctx == NULL)
+    if (t.key == NULL)
         goto out;
-    HM_TRY_OUT(stoq_expand_label(md, secret, secret_len, "quic key", key, cipher_key_len(cipher)));
-    HM_TRY_OUT(stoq_expand_label(md, secret, secret_len, "quic iv", t.iv, sizeof t.iv));
-    if (EVP_CipherInit_ex(t.ctx, cipher_aead(cipher), NULL, key, t.iv, seal) != 1) {
-        err = hm_fail(HM_E_CRYPTO, "AEAD key setup failed");
-        goto out;
-    }
+    *t.key = (hm_aead){0};
+    HM_TRY_OUT(stoq_expand_label(md, secret, secret_len, "quic key", key, hm_aead_key_len(cipher)));
+    HM_TRY_OUT(stoq_expand_label(md, secret, secret_len, "quic iv", iv, sizeof iv));
+    HM_TRY_OUT(hm_aead_init(t.key, cipher, HM_AEAD_BEST, key, iv));
     *a = t;
-    t.ctx = NULL;
+    t.key = NULL;
 out:
     hm_zero(key, sizeof key);
-    EVP_CIPHER_CTX_free(t.ctx);
+    stoq_aead_free(&t);
     return err;
 }
 
-static hm_err hp_init(stoq_hp *hp, stoq_cipher cipher, const uint8_t *secret, size_t secret_len)
+static hm_err hp_init(hm_hp *hp, hm_aead_cipher cipher, const uint8_t *secret, size_t secret_len)
 {
     uint8_t key[32];
-    stoq_hp t = {.ctx = EVP_CIPHER_CTX_new(), .chacha = cipher == STOQ_CHACHA20_POLY1305};
-    hm_err err = HM_E_NOMEM;
-    if (t.ctx == NULL)
-        goto out;
+    hm_err err;
     HM_TRY_OUT(stoq_expand_label(cipher_md(cipher), secret, secret_len, "quic hp", key,
-                                 cipher_key_len(cipher)));
-    if (EVP_EncryptInit_ex(t.ctx, cipher_hp(cipher), NULL, key, NULL) != 1) {
-        err = hm_fail(HM_E_CRYPTO, "header protection key setup failed");
-        goto out;
-    }
-    EVP_CIPHER_CTX_set_padding(t.ctx, 0);
-    *hp = t;
-    t.ctx = NULL;
+                                 hm_aead_key_len(cipher)));
+    HM_TRY_OUT(hm_hp_init(hp, cipher, HM_AEAD_BEST, key));
 out:
     hm_zero(key, sizeof key);
-    EVP_CIPHER_CTX_free(t.ctx);
     return err;
 }
 
-hm_err stoq_keys_init(stoq_keys *k, stoq_cipher cipher, const uint8_t *secret, size_t secret_len,
-                      bool seal)
+hm_err stoq_keys_init(stoq_keys *k, hm_aead_cipher cipher, const uint8_t *secret, size_t secret_len)
 {
     stoq_keys t = {.cipher = cipher, .secret_len = secret_len};
     if (secret_len != (size_t)EVP_MD_get_size(cipher_md(cipher)))
         return hm_fail(HM_E_CRYPTO, "traffic secret of %zu bytes", secret_len);
     memcpy(t.secret, secret, secret_len);
     hm_err err;
-    HM_TRY_OUT(aead_init(&t.aead, cipher, secret, secret_len, seal));
+    HM_TRY_OUT(aead_init(&t.aead, cipher, secret, secret_len));
     HM_TRY_OUT(hp_init(&t.hp, cipher, secret, secret_len));
     stoq_keys_free(k);
     *k = t;
@@ -146,8 +117,7 @@ out:
     return err;
 }
 
-hm_err stoq_keys_init_initial(stoq_keys *client, stoq_keys *server, const stoq_cid *dcid,
-                              bool is_server)
+hm_err stoq_keys_init_initial(stoq_keys *client, stoq_keys *server, const stoq_cid *dcid)
 {
     static const uint8_t salt[20] = {0x38, 0x76, 0x2c, 0xf7, 0xf5, 0x59, 0x34, 0xb3, 0x4d, 0x17,
                                      0x9a, 0xe6, 0xa4, 0xc8, 0x0c, 0xad, 0xcc, 0xbb, 0x7f, 0x0a};
@@ -155,15 +125,15 @@ hm_err stoq_keys_init_initial(stoq_keys *client, stoq_keys *server, const stoq_c
     if (HMAC(EVP_sha256(), salt, sizeof salt, dcid->id, dcid->len, initial, NULL) == NULL)
         return hm_fail(HM_E_CRYPTO, "HMAC failed");
     HM_TRY(stoq_expand_label(EVP_sha256(), initial, 32, "client in", secret, 32));
-    HM_TRY(stoq_keys_init(client, STOQ_AES_128_GCM, secret, 32, !is_server));
+    HM_TRY(stoq_keys_init(client, HM_AES_128_GCM, secret, 32));
     HM_TRY(stoq_expand_label(EVP_sha256(), initial, 32, "server in", secret, 32));
-    return stoq_keys_init(server, STOQ_AES_128_GCM, secret, 32, is_server);
+    return stoq_keys_init(server, HM_AES_128_GCM, secret, 32);
 }
 
 void stoq_keys_free(stoq_keys *k)
 {
     stoq_aead_free(&k->aead);
-    EVP_CIPHER_CTX_free(k->hp.ctx);
+    hm_hp_clear(&k->hp);
     hm_zero(k, sizeof *k);
 }
 
@@ -173,21 +143,21 @@ static hm_err next_secret(const stoq_keys *k, uint8_t out[STOQ_MAX_SECRET])
                              k->secret_len);
 }
 
-hm_err stoq_keys_next(const stoq_keys *k, bool seal, stoq_aead *out)
+hm_err stoq_keys_next(const stoq_keys *k, stoq_aead *out)
 {
     uint8_t secret[STOQ_MAX_SECRET];
     hm_err err;
     HM_TRY_OUT(next_secret(k, secret));
-    HM_TRY_OUT(aead_init(out, k->cipher, secret, k->secret_len, seal));
+    HM_TRY_OUT(aead_init(out, k->cipher, secret, k->secret_len));
 out:
     hm_zero(secret, sizeof secret);
     return err;
 }
 
-hm_err stoq_keys_update(stoq_keys *k, bool seal, stoq_aead *old)
+hm_err stoq_keys_update(stoq_keys *k, stoq_aead *old)
 {
     stoq_aead next = {0};
-    HM_TRY(stoq_keys_next(k, seal, &next));
+    HM_TRY(stoq_keys_next(k, &next));
     uint8_t secret[STOQ_MAX_SECRET];
     hm_err err = next_secret(k, secret);
     if (err != HM_OK) {
@@ -204,100 +174,76 @@ hm_err stoq_keys_update(stoq_keys *k, bool seal, stoq_aead *old)
     return HM_OK;
 }
 
-static void make_nonce(const stoq_aead *a, uint64_t pn, uint8_t out[12])
-{
-    memcpy(out, a->iv, 12);
-    for (int i = 11; i >= 4; i--, pn >>= 8)
-        out[i] ^= (uint8_t)pn;
-}
-
-static bool seal_one(stoq_aead *a, const stoq_seal *s)
-{
-    uint8_t nonce[12];
-    int n;
-    uint8_t *payload = s->packet + s->header_len;
-    size_t here = s->payload_len - s->tail.len;
-    make_nonce(a, s->pn, nonce);
-    return EVP_EncryptInit_ex(a->ctx, NULL, NULL, NULL, nonce) == 1 &&
-           EVP_EncryptUpdate(a->ctx, NULL, &n, s->packet, (int)s->header_len) == 1 &&
-           EVP_EncryptUpdate(a->ctx, payload, &n, payload, (int)here) == 1 &&
-           (s->tail.len == 0 ||
-            EVP_EncryptUpdate(a->ctx, payload + here, &n, s->tail.ptr, (int)s->tail.len) == 1) &&
-           EVP_EncryptFinal_ex(a->ctx, payload + s->payload_len, &n) == 1 &&
-           EVP_CIPHER_CTX_ctrl(a->ctx, EVP_CTRL_AEAD_GET_TAG, STOQ_AEAD_TAG,
-                               payload + s->payload_len) == 1;
-}
-
-#define SAMPLE 16
-
-// The masks of samples, in place: AES blocks, or ChaCha20 with the sample as counter and nonce.
-static hm_err hp_masks(stoq_hp *hp, uint8_t *samples, size_t count)
-{
-    static const uint8_t zeros[SAMPLE];
-    bool ok = true;
-    int n;
-    if (!hp->chacha)
-        ok = EVP_EncryptUpdate(hp->ctx, samples, &n, samples, (int)(count * SAMPLE)) == 1;
-    for (size_t i = 0; hp->chacha && ok && i < count; i++) {
-        uint8_t *s = samples + i * SAMPLE;
-        ok = EVP_EncryptInit_ex(hp->ctx, NULL, NULL, NULL, s) == 1 &&
-             EVP_EncryptUpdate(hp->ctx, s, &n, zeros, SAMPLE) == 1;
-    }
-    return ok ? HM_OK : hm_fail(HM_E_CRYPTO, "header protection failed");
-}
-
 static void mask_first_byte(uint8_t *first, uint8_t mask)
 {
     *first ^= mask & (*first & 0x80 ? 0x0f : 0x1f);
 }
 
+static hm_err seal(hm_aead *key, const stoq_seal *batch, size_t count)
+{
+    hm_aead_seal seals[STOQ_BATCH_MAX];
+    hm_bytes pieces[STOQ_BATCH_MAX][2];
+    hm_assert(count > 0 && count <= STOQ_BATCH_MAX);
+    for (size_t i = 0; i < count; i++) {
+        const stoq_seal *s = &batch[i];
+        pieces[i][0] = hm_bytes_of(NULL, s->payload_len - s->tail.len);
+        pieces[i][1] = s->tail;
+        seals[i] = (hm_aead_seal){.aad = hm_bytes_of(s->packet, s->header_len),
+                                  .text = s->packet + s->header_len,
+                                  .len = s->payload_len,
+                                  .pn = s->pn,
+                                  .pieces = pieces[i],
+                                  .piece_count = s->tail.len > 0 ? 2 : 0};
+    }
+    return hm_aead_seal_batch(key, seals, count);
+}
+
 hm_err stoq_seal_batch(stoq_keys *k, const stoq_seal *batch, size_t count)
 {
-    uint8_t masks[STOQ_BATCH_MAX * SAMPLE];
-    hm_assert(count <= STOQ_BATCH_MAX);
-    for (size_t i = 0; i < count; i++)
-        if (!seal_one(&k->aead, &batch[i]))
-            return hm_fail(HM_E_CRYPTO, "packet protection failed");
-    k->aead.packets += count;
+    const uint8_t *samples[STOQ_BATCH_MAX];
+    uint8_t masks[STOQ_BATCH_MAX][HM_AEAD_SAMPLE];
+    hm_assert(count > 0 && count <= STOQ_BATCH_MAX);
     for (size_t i = 0; i < count; i++) {
         const stoq_seal *s = &batch[i];
         hm_assert(s->pn_len + s->payload_len >= 4);
-        memcpy(masks + i * SAMPLE, s->packet + s->header_len - s->pn_len + 4, SAMPLE);
+        samples[i] = s->packet + s->header_len - s->pn_len + 4;
     }
-    HM_TRY(hp_masks(&k->hp, masks, count));
+    HM_TRY(seal(k->aead.key, batch, count));
+    k->aead.packets += count;
+    HM_TRY(hm_hp_masks(&k->hp, samples, masks, count));
     for (size_t i = 0; i < count; i++) {
         const stoq_seal *s = &batch[i];
-        const uint8_t *mask = masks + i * SAMPLE;
         uint8_t *pn = s->packet + s->header_len - s->pn_len;
-        mask_first_byte(s->packet, mask[0]);
+        mask_first_byte(s->packet, masks[i][0]);
         for (size_t j = 0; j < s->pn_len; j++)
-            pn[j] ^= mask[1 + j];
+            pn[j] ^= masks[i][1 + j];
     }
     return HM_OK;
 }
 
-hm_err stoq_unmask_headers(stoq_hp *hp, uint8_t *packets, size_t stride, size_t count,
+hm_err stoq_unmask_headers(hm_hp *hp, uint8_t *packets, size_t stride, size_t count,
                            size_t pn_offset, uint32_t *truncated, uint8_t *pn_len)
 {
-    uint8_t masks[STOQ_BATCH_MAX * SAMPLE];
-    hm_assert(count <= STOQ_BATCH_MAX);
+    const uint8_t *samples[STOQ_BATCH_MAX] = {NULL};
+    uint8_t masks[STOQ_BATCH_MAX][HM_AEAD_SAMPLE];
+    hm_assert(count > 0 && count <= STOQ_BATCH_MAX);
     for (size_t i = 0; i < count; i++)
-        memcpy(masks + i * SAMPLE, packets + i * stride + pn_offset + 4, SAMPLE);
-    HM_TRY(hp_masks(hp, masks, count));
+        samples[i] = packets + i * stride + pn_offset + 4;
+    HM_TRY(hm_hp_masks(hp, samples, masks, count));
     for (size_t i = 0; i < count; i++) {
         uint8_t *first = packets + i * stride, *pn = first + pn_offset;
-        mask_first_byte(first, masks[i * SAMPLE]);
+        mask_first_byte(first, masks[i][0]);
         pn_len[i] = (uint8_t)((*first & 3) + 1);
         truncated[i] = 0;
         for (unsigned j = 0; j < pn_len[i]; j++) {
-            pn[j] ^= masks[i * SAMPLE + 1 + j];
+            pn[j] ^= masks[i][1 + j];
             truncated[i] = truncated[i] << 8 | pn[j];
         }
     }
     return HM_OK;
 }
 
-hm_err stoq_unmask_header(stoq_hp *hp, uint8_t *packet, size_t pn_offset, uint32_t *truncated,
+hm_err stoq_unmask_header(hm_hp *hp, uint8_t *packet, size_t pn_offset, uint32_t *truncated,
                           size_t *pn_len)
 {
     uint8_t n = 0;
@@ -306,26 +252,22 @@ hm_err stoq_unmask_header(stoq_hp *hp, uint8_t *packet, size_t pn_offset, uint32
     return HM_OK;
 }
 
-static bool open_one(stoq_aead *a, stoq_open *o)
-{
-    uint8_t nonce[12];
-    int n;
-    uint8_t *payload = o->packet + o->header_len;
-    uint32_t len = o->payload_len - STOQ_AEAD_TAG;
-    make_nonce(a, o->pn, nonce);
-    return EVP_DecryptInit_ex(a->ctx, NULL, NULL, NULL, nonce) == 1 &&
-           EVP_DecryptUpdate(a->ctx, NULL, &n, o->packet, (int)o->header_len) == 1 &&
-           EVP_DecryptUpdate(a->ctx, payload, &n, payload, (int)len) == 1 &&
-           EVP_CIPHER_CTX_ctrl(a->ctx, EVP_CTRL_AEAD_SET_TAG, STOQ_AEAD_TAG, payload + len) == 1 &&
-           EVP_DecryptFinal_ex(a->ctx, payload + len, &n) == 1;
-}
-
 void stoq_open_batch(stoq_aead *a, stoq_open *batch, size_t count)
 {
+    hm_aead_open opens[STOQ_BATCH_MAX];
+    hm_assert(count > 0 && count <= STOQ_BATCH_MAX);
     for (size_t i = 0; i < count; i++) {
-        batch[i].ok = batch[i].payload_len >= STOQ_AEAD_TAG && open_one(a, &batch[i]);
-        if (!batch[i].ok)
-            a->packets++;
+        const stoq_open *o = &batch[i];
+        hm_assert(o->payload_len >= STOQ_AEAD_TAG); // the parser saw to it
+        opens[i] = (hm_aead_open){.aad = hm_bytes_of(o->packet, o->header_len),
+                                  .text = o->packet + o->header_len,
+                                  .len = o->payload_len - STOQ_AEAD_TAG,
+                                  .pn = o->pn};
+    }
+    hm_aead_open_batch(a->key, opens, count);
+    for (size_t i = 0; i < count; i++) {
+        batch[i].ok = opens[i].ok;
+        a->packets += !opens[i].ok;
     }
 }
 

@@ -1,66 +1,52 @@
-// Packet protection (RFC 9001, section 5): initial secrets, AEAD, header protection, key update,
-// Retry integrity. OpenSSL does the arithmetic with contexts that are kept for the life of a key,
-// so that a packet costs no allocation and no key schedule.
+// Packet protection (RFC 9001, section 5): initial secrets, keys and their update, packets in
+// batches, Retry integrity. The arithmetic is crypto/aead.h's.
 #ifndef HM_STOQ_PROTECT_H
 #define HM_STOQ_PROTECT_H
 
 #include <openssl/evp.h>
 
+#include "crypto/aead.h"
 #include "stoq/packet.h"
 
 #define STOQ_MAX_SECRET 48
 
-typedef enum stoq_cipher {
-    STOQ_AES_128_GCM,
-    STOQ_AES_256_GCM,
-    STOQ_CHACHA20_POLY1305,
-} stoq_cipher;
-
 // The cipher of a TLS 1.3 suite (0x1301, 0x1302, 0x1303); HM_E_UNSUPPORTED for others.
-HM_CHECK hm_err stoq_cipher_of_suite(unsigned suite, stoq_cipher *out);
+HM_CHECK hm_err stoq_cipher_of_suite(unsigned suite, hm_aead_cipher *out);
 
 // The packet-protection key of one direction in one key phase. Zero-initialised is "none".
 typedef struct stoq_aead {
-    EVP_CIPHER_CTX *ctx; // owned
-    uint8_t iv[12];
+    hm_aead *key;     // owned
     uint64_t packets; // sealed, or failed to open: counted against the AEAD's limits
 } stoq_aead;
-
-// The header-protection key of one direction; it stays the same over key updates.
-typedef struct stoq_hp {
-    EVP_CIPHER_CTX *ctx; // owned
-    bool chacha;
-} stoq_hp;
 
 // One direction of one encryption level.
 typedef struct stoq_keys {
     stoq_aead aead;
-    stoq_hp hp;
-    stoq_cipher cipher;
+    hm_hp hp; // the same over key updates
+    hm_aead_cipher cipher;
     uint8_t secret[STOQ_MAX_SECRET]; // for the next key update
     size_t secret_len;
 } stoq_keys;
 
-// Sets keys from a traffic secret. seal: for sending.
-HM_CHECK hm_err stoq_keys_init(stoq_keys *k, stoq_cipher cipher, const uint8_t *secret,
-                               size_t secret_len, bool seal);
+// Sets keys from a traffic secret.
+HM_CHECK hm_err stoq_keys_init(stoq_keys *k, hm_aead_cipher cipher, const uint8_t *secret,
+                               size_t secret_len);
 // The Initial keys for a client's first destination connection id.
-HM_CHECK hm_err stoq_keys_init_initial(stoq_keys *client, stoq_keys *server, const stoq_cid *dcid,
-                                       bool is_server);
+HM_CHECK hm_err stoq_keys_init_initial(stoq_keys *client, stoq_keys *server, const stoq_cid *dcid);
 void stoq_keys_free(stoq_keys *k); // zeroes the secrets
 static inline bool stoq_keys_ready(const stoq_keys *k)
 {
-    return k->aead.ctx != NULL;
+    return k->aead.key != NULL;
 }
 // Advances k to the next key phase and hands the AEAD of the old one to *old (if not NULL), to be
 // freed by the caller; header protection stays.
-HM_CHECK hm_err stoq_keys_update(stoq_keys *k, bool seal, stoq_aead *old);
+HM_CHECK hm_err stoq_keys_update(stoq_keys *k, stoq_aead *old);
 // The AEAD of the phase after k's, without changing k.
-HM_CHECK hm_err stoq_keys_next(const stoq_keys *k, bool seal, stoq_aead *out);
+HM_CHECK hm_err stoq_keys_next(const stoq_keys *k, stoq_aead *out);
 void stoq_aead_free(stoq_aead *a);
 // How many packets one key may seal, and how many forgeries it may meet (RFC 9001, section 6.6).
-uint64_t stoq_cipher_seal_limit(stoq_cipher cipher);
-uint64_t stoq_cipher_open_limit(stoq_cipher cipher);
+uint64_t stoq_cipher_seal_limit(hm_aead_cipher cipher);
+uint64_t stoq_cipher_open_limit(hm_aead_cipher cipher);
 
 // One packet to protect, in place: header (with the plain packet number), payload, then room for
 // the tag. The last bytes of the payload may still be elsewhere.
@@ -78,12 +64,12 @@ HM_CHECK hm_err stoq_seal_batch(stoq_keys *k, const stoq_seal *batch, size_t cou
 
 // Removes header protection in place: *truncated is the packet number as sent, *pn_len its
 // length. The packet has at least 4 + STOQ_AEAD_TAG bytes from pn_offset on (the parser saw to it).
-HM_CHECK hm_err stoq_unmask_header(stoq_hp *hp, uint8_t *packet, size_t pn_offset,
+HM_CHECK hm_err stoq_unmask_header(hm_hp *hp, uint8_t *packet, size_t pn_offset,
                                    uint32_t *truncated, size_t *pn_len);
 // The same for packets of one length, `stride` bytes apart, at most STOQ_BATCH_MAX; the last one
 // may be shorter.
 #define STOQ_BATCH_MAX 64u
-HM_CHECK hm_err stoq_unmask_headers(stoq_hp *hp, uint8_t *packets, size_t stride, size_t count,
+HM_CHECK hm_err stoq_unmask_headers(hm_hp *hp, uint8_t *packets, size_t stride, size_t count,
                                     size_t pn_offset, uint32_t *truncated, uint8_t *pn_len);
 // One packet to open, in place, after its header was unmasked.
 typedef struct stoq_open {

@@ -51,7 +51,7 @@ static int cb_secret(SSL *ssl, uint32_t protection, int is_write, const unsigned
     const SSL_CIPHER *c = SSL_get_pending_cipher(ssl);
     if (c == NULL)
         c = SSL_get_current_cipher(ssl);
-    stoq_cipher cipher;
+    hm_aead_cipher cipher;
     if (c == NULL || stoq_cipher_of_suite(SSL_CIPHER_get_protocol_id(c), &cipher) != HM_OK)
         return 0;
     stoq_level level = level_of(protection);

@@ -21,7 +21,8 @@ typedef struct stoq_tls_host {
     // CRYPTO bytes received in order, and giving them back.
     hm_bytes (*peek)(void *ctx, stoq_level level);
     void (*consume)(void *ctx, stoq_level level, size_t n);
-    hm_err (*secret)(void *ctx, stoq_level level, bool seal, stoq_cipher cipher, hm_bytes secret);
+    hm_err (*secret)(void *ctx, stoq_level level, bool seal, hm_aead_cipher cipher,
+                     hm_bytes secret);
     hm_err (*params)(void *ctx, hm_bytes encoded); // the peer's transport parameters
 } stoq_tls_host;
 

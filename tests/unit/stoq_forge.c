@@ -41,8 +41,8 @@ stoq_conn *forge_conn(stoq_endpoint *ep, bool is_server, const struct sockaddr_i
     conn_discard_space(c, STOQ_LEVEL_INITIAL);
     conn_discard_space(c, STOQ_LEVEL_HANDSHAKE);
     stoq_space *s = &c->spaces[STOQ_LEVEL_APP];
-    must(stoq_keys_init(&s->rx, STOQ_AES_128_GCM, rx_secret, 32, false), "keys");
-    must(stoq_keys_init(&s->tx, STOQ_AES_128_GCM, tx_secret, 32, true), "keys");
+    must(stoq_keys_init(&s->rx, HM_AES_128_GCM, rx_secret, 32), "keys");
+    must(stoq_keys_init(&s->tx, HM_AES_128_GCM, tx_secret, 32), "keys");
     c->created_us = ep->now_us;
     c->has_peer_scid = c->has_params = c->address_validated = true;
     c->handshake_complete = c->confirmed = true;

@@ -282,11 +282,11 @@ static void begin_initial(peer *p, bool conn_is_server)
     c->remote[0] = (stoq_peer_cid){.cid = conn_is_server ? client_id : dcid, .active = true};
     if (conn_is_server) {
         assert_int_equal(hm_map_put(&p->ep->by_initial, &dcid, c), HM_OK);
-        assert_int_equal(stoq_keys_init_initial(&s->rx, &s->tx, &dcid, true), HM_OK);
-        assert_int_equal(stoq_keys_init_initial(&p->tx, &p->rx, &dcid, false), HM_OK);
+        assert_int_equal(stoq_keys_init_initial(&s->rx, &s->tx, &dcid), HM_OK);
+        assert_int_equal(stoq_keys_init_initial(&p->tx, &p->rx, &dcid), HM_OK);
     } else {
-        assert_int_equal(stoq_keys_init_initial(&s->tx, &s->rx, &dcid, false), HM_OK);
-        assert_int_equal(stoq_keys_init_initial(&p->rx, &p->tx, &dcid, true), HM_OK);
+        assert_int_equal(stoq_keys_init_initial(&s->tx, &s->rx, &dcid), HM_OK);
+        assert_int_equal(stoq_keys_init_initial(&p->rx, &p->tx, &dcid), HM_OK);
     }
 }
 
@@ -347,7 +347,7 @@ static void test_failed_handshakes_count(void **state)
         stoq_cid dcid = {.len = 8, .id = {(uint8_t)i}};
         stoq_keys client = {0}, server = {0};
         struct sockaddr_in6 from = forge_address((uint16_t)(6000 + i));
-        assert_int_equal(stoq_keys_init_initial(&client, &server, &dcid, false), HM_OK);
+        assert_int_equal(stoq_keys_init_initial(&client, &server, &dcid), HM_OK);
         size_t n = forge_long(&client, STOQ_PACKET_INITIAL, &dcid, &client_id, (hm_bytes){0}, 0,
                               hm_bytes_of(payload, sizeof payload), out);
         stoq_endpoint_receive(p.ep, &from, out, n, n, 0, p.now);
@@ -498,10 +498,10 @@ static void test_close_with_long_token(void **state)
     stoq_cid dcid = stoq_cid_of(id, sizeof id);
     assert_int_equal(conn_make(p.ep, false, &to, &c), HM_OK);
     stoq_space *initial = &c->spaces[STOQ_LEVEL_INITIAL];
-    assert_int_equal(stoq_keys_init_initial(&initial->tx, &initial->rx, &dcid, false), HM_OK);
-    assert_int_equal(stoq_keys_init(&c->spaces[STOQ_LEVEL_HANDSHAKE].tx, STOQ_AES_128_GCM,
-                                    peer_secrets[1], 32, true),
-                     HM_OK);
+    assert_int_equal(stoq_keys_init_initial(&initial->tx, &initial->rx, &dcid), HM_OK);
+    assert_int_equal(
+        stoq_keys_init(&c->spaces[STOQ_LEVEL_HANDSHAKE].tx, HM_AES_128_GCM, peer_secrets[1], 32),
+        HM_OK);
     c->remote[0] = (stoq_peer_cid){.cid = dcid, .active = true};
     c->address_validated = true;
     hm_buf_append(&c->token, token, sizeof token);

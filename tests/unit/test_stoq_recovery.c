@@ -182,7 +182,7 @@ static void test_probes_of_both_spaces(void **state)
     peer_ack_all(&p);
     stoq_space *s = &p.c->spaces[STOQ_LEVEL_HANDSHAKE];
     p.c->confirmed = s->discarded = false;
-    assert_int_equal(stoq_keys_init(&s->tx, STOQ_AES_128_GCM, peer_secrets[0], 32, true), HM_OK);
+    assert_int_equal(stoq_keys_init(&s->tx, HM_AES_128_GCM, peer_secrets[0], 32), HM_OK);
     assert_int_equal(stoq_sendbuf_append(&s->crypto_out, hm_bytes_of(finished, sizeof finished)),
                      HM_OK);
     stoq_conn_ping(p.c);
@@ -209,9 +209,9 @@ static void test_key_limits(void **state)
         peer_begin(&p, true);
         stoq_space *s = &p.c->spaces[STOQ_LEVEL_APP];
         if (forged) {
-            p.c->forged_packets = stoq_cipher_open_limit(STOQ_AES_128_GCM) - 2;
+            p.c->forged_packets = stoq_cipher_open_limit(HM_AES_128_GCM) - 2;
         } else {
-            s->tx.aead.packets = stoq_cipher_seal_limit(STOQ_AES_128_GCM) - 1;
+            s->tx.aead.packets = stoq_cipher_seal_limit(HM_AES_128_GCM) - 1;
         }
         for (int i = 0; i < 2; i++) {
             assert_false(p.closed);
@@ -244,13 +244,13 @@ static void test_key_updates_without_pause(void **state)
         peer p;
         peer_begin(&p, true);
         for (int i = 0; i < 3 && !p.closed; i++) {
-            assert_int_equal(stoq_keys_update(&p.tx, true, NULL), HM_OK);
+            assert_int_equal(stoq_keys_update(&p.tx, NULL), HM_OK);
             p.phase = !p.phase;
             peer_say1(&p, STOQ_FRAME_PING);
             if (!patient)
                 continue;
             // The connection follows at once, and acknowledges with its new keys.
-            assert_int_equal(stoq_keys_update(&p.rx, false, NULL), HM_OK);
+            assert_int_equal(stoq_keys_update(&p.rx, NULL), HM_OK);
             peer_pass(&p, 30 * MS);
             assert_int_equal(p.last[STOQ_FRAME_ACK].ack_largest, p.pn - 1);
         }
@@ -270,7 +270,7 @@ static void test_key_update_before_confirmed(void **state)
     peer p;
     peer_begin(&p, false);
     p.c->confirmed = false;
-    assert_int_equal(stoq_keys_update(&p.tx, true, NULL), HM_OK);
+    assert_int_equal(stoq_keys_update(&p.tx, NULL), HM_OK);
     p.phase = true;
     peer_say1(&p, STOQ_FRAME_HANDSHAKE_DONE);
     assert_true(p.c->confirmed);
@@ -287,10 +287,10 @@ static void test_key_update_is_followed(void **state)
     peer_ack_all(&p);
     for (int i = 0; i < 3; i++) {
         assert_int_equal(stoq_conn_update_keys(p.c), HM_OK);
-        assert_int_equal(stoq_keys_update(&p.rx, false, NULL), HM_OK);
+        assert_int_equal(stoq_keys_update(&p.rx, NULL), HM_OK);
         peer_turn(&p);
         assert_int_equal(stoq_conn_update_keys(p.c), HM_E_AGAIN);
-        assert_int_equal(stoq_keys_update(&p.tx, true, NULL), HM_OK);
+        assert_int_equal(stoq_keys_update(&p.tx, NULL), HM_OK);
         p.phase = !p.phase;
         peer_ack_all(&p); // asks for no acknowledgement itself
         peer_turn(&p);
