@@ -53,7 +53,7 @@ size_t hm_aead_key_len(hm_aead_cipher cipher);
 typedef struct hm_aead {
     // Powers of the hash key, the highest first, so that a run of blocks finds its powers in order;
     // three more of no meaning, for four blocks are read where one counts.
-    alignas(64) uint8_t powers[HM_AEAD_POWERS + 3][16];
+    alignas(16) uint8_t powers[HM_AEAD_POWERS + 3][16];
     uint8_t round_keys[15][16];
     uint8_t iv[16]; // the last four bytes are zero
     const struct hm_aead_ops *ops;

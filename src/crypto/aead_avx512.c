@@ -16,8 +16,11 @@
 
 #include "crypto/aead_internal.h"
 
+// Not under AddressSanitizer: its stack frames do not align registers that are put aside (GCC bug
+// 110027), and it sees nothing of masked loads. The unit test has guard pages around everything.
 #define AVX512                                                                                     \
-    __attribute__((target("aes,pclmul,avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq")))
+    __attribute__((target("aes,pclmul,avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq"),        \
+                   no_sanitize("address")))
 #define INLINE static inline __attribute__((always_inline)) AVX512
 
 #define STEP_BLOCKS 16
@@ -311,7 +314,7 @@ INLINE __m512i with_head(const packet *p, __m512i first)
 // constant. first: no step was before it.
 INLINE void rest(packet *p, bool first, size_t len, int n)
 {
-    __m512i text[4];
+    __m512i text[4], hashed[4];
     __mmask64 start = first ? TEXT_OF_FIRST : ~(__mmask64)0;
     size_t last = len - 64 * (size_t)(n - 1), blocks = (len + 15) / 16;
     __mmask64 end = first_bytes(last);
@@ -321,8 +324,8 @@ INLINE void rest(packet *p, bool first, size_t len, int n)
         __mmask64 m = (i == 0 ? start : ~(__mmask64)0) & (i == n - 1 ? end : ~(__mmask64)0);
         text[i] =
             p->seal ? source_take(&p->from, from, to) : _mm512_maskz_loadu_epi8(m, p->at + 64 * i);
+        hashed[i] = text[i];
     }
-    __m512i hashed[4] = {text[0], text[1], text[2], text[3]};
     cipher_text(p->c, text, n, &p->g, NULL);
     if (first)
         take_mask(p, text[0]);
