@@ -1,6 +1,10 @@
 // Packet protection: which version serves a key.
 #include "crypto/aead_internal.h"
 
+#ifdef __x86_64__
+#include <cpuid.h>
+#endif
+
 size_t hm_aead_key_len(hm_aead_cipher cipher)
 {
     return cipher == HM_AES_128_GCM ? 16 : 32;
@@ -14,12 +18,19 @@ static bool have_aesni(void)
            __builtin_cpu_supports("avx");
 }
 
+// clang 14 does not know its name.
+static bool have_vaes(void)
+{
+    unsigned a, b, c = 0, d;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (c & bit_VAES) != 0;
+}
+
 static bool have_avx512(void)
 {
     return have_aesni() && __builtin_cpu_supports("avx512f") &&
            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("vaes") &&
-           __builtin_cpu_supports("vpclmulqdq");
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("vpclmulqdq") &&
+           have_vaes();
 }
 #endif
 

@@ -338,11 +338,10 @@ INLINE void rest(packet *p, bool first, size_t len, int n)
     }
     if (first)
         hashed[0] = _mm512_xor_si512(hashed[0], p->head);
-    // The lengths, when the last register has a place free. They are added to what is there: without
-    // a text it is their place that takes the hash of a long header.
+    // The lengths, when the last register has a place free. They are added to what is there:
+    // without a text it is their place that takes the hash of a long header.
     __mmask16 place = (__mmask16)(blocks % 4 != 0 ? 0xf << 4 * (blocks % 4) : 0);
-    hashed[n - 1] =
-        _mm512_xor_si512(hashed[n - 1], _mm512_maskz_broadcast_i32x4(place, p->bits));
+    hashed[n - 1] = _mm512_xor_si512(hashed[n - 1], _mm512_maskz_broadcast_i32x4(place, p->bits));
 #pragma GCC unroll 4
     for (int i = 0; i < n; i++)
         hash_4(&p->g, hashed[i], (size_t)i);

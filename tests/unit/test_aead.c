@@ -102,8 +102,8 @@ typedef struct answer {
 } answer;
 
 static const answer answers[] = {
-    // D. McGrew and J. Viega, "The Galois/Counter Mode of Operation (GCM)", appendix B, as
-    // submitted to NIST: test cases 1 to 4 and 13 to 16.
+// D. McGrew and J. Viega, "The Galois/Counter Mode of Operation (GCM)", appendix B, as
+// submitted to NIST: test cases 1 to 4 and 13 to 16.
 #define ZEROS16 "00000000000000000000000000000000"
 #define ZEROS12 "000000000000000000000000"
 #define KEY "feffe9928665731c6d6a8f9467308308"
@@ -363,7 +363,8 @@ static void test_masks(void **state)
         if (ciphers[c] == HM_CHACHA20_POLY1305)
             continue; // the known answers say it
         EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
-        const EVP_CIPHER *ecb = ciphers[c] == HM_AES_128_GCM ? EVP_aes_128_ecb() : EVP_aes_256_ecb();
+        const EVP_CIPHER *ecb =
+            ciphers[c] == HM_AES_128_GCM ? EVP_aes_128_ecb() : EVP_aes_256_ecb();
         assert_int_equal(EVP_EncryptInit_ex(ctx, ecb, NULL, key_bytes, NULL), 1);
         hm_hp hp = {0};
         assert_int_equal(hm_hp_init(&hp, ciphers[c], versions[v], key_bytes), HM_OK);
