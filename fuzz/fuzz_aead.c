@@ -55,8 +55,14 @@ static size_t cut(hm_bytes text, const uint8_t cuts[8], uint8_t *in_place, hm_by
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static uint8_t want[TEXT_MAX + HM_AEAD_TAG], got[TEXT_MAX + HM_AEAD_TAG + 1];
-    enum { PN = 2, CUTS = PN + 8, CHANGE = CUTS + 8, KEY = CHANGE + 4, IV = KEY + 32,
-           FIXED = IV + HM_AEAD_IV };
+    enum {
+        PN = 2,
+        CUTS = PN + 8,
+        CHANGE = CUTS + 8,
+        KEY = CHANGE + 4,
+        IV = KEY + 32,
+        FIXED = IV + HM_AEAD_IV
+    };
     if (size < FIXED || size > FIXED + AAD_MAX + TEXT_MAX)
         return 0;
     hm_aead_cipher c = (hm_aead_cipher)(data[0] % 3);

@@ -18,35 +18,33 @@ INLINE void store(void *p, __m128i v)
 
 // ---- key schedule (FIPS 197, section 5.2) ------------------------------------------------------
 
-// The next round key from the one that lies a key's length before it: each word is the xor of all
-// words up to it, and of what AESKEYGENASSIST made of the key between.
-INLINE __m128i key_mix(__m128i k, __m128i assist)
+// Four times SubWord() of the last word of k, rotated by RotWord() if so asked, with the round
+// constant. AESENCLAST substitutes bytes, shifts rows, which equal columns do not notice, and adds.
+INLINE __m128i key_word(__m128i k, bool rotated, int constant)
+{
+    __m128i last = rotated ? _mm_set1_epi32(0x0c0f0e0d) : _mm_set1_epi32(0x0f0e0d0c);
+    return _mm_aesenclast_si128(_mm_shuffle_epi8(k, last), _mm_set1_epi32(constant));
+}
+
+// The round key a key's length behind k: each word is the xor of all of k's up to it and of word.
+INLINE __m128i key_mix(__m128i k, __m128i word)
 {
     k = _mm_xor_si128(k, _mm_slli_si128(k, 4));
     k = _mm_xor_si128(k, _mm_slli_si128(k, 8));
-    return _mm_xor_si128(k, assist);
+    return _mm_xor_si128(k, word);
 }
 
-// The round constant is an immediate operand, so loops are written out.
-#define ROTATED(k, rcon) _mm_shuffle_epi32(_mm_aeskeygenassist_si128(k, rcon), 0xff)
-#define STRAIGHT(k) _mm_shuffle_epi32(_mm_aeskeygenassist_si128(k, 0), 0xaa)
+static const uint8_t round_constants[10] = {0x01, 0x02, 0x04, 0x08, 0x10,
+                                            0x20, 0x40, 0x80, 0x1b, 0x36};
 
 AESNI static void expand_128(uint8_t out[15][16], const uint8_t *key)
 {
     __m128i k = load(key);
     store(out[0], k);
-#define ROUND(i, rcon) store(out[i], k = key_mix(k, ROTATED(k, rcon)))
-    ROUND(1, 0x01);
-    ROUND(2, 0x02);
-    ROUND(3, 0x04);
-    ROUND(4, 0x08);
-    ROUND(5, 0x10);
-    ROUND(6, 0x20);
-    ROUND(7, 0x40);
-    ROUND(8, 0x80);
-    ROUND(9, 0x1b);
-    ROUND(10, 0x36);
-#undef ROUND
+    for (int i = 0; i < 10; i++) {
+        k = key_mix(k, key_word(k, true, round_constants[i]));
+        store(out[i + 1], k);
+    }
 }
 
 AESNI static void expand_256(uint8_t out[15][16], const uint8_t *key)
@@ -54,23 +52,14 @@ AESNI static void expand_256(uint8_t out[15][16], const uint8_t *key)
     __m128i a = load(key), b = load(key + 16);
     store(out[0], a);
     store(out[1], b);
-#define EVEN(i, rcon) store(out[i], a = key_mix(a, ROTATED(b, rcon)))
-#define ODD(i) store(out[i], b = key_mix(b, STRAIGHT(a)))
-    EVEN(2, 0x01);
-    ODD(3);
-    EVEN(4, 0x02);
-    ODD(5);
-    EVEN(6, 0x04);
-    ODD(7);
-    EVEN(8, 0x08);
-    ODD(9);
-    EVEN(10, 0x10);
-    ODD(11);
-    EVEN(12, 0x20);
-    ODD(13);
-    EVEN(14, 0x40);
-#undef EVEN
-#undef ODD
+    for (int i = 0; i < 7; i++) {
+        a = key_mix(a, key_word(b, true, round_constants[i]));
+        store(out[2 * i + 2], a);
+        if (i == 6)
+            break;
+        b = key_mix(b, key_word(a, false, 0));
+        store(out[2 * i + 3], b);
+    }
 }
 
 INLINE __m128i encrypt_block(const uint8_t (*keys)[16], int rounds, __m128i b)
@@ -466,7 +455,7 @@ INLINE void open_batch(const hm_aead *a, int rounds, hm_aead_open *batch, size_t
         packet p = begin(a, rounds, false, o->pn, o->aad, &first);
         crypt_run(&p, o->text, o->text, o->len);
         __m128i diff = _mm_xor_si128(tag_of(&p, first, o->aad.len, o->len), load(o->text + o->len));
-        o->ok = _mm_testz_si128(diff, diff);
+        o->ok = (_mm_extract_epi64(diff, 0) | _mm_extract_epi64(diff, 1)) == 0;
     }
 }
 
