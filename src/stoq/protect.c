@@ -71,11 +71,10 @@ static hm_err aead_init(stoq_aead *a, hm_aead_cipher cipher, const uint8_t *secr
 {
     uint8_t key[32], iv[HM_AEAD_IV];
     const EVP_MD *md = cipher_md(cipher);
-    stoq_aead t = {.key = aligned_alloc(alignof(hm_aead), sizeof(hm_aead))};
+    stoq_aead t = {.key = calloc(1, sizeof(hm_aead))};
     hm_err err = HM_E_NOMEM;
     if (t.key == NULL)
         goto out;
-    *t.key = (hm_aead){0};
     HM_TRY_OUT(stoq_expand_label(md, secret, secret_len, "quic key", key, hm_aead_key_len(cipher)));
     HM_TRY_OUT(stoq_expand_label(md, secret, secret_len, "quic iv", iv, sizeof iv));
     HM_TRY_OUT(hm_aead_init(t.key, cipher, HM_AEAD_BEST, key, iv));
