@@ -1,8 +1,10 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "mesh/env.h"
 #include "mesh/node_internal.h"
 #include "mesh/node_module.h"
 
@@ -208,6 +210,27 @@ static hm_err load_genesis(hm_node *n, const char *given, hm_buf *out)
     return hm_file_write(own, hm_buf_bytes(out), 0644);
 }
 
+// The log of votes and the contents are made after the ledger: with one of them there, a ledger
+// that is not was lost, and a node that began at the genesis again would vote on what it voted on.
+static hm_err ledger_was_kept(const hm_node *n, const char *dir)
+{
+    static const char *const later[] = {"votes.wal", "content/data.mdb"};
+    struct stat st;
+    char path[4200];
+    if (hm_env_exists(dir))
+        return HM_OK;
+    for (size_t i = 0; i < sizeof later / sizeof later[0]; i++) {
+        snprintf(path, sizeof path, "%s/%s", n->dir, later[i]);
+        if (stat(path, &st) == 0 && st.st_size > 0)
+            return hm_fail(HM_E_CORRUPT,
+                           "%s/data.mdb is gone or empty, and this node has taken part (%s is "
+                           "there): put the ledger back from a copy, or from another member's that "
+                           "was made after this node stopped; do not delete the votes",
+                           dir, later[i]);
+    }
+    return HM_OK;
+}
+
 static hm_err evidence_verify(const hm_exec *x, hm_bytes evidence, uint32_t *offender);
 
 static hm_err open_ledger(hm_node *n, hm_bytes genesis)
@@ -215,6 +238,7 @@ static hm_err open_ledger(hm_node *n, hm_bytes genesis)
     static const hm_module *const modules[] = {&hm_module_node, &hm_module_proof, &hm_module_asset};
     char dir[4100];
     snprintf(dir, sizeof dir, "%s/ledger", n->dir);
+    HM_TRY(ledger_was_kept(n, dir));
     hm_ledger_config cfg = {.dir = dir,
                             .genesis = genesis,
                             .modules = modules,

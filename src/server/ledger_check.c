@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "mesh/env.h"
 #include "mesh/simplex.h"
 
 #define PATH_BYTES 4096
@@ -77,8 +78,7 @@ hm_err ledger_check_dir(const char *data_dir, const char *genesis_path,
     if (snprintf(dir, sizeof(dir), "%s/ledger", data_dir) >= (int)sizeof(dir))
         return hm_fail(HM_E_LIMIT, "the directory's name is too long");
     // Opening would make an empty one.
-    snprintf(path, sizeof(path), "%s/data.mdb", dir);
-    if (access(path, R_OK) != 0)
+    if (!hm_env_exists(dir))
         return hm_fail(HM_E_NOTFOUND, "there is no ledger in %s", dir);
     snprintf(path, sizeof(path), "%s/genesis.bin", data_dir);
     err = hm_file_read(genesis_path ? genesis_path : path, GENESIS_MAX, &genesis);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A node under valgrind takes part, answers, and ends with every byte given back; one that cannot
 start says why."""
-import os, subprocess
+import os, shutil, subprocess
 
 from mesh import Mesh, isolate, say, wait_until
 
@@ -46,9 +46,25 @@ def main():
         os.rename(os.path.join(last.dir, "votes.wal"), os.path.join(mesh.dir, "votes.wal"))
         refused(plain, 1, "votes.wal is gone")
         os.rename(os.path.join(mesh.dir, "votes.wal"), os.path.join(last.dir, "votes.wal"))
-        with open(os.path.join(last.dir, "ledger/data.mdb"), "r+b") as f:
+        data = os.path.join(last.dir, "ledger/data.mdb")
+        verify = [plain[0], b"verify", b"--dir", last.dir]
+        shutil.copy(data, data + ".kept")
+        os.truncate(data, os.path.getsize(data) // 2)
+        refused(plain, 1, "data.mdb was cut short")
+        refused(verify, 1, "data.mdb was cut short")
+        os.truncate(data, 0)
+        refused(plain, 1, "data.mdb is gone or empty")
+        refused(verify, 1, "there is no ledger")
+        os.unlink(data)
+        refused(plain, 1, "data.mdb is gone or empty")
+        os.rename(data + ".kept", data)
+        last.argv = plain
+        last.start()
+        last.wait_ready()
+        last.signal(15)
+        with open(data, "r+b") as f:
             f.write(b"damaged " * 1000)
-        refused(last.argv, 1, "/ledger cannot be opened")
+        refused(plain, 1, "/ledger cannot be opened")
 
 
 main()
