@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "server/daemon.h"
 #include "server/options.h"
@@ -61,26 +62,28 @@ static hm_err cmd_init(const hm_config *c)
     tc_authority *a = NULL;
     char token[DAEMON_TOKEN_MAX];
     hm_buf seen = {0};
+    hm_err err;
     HM_TRY(paths_of(c, &dir, &p));
-    if (hm_file_read(p.edge_root, TC_CERT_MAX, &seen) == HM_OK) {
-        hm_buf_free(&seen);
-        return hm_fail(HM_E_EXISTS, "%s holds an authority already", dir);
-    }
-    hm_buf_free(&seen);
     HM_TRY(hm_crypto_init());
     HM_TRY(hm_dir_make(dir));
+    int lock = -1; // two at once would mix their keys
+    HM_TRY(hm_dir_lock(dir, &lock));
+    if (hm_file_read(p.edge_root, TC_CERT_MAX, &seen) == HM_OK)
+        HM_TRY_OUT(hm_fail(HM_E_EXISTS, "%s holds an authority already", dir));
     if (daemon_token_file(p.token, token) != HM_OK)
-        HM_TRY(make_token(p.token));
-    hm_zero(token, sizeof(token));
-    hm_err err = tc_authority_init(p.authority, hm_config_get(c, "mesh"), wall_ms());
+        HM_TRY_OUT(make_token(p.token));
+    err = tc_authority_init(p.authority, hm_config_get(c, "mesh"), wall_ms());
     if (err != HM_OK && err != HM_E_EXISTS)
-        return err;
-    HM_TRY(tc_authority_open(p.authority, &a));
+        goto out;
+    HM_TRY_OUT(tc_authority_open(p.authority, &a));
     HM_TRY_OUT(hm_file_write(p.mesh_root, tc_authority_root(a, TC_MESH), 0644));
     HM_TRY_OUT(hm_file_write(p.edge_root, tc_authority_root(a, TC_EDGE), 0644));
     printf("mesh root: %s\nedge root: %s\ntoken:     %s\n", p.mesh_root, p.edge_root, p.token);
 out:
+    hm_zero(token, sizeof(token));
+    hm_buf_free(&seen);
     tc_authority_close(a);
+    close(lock);
     return err;
 }
 

@@ -124,7 +124,8 @@ HM_CHECK hm_err tc_tls(const tc_tls_config *cfg, SSL_CTX **out);
 typedef struct tc_authority tc_authority;
 
 // Makes the directory with fresh keys and roots. Either whole or absent after a crash.
-// mesh_name: [a-z0-9-]. HM_E_EXISTS when the directory is there.
+// mesh_name: [a-z0-9-]. HM_E_EXISTS when the directory is there. One at a time: the caller has the
+// lock of the folder around it.
 HM_CHECK hm_err tc_authority_init(const char *dir, const char *mesh_name, uint64_t now_ms);
 // HM_E_BUSY when another process has it open; HM_E_CORRUPT.
 HM_CHECK hm_err tc_authority_open(const char *dir, tc_authority **out);

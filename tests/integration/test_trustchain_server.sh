@@ -70,6 +70,19 @@ cp data/mesh-root.crt kept-root.crt
 if "$server" init --dir data --mesh test >again.log 2>&1; then fail "init twice"; fi
 grep -q 'holds an authority already' again.log || fail "init twice, without a reason"
 cmp kept-root.crt data/mesh-root.crt || fail "the second init changed the root"
+# Many at once on one folder: one makes the authority, the others say why not.
+for i in 1 2 3 4 5 6; do
+    { "$server" init --dir race --mesh test >race.$i 2>&1 && echo done >race.$i; } &
+done
+wait
+[ "$(grep -lx done race.? | wc -l)" = 1 ] || fail "not exactly one of many inits made the authority"
+for i in 1 2 3 4 5 6; do
+    grep -qx done race.$i || grep -qE 'in use by another process|holds an authority already' race.$i ||
+        { cat race.$i >&2; fail "an init at the same time, without a reason"; }
+done
+for f in mesh edge; do
+    o verify -CAfile race/$f-root.crt race/authority/$f-ca.crt >verify.log || fail "the race's $f CA"
+done
 if "$server" init --dir other --mesh 'Bad Name' >again.log 2>&1; then fail "a bad name"; fi
 rc=0
 "$server" run >again.log 2>&1 || rc=$?
