@@ -55,16 +55,19 @@ static hm_err look_for(cli *c, const char *filter, const char *what, char id[65]
     do {
         hm_buf path = {0};
         yyjson_doc *doc = NULL;
-        size_t at, max;
-        yyjson_val *item;
         hm_buf_printf(&path, "/v1/assets?limit=3&%s=", filter);
         hm_client_escape(&path, what);
         if (cursor[0])
             hm_buf_printf(&path, "&cursor=%s", cursor);
         err = cli_ask(&c->client, "GET", hm_buf_cstr(&path), (hm_bytes){0}, &doc);
         yyjson_val *root = yyjson_doc_get_root(doc);
-        yyjson_arr_foreach(yyjson_obj_get(root, "items"), at, max, item)
-        {
+        if (err == HM_OK)
+            err = cli_need(c, root, "next~");
+        if (err == HM_OK)
+            err = cli_need_items(c, root, "id name owner_name");
+        for (size_t at = 0; err == HM_OK && at < yyjson_arr_size(yyjson_obj_get(root, "items"));
+             at++) {
+            yyjson_val *item = yyjson_arr_get(yyjson_obj_get(root, "items"), at);
             if (!*count)
                 snprintf(id, 65, "%s", cli_str(item, "id"));
             hm_buf_printf(several, "%s%.12s (%s of %s)", *count ? ", " : "", cli_str(item, "id"),
@@ -122,10 +125,10 @@ hm_err cli_find_op(cli *c, const char *what, char id[65])
     HM_TRY(cli_ask(&c->client, "GET", path, (hm_bytes){0}, &doc));
     yyjson_val *ops = yyjson_obj_get(yyjson_doc_get_root(doc), "ops");
     const char *found = yyjson_get_str(yyjson_arr_get(ops, index));
-    hm_err err = HM_OK;
+    hm_err err = cli_need(c, yyjson_doc_get_root(doc), "ops[");
     if (found)
         snprintf(id, 65, "%s", found);
-    else
+    else if (err == HM_OK)
         err = hm_fail(HM_E_NOTFOUND, "block %llu has %zu operations, counted from 0", height,
                       yyjson_arr_size(ops));
     yyjson_doc_free(doc);
@@ -141,6 +144,7 @@ hm_err cli_find_node(cli *c, const char *what, char id[65])
     hm_err err = HM_OK;
     HM_TRY(cli_ask(&c->client, "GET", "/v1/nodes", (hm_bytes){0}, &doc));
     yyjson_val *items = yyjson_obj_get(yyjson_doc_get_root(doc), "items");
+    HM_TRY_OUT(cli_need_items(c, yyjson_doc_get_root(doc), "id name"));
     yyjson_arr_foreach(items, at, max, item)
     {
         if (strcmp(cli_str(item, "name"), what) == 0) {
@@ -162,6 +166,7 @@ hm_err cli_find_node(cli *c, const char *what, char id[65])
         err = hm_fail(HM_E_USAGE, "%zu nodes have an id that begins with %s", several, what);
     else
         snprintf(id, 65, "%s", found);
+out:
     yyjson_doc_free(doc);
     return err;
 }
@@ -200,6 +205,8 @@ hm_err cli_get(cli *c, const cli_command *cmd)
         err = hm_client_request(client_of(c), "GET", hm_buf_cstr(&path), (hm_bytes){0}, NULL,
                                 &answer);
     if (err == HM_OK)
+        err = cli_need_answer(c, cmd, hm_buf_bytes(&answer));
+    if (err == HM_OK)
         err = cli_answer(c, cmd, hm_buf_bytes(&answer));
     hm_buf_free(&path);
     hm_buf_free(&answer);
@@ -225,13 +232,17 @@ static hm_err put_filters(cli *c, const cli_command *cmd, hm_buf *path)
 }
 
 // One page: its items go behind those that are there; next gets where to go on, "" at the end.
-static hm_err list_page(cli *c, const char *path, hm_buf *items, uint64_t *count, char next[96])
+static hm_err list_page(cli *c, const char *path, const char *needs, hm_buf *items, uint64_t *count,
+                        char next[96])
 {
+    hm_err err;
     yyjson_doc *doc = NULL;
     size_t at, max;
     yyjson_val *item;
     HM_TRY(cli_ask(client_of(c), "GET", path, (hm_bytes){0}, &doc));
     yyjson_val *root = yyjson_doc_get_root(doc);
+    HM_TRY_OUT(cli_need(c, root, "next~"));
+    HM_TRY_OUT(cli_need_items(c, root, needs));
     yyjson_arr_foreach(yyjson_obj_get(root, "items"), at, max, item)
     {
         size_t len;
@@ -244,12 +255,14 @@ static hm_err list_page(cli *c, const char *path, hm_buf *items, uint64_t *count
         *count += 1;
     }
     snprintf(next, 96, "%s", cli_str(root, "next"));
+    err = hm_buf_status(items);
+out:
     yyjson_doc_free(doc);
-    return hm_buf_status(items);
+    return err;
 }
 
-hm_err cli_pages(cli *c, const char *base, const char *filters, uint64_t page_max, uint64_t limit,
-                 hm_buf *out, bool *more)
+hm_err cli_pages(cli *c, const char *base, const char *filters, const char *needs,
+                 uint64_t page_max, uint64_t limit, hm_buf *out, bool *more)
 {
     char next[96] = "";
     uint64_t count = 0;
@@ -265,7 +278,7 @@ hm_err cli_pages(cli *c, const char *base, const char *filters, uint64_t page_ma
             hm_buf_puts(&path, "&cursor=");
             hm_client_escape(&path, next);
         }
-        err = list_page(c, hm_buf_cstr(&path), out, &count, next);
+        err = list_page(c, hm_buf_cstr(&path), needs, out, &count, next);
         hm_buf_free(&path);
     } while (err == HM_OK && next[0] && count < limit);
     hm_jw_close(out, ']');
@@ -287,8 +300,8 @@ hm_err cli_list(cli *c, const cli_command *cmd)
             HM_TRY(hm_config_u64(&c->cfg, "limit", 1, UINT64_MAX, &limit));
     HM_TRY_OUT(cli_put_path(c, cmd, &base));
     HM_TRY_OUT(put_filters(c, cmd, &filters));
-    HM_TRY_OUT(
-        cli_pages(c, hm_buf_cstr(&base), hm_buf_cstr(&filters), cmd->page_max, limit, &all, &more));
+    HM_TRY_OUT(cli_pages(c, hm_buf_cstr(&base), hm_buf_cstr(&filters), cmd->item_needs,
+                         cmd->page_max, limit, &all, &more));
     HM_TRY_OUT(cli_answer(c, cmd, hm_buf_bytes(&all)));
     if (more && !c->json)
         fprintf(stderr, "more follow: --limit was %llu\n", (unsigned long long)limit);

@@ -201,6 +201,10 @@ static hm_err ask_chunks(cli *c, const char *path, kept *k)
         hm_buf_printf(&page, "%s/chunks?limit=500&cursor=%s", path, next);
         err = cli_ask(&c->client, "GET", hm_buf_cstr(&page), (hm_bytes){0}, &doc);
         if (err == HM_OK)
+            err = cli_need(c, yyjson_doc_get_root(doc), "next~");
+        if (err == HM_OK)
+            err = cli_need_items(c, yyjson_doc_get_root(doc), "index# here? nodes[");
+        if (err == HM_OK)
             count_chunks(k, yyjson_doc_get_root(doc));
         snprintf(next, sizeof(next), "%s", cli_str(yyjson_doc_get_root(doc), "next"));
         yyjson_doc_free(doc);
@@ -234,6 +238,7 @@ hm_err cli_asset_show(cli *c, const cli_command *cmd)
     HM_TRY_OUT(cli_put_path(c, cmd, &path));
     HM_TRY_OUT(
         hm_client_request(&c->client, "GET", hm_buf_cstr(&path), (hm_bytes){0}, NULL, &asset));
+    HM_TRY_OUT(cli_need_answer(c, cmd, hm_buf_bytes(&asset)));
     HM_TRY_OUT(hm_json_parse(hm_buf_bytes(&asset), &doc));
     hm_err found = HM_E_NOTFOUND;
     if (yyjson_is_obj(yyjson_obj_get(yyjson_doc_get_root(doc), "content")))
@@ -280,6 +285,8 @@ static hm_err send_change(cli *c, const cli_command *cmd, const char *path, hm_b
         err = hm_client_request(&c->client, "POST", path, hm_buf_bytes(body), NULL, &answer);
     alarm(0);
     if (err == HM_OK)
+        err = cli_need_answer(c, cmd, hm_buf_bytes(&answer));
+    if (err == HM_OK)
         err = cli_answer(c, cmd, hm_buf_bytes(&answer));
     hm_buf_free(&answer);
     return err;
@@ -302,11 +309,18 @@ hm_err cli_asset_register(cli *c, const cli_command *cmd)
     const char *file = hm_config_get(&c->cfg, "file");
     const char *policy = hm_config_get(&c->cfg, "policy");
     hm_buf content = {0}, body = {0};
+    yyjson_doc *doc = NULL;
+    bool same = false;
     hm_err err;
     HM_TRY(cli_check_name(hm_config_get(&c->cfg, "name")));
     if (file) {
         HM_TRY_OUT(
             hm_client_request(&c->client, "POST", "/v1/content", (hm_bytes){0}, file, &content));
+        HM_TRY_OUT(hm_json_parse(hm_buf_bytes(&content), &doc));
+        HM_TRY_OUT(cli_need(c, yyjson_doc_get_root(doc), CLI_NEEDS_CONTENT));
+        HM_TRY_OUT(cli_same_content(file, yyjson_doc_get_root(doc), &same));
+        if (!same)
+            HM_TRY_OUT(hm_fail(HM_E_CHUNK_HASH, "the node took another content than %s has", file));
         while (content.len && content.ptr[content.len - 1] == '\n')
             content.len--;
     }
@@ -320,6 +334,7 @@ hm_err cli_asset_register(cli *c, const cli_command *cmd)
     hm_jw_close(&body, '}');
     err = send_change(c, cmd, cmd->path, &body);
 out:
+    yyjson_doc_free(doc);
     hm_buf_free(&content);
     hm_buf_free(&body);
     return err;
@@ -393,6 +408,7 @@ hm_err cli_asset_get(cli *c, const cli_command *cmd)
     hm_err err;
     HM_TRY_OUT(cli_put_path(c, cmd, &path));
     HM_TRY_OUT(cli_ask(&c->client, "GET", hm_buf_cstr(&path), (hm_bytes){0}, &doc));
+    HM_TRY_OUT(cli_need(c, yyjson_doc_get_root(doc), "id content~"));
     hm_buf_puts(&path, "/content");
     HM_TRY_OUT(hm_client_download(&c->client, hm_buf_cstr(&path), file));
     if (strcmp(file, "-") == 0 || lstat(file, &st) != 0 || !S_ISREG(st.st_mode))

@@ -234,6 +234,7 @@ hm_err cli_cert_revoke(cli *c, const cli_command *cmd)
     hm_jw_close(&body, '}');
     HM_TRY_OUT(hm_client_request(&c->authority, "POST", hm_buf_cstr(&path), hm_buf_bytes(&body),
                                  NULL, &answer));
+    HM_TRY_OUT(cli_need_answer(c, cmd, hm_buf_bytes(&answer)));
     err = cli_answer(c, cmd, hm_buf_bytes(&answer));
 out:
     hm_buf_free(&path);

@@ -33,6 +33,7 @@ typedef struct cli_command {
     hm_err (*run)(cli *c, const struct cli_command *cmd);
     const char *path;                           // of the API, "/v1/assets/%s/history", or NULL
     hm_err (*show)(cli *c, yyjson_val *answer); // the answer for people; NULL: run() does
+    const char *needs, *item_needs;             // fields of the server's answer: cli_need()
     unsigned page_max;                          // of a listing: items that a page may have
 } cli_command;
 
@@ -84,12 +85,24 @@ void cli_put_help(hm_buf *b, const char *group, const cli_command *cmd);
 HM_CHECK hm_err cli_man(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_completion(cli *c, const cli_command *cmd);
 
+// need.c: HM_E_PARSE unless the answer has each of these fields: "id" a text, "height#" a number,
+// "ready?" true or false, "items[" a list, "next~" anything, null too.
+#define CLI_NEEDS_RECEIPT "op asset height# index# finality_us#"
+#define CLI_NEEDS_OP "id height# index# time_ms# module kind owner owner_name"
+#define CLI_NEEDS_CONTENT "size# chunk_bytes# chunks# root"
+HM_CHECK hm_err cli_need(const cli *c, yyjson_val *answer, const char *fields);
+// Of each of the answer's items.
+HM_CHECK hm_err cli_need_items(const cli *c, yyjson_val *answer, const char *fields);
+// What the command's row in the table says.
+HM_CHECK hm_err cli_need_answer(const cli *c, const cli_command *cmd, hm_bytes json);
+
 // ask.c: asking the API.
 // The answer as it is with --json, else as cmd->show() has it.
 HM_CHECK hm_err cli_answer(cli *c, const cli_command *cmd, hm_bytes json);
-// The items of all pages of a listing, at most `limit`, as {"items": [...], "next": ...}.
-HM_CHECK hm_err cli_pages(cli *c, const char *path, const char *filters, uint64_t page_max,
-                          uint64_t limit, hm_buf *out, bool *more);
+// The items of all pages of a listing, at most `limit`, as {"items": [...], "next": ...}; needs is
+// what each item must have.
+HM_CHECK hm_err cli_pages(cli *c, const char *path, const char *filters, const char *needs,
+                          uint64_t page_max, uint64_t limit, hm_buf *out, bool *more);
 // Sends a request and parses the answer; free with yyjson_doc_free().
 HM_CHECK hm_err cli_ask(const hm_client *to, const char *method, const char *path, hm_bytes body,
                         yyjson_doc **out);
@@ -141,6 +154,8 @@ HM_CHECK hm_err cli_cert_revoke(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_stoq_ping(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_stoq_perf(cli *c, const cli_command *cmd);
 // import.c
+// Is the file the content that the commitment names? HM_E_PARSE when it is none.
+HM_CHECK hm_err cli_same_content(const char *path, yyjson_val *commitment, bool *same);
 // The root of a file's content as the node computes it: mesh/asset.h, hm_commitment.
 HM_CHECK hm_err cli_content_root(const char *path, uint64_t chunk_bytes, uint64_t size,
                                  hm_hash *out);

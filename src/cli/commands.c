@@ -45,7 +45,8 @@ const cli_word cli_args[] = {
 
 const cli_word cli_exits[] = {
     {"0", "done"},
-    {"1", "failed here: a file, or a check that did not pass"},
+    {"1",
+     "failed here: a file, a check that did not pass, or an answer that lacks what it must have"},
     {"2", "wrong usage or configuration"},
     {"3", "the server cannot be reached, or its certificate is not to be trusted"},
     {"4", "refused by the server"},
@@ -160,14 +161,20 @@ static const cli_option stoq_perf_options[] = {
     {0},
 };
 
+#define CERT "serial family subject not_before_ms# not_after_ms# state"
+
 const cli_command cli_commands[] = {
     {"status", NULL, NULL, "the node now", .run = cli_get, .path = "/v1/status",
-     .show = cli_status_show},
+     .show = cli_status_show,
+     .needs = "id name overlay_addr chain_id height# state_root final_time_ms# validators# quorum# "
+              "peers_connected# syncing? ready? version"},
 
     {"node", "list", NULL, "all nodes of the mesh", .run = cli_get, .path = "/v1/nodes",
-     .show = cli_nodes_show},
+     .show = cli_nodes_show, .item_needs = "id name addr state self? height# rtt_us#"},
     {"node", "show", "NODE", "one node", .run = cli_get, .path = "/v1/nodes/%s",
-     .show = cli_node_show},
+     .show = cli_node_show,
+     .needs = "id name addr overlay_addr state self? height# state_root power# stake# rtt_us# "
+              "certificate~ sector~"},
 
     {"asset", "list", NULL, "assets, newest first",
      .about = "All of them, page by page, unless --limit ends it. On a terminal ids are cut to 12 "
@@ -175,13 +182,16 @@ const cli_command cli_commands[] = {
      .examples = "hypermesh asset list --kind data --owner node-2 --search include/\n"
                  "hypermesh asset list --json | jq -r '.items[].name'",
      .options = asset_list_options, .run = cli_list, .path = "/v1/assets", .page_max = 500,
-     .show = cli_assets_show},
+     .show = cli_assets_show, .item_needs = "id name kind state policy owner owner_name content~"},
     {"asset", "show", "ASSET", "one asset, and where its content is kept",
      .about = "The node's answer, and where the chunks of its content are: on which nodes by "
               "placement, and how many of them the node that is asked holds now.",
-     .run = cli_asset_show, .path = "/v1/assets/%s", .show = cli_asset_facts},
+     .run = cli_asset_show, .path = "/v1/assets/%s", .show = cli_asset_facts,
+     .needs = "id name kind state policy owner owner_name addr registered_height# registered_ms# "
+              "registered_op updated_height# updated_ms# revision# grants[ content~"},
     {"asset", "history", "ASSET", "what happened to an asset, oldest first", .run = cli_list,
-     .path = "/v1/assets/%s/history", .page_max = 500, .show = cli_history_show},
+     .path = "/v1/assets/%s/history", .page_max = 500, .show = cli_history_show,
+     .item_needs = "height# index# time_ms# op action actor actor_name detail"},
     {"asset", "get", "ASSET", "write the content of an asset to a file",
      .about = "The file appears only when it is whole, and is compared with what the ledger names. "
               "With - the content goes to the standard output. What is private needs the node's "
@@ -195,7 +205,7 @@ const cli_command cli_commands[] = {
      .examples = "hypermesh asset register --kind gpu --name rack-7/0\n"
                  "hypermesh asset register --kind data --name paper --file paper.pdf",
      .options = asset_register_options, .run = cli_asset_register, .path = "/v1/assets",
-     .show = cli_receipt_show},
+     .show = cli_receipt_show, .needs = CLI_NEEDS_RECEIPT},
     {"asset", "import", "DIR", "register every file below a folder as a data asset",
      .about = "The name of an asset is the file's path below DIR. An import that was cut off goes "
               "on where it was when it is begun again: what the ledger holds already, with the "
@@ -207,7 +217,7 @@ const cli_command cli_commands[] = {
     {"asset", "transfer", "ASSET", "give an asset to another node",
      .about = "Its owner alone can, and has no say any more afterwards.\n\n" TOKEN,
      .options = asset_transfer_options, .run = cli_asset_change, .path = "/v1/assets/%s/transfer",
-     .show = cli_receipt_show},
+     .show = cli_receipt_show, .needs = CLI_NEEDS_RECEIPT},
     {"asset", "set-state", "ASSET", "change the state of an asset",
      .about = "From available: allocated, suspended, maintenance, failed. "
               "From allocated: available, in_use, suspended, failed. "
@@ -218,9 +228,10 @@ const cli_command cli_commands[] = {
               "Whoever takes a public asset from available to allocated is its holder. For good "
               "there is asset retire.\n\n" TOKEN,
      .options = asset_state_options, .run = cli_asset_change, .path = "/v1/assets/%s/state",
-     .show = cli_receipt_show},
+     .show = cli_receipt_show, .needs = CLI_NEEDS_RECEIPT},
     {"asset", "retire", "ASSET", "retire an asset for good", .about = TOKEN,
-     .run = cli_asset_change, .path = "/v1/assets/%s/retire", .show = cli_receipt_show},
+     .run = cli_asset_change, .path = "/v1/assets/%s/retire", .show = cli_receipt_show,
+     .needs = CLI_NEEDS_RECEIPT},
 
     {"proof", "show", "OP", "the four proofs of an operation, and what was checked",
      .about = "Without --verify it is the node that checks, and what needs the state as it was "
@@ -229,16 +240,20 @@ const cli_command cli_commands[] = {
               "takes time with the length of the chain.",
      .examples = "hypermesh proof show 21/0 --verify --genesis run/dev/genesis.bin",
      .options = proof_options, .run = cli_proof_show, .path = "/v1/operations/%s/proofs",
-     .show = cli_proofs_show},
+     .show = cli_proofs_show, .item_needs = "name present? passed? summary checks["},
 
     {"ledger", "list", NULL, "blocks, newest first", .options = ledger_list_options,
-     .run = cli_list, .path = "/v1/blocks", .page_max = 100, .show = cli_blocks_show},
+     .run = cli_list, .path = "/v1/blocks", .page_max = 100, .show = cli_blocks_show,
+     .item_needs = "height# id time_ms# ops_count# proposer_name"},
     {"ledger", "ops", NULL, "final operations, newest first", .options = ledger_list_options,
-     .run = cli_list, .path = "/v1/operations", .page_max = 100, .show = cli_ops_show},
+     .run = cli_list, .path = "/v1/operations", .page_max = 100, .show = cli_ops_show,
+     .item_needs = CLI_NEEDS_OP},
     {"ledger", "block", "HEIGHT", "one block and its operations", .run = cli_get,
-     .path = "/v1/blocks/%s", .show = cli_block_show},
+     .path = "/v1/blocks/%s", .show = cli_block_show,
+     .needs = "height# id parent proposer proposer_name time_ms# ops_root ops_count# state_root "
+              "ops["},
     {"ledger", "op", "OP", "one operation", .run = cli_get, .path = "/v1/operations/%s",
-     .show = cli_op_show},
+     .show = cli_op_show, .needs = CLI_NEEDS_OP " asset nonce# payload~"},
     {"ledger", "verify", NULL, "check the whole chain from its genesis, without trusting the node",
      .about = "Fetches every block and executes it anew here: who signed it, that it names the one "
               "before, each operation's signature, rights and four proofs, the root of the "
@@ -250,14 +265,14 @@ const cli_command cli_commands[] = {
      .examples = "hypermesh ledger verify --genesis run/dev/genesis.bin\n"
                  "hypermesh ledger verify --by-node",
      .options = verify_options, .run = cli_ledger_verify, .path = "/v1/ledger/verify",
-     .show = cli_verify_show},
+     .show = cli_verify_show, .needs = "blocks# ops# state_root"},
 
     {"cert", "list", NULL, "certificates of the authority, newest first",
      .options = cert_list_options, .run = cli_list, .path = "/v1/certificates", .page_max = 500,
-     .show = cli_certs_show},
+     .show = cli_certs_show, .item_needs = CERT},
     {"cert", "show", "FILE|SERIAL", "a certificate, of a PEM file or the authority's",
      .options = authority_options, .run = cli_cert_show, .path = "/v1/certificates/%s",
-     .show = cli_cert_facts},
+     .show = cli_cert_facts, .needs = CERT " certificate"},
     {"cert", "issue", "CSR", "get a certificate for a request",
      .about = "Writes the chain, leaf first, in PEM.\n\n" AUTHORITY_TOKEN,
      .examples = "hypermesh cert issue server.csr --profile server -o server.crt",
@@ -269,7 +284,7 @@ const cli_command cli_commands[] = {
      .options = cert_verify_options, .run = cli_cert_verify, .show = cli_cert_facts},
     {"cert", "revoke", "SERIAL", "revoke a certificate for good", .about = AUTHORITY_TOKEN,
      .options = cert_revoke_options, .run = cli_cert_revoke, .path = "/v1/certificates/%s/revoke",
-     .show = cli_cert_facts},
+     .show = cli_cert_facts, .needs = CERT},
 
     {"stoq", "ping", "HOST", "round trips to a STOQ server", .about = STOQ_CA,
      .options = stoq_ping_options, .run = cli_stoq_ping},

@@ -153,15 +153,15 @@ out:
     return err;
 }
 
-static hm_err same_content(const char *path, yyjson_val *commitment, bool *same)
+hm_err cli_same_content(const char *path, yyjson_val *commitment, bool *same)
 {
     struct stat st;
     uint64_t size, chunk_bytes;
     hm_hash want, have;
+    *same = false;
     HM_TRY(hm_json_u64(commitment, "size", 0, UINT64_MAX, &size));
     HM_TRY(hm_json_u64(commitment, "chunk_bytes", 1, UINT32_MAX, &chunk_bytes));
     HM_TRY(hm_json_hex(commitment, "root", want.b, HM_HASH_BYTES));
-    *same = false;
     if (stat(path, &st) != 0)
         return hm_fail(HM_E_IO, "cannot be read: %s", strerror(errno));
     if ((uint64_t)st.st_size != size)
@@ -182,12 +182,13 @@ static hm_err look(const importer *m, const hm_client *client, const import_file
     hm_client_escape(&path, f->name);
     HM_TRY_OUT(hm_client_request(client, "GET", hm_buf_cstr(&path), (hm_bytes){0}, NULL, &answer));
     HM_TRY_OUT(hm_json_parse(hm_buf_bytes(&answer), &doc));
+    HM_TRY_OUT(cli_need_items(m->c, yyjson_doc_get_root(doc), "id name content~"));
     yyjson_val *item = yyjson_arr_get_first(yyjson_obj_get(yyjson_doc_get_root(doc), "items"));
     if (!item)
         goto out;
     yyjson_val *content = yyjson_obj_get(item, "content");
     if (yyjson_is_obj(content))
-        HM_TRY_OUT(same_content(f->path, content, there));
+        HM_TRY_OUT(cli_same_content(f->path, content, there));
     if (!*there)
         err = hm_fail(HM_E_INVALID, "an asset of this name with another content is there already");
 out:
@@ -205,8 +206,9 @@ static hm_err send_file(const importer *m, const hm_client *client, const import
     hm_err err;
     HM_TRY_OUT(hm_client_request(client, "POST", "/v1/content", (hm_bytes){0}, f->path, &content));
     HM_TRY_OUT(hm_json_parse(hm_buf_bytes(&content), &doc));
+    HM_TRY_OUT(cli_need(m->c, yyjson_doc_get_root(doc), CLI_NEEDS_CONTENT));
     // What the node holds is what the file is, end to end.
-    HM_TRY_OUT(same_content(f->path, yyjson_doc_get_root(doc), &same));
+    HM_TRY_OUT(cli_same_content(f->path, yyjson_doc_get_root(doc), &same));
     if (!same) {
         err = hm_fail(HM_E_AGAIN, "the node took another content than the file now has");
         goto out;
@@ -221,7 +223,11 @@ static hm_err send_file(const importer *m, const hm_client *client, const import
     hm_jw_raw(&body, "content", hm_buf_bytes(&content));
     hm_jw_close(&body, '}');
     HM_TRY_OUT(hm_buf_status(&body));
-    err = hm_client_request(client, "POST", "/v1/assets", hm_buf_bytes(&body), NULL, &answer);
+    HM_TRY_OUT(hm_client_request(client, "POST", "/v1/assets", hm_buf_bytes(&body), NULL, &answer));
+    yyjson_doc_free(doc);
+    doc = NULL;
+    HM_TRY_OUT(hm_json_parse(hm_buf_bytes(&answer), &doc));
+    err = cli_need(m->c, yyjson_doc_get_root(doc), CLI_NEEDS_RECEIPT);
 out:
     yyjson_doc_free(doc);
     hm_buf_free(&content);
@@ -427,6 +433,7 @@ static hm_err ask_own_id(importer *m)
     hm_err err;
     HM_TRY_OUT(hm_client_request(&m->c->client, "GET", "/v1/status", (hm_bytes){0}, NULL, &answer));
     HM_TRY_OUT(hm_json_parse(hm_buf_bytes(&answer), &doc));
+    HM_TRY_OUT(cli_need(m->c, yyjson_doc_get_root(doc), "id"));
     HM_TRY_OUT(hm_json_hex(yyjson_doc_get_root(doc), "id", id.b, HM_HASH_BYTES));
     hm_hex(m->owner, id.b, HM_HASH_BYTES);
 out:

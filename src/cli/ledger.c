@@ -27,7 +27,7 @@ hm_err cli_block_show(cli *c, yyjson_val *b)
     if (!cli_u64(b, "ops_count"))
         return HM_OK;
     hm_buf_printf(&path, "/v1/blocks/%llu/operations", (unsigned long long)cli_u64(b, "height"));
-    HM_TRY_OUT(cli_pages(c, hm_buf_cstr(&path), "", 100, UINT64_MAX, &ops, &more));
+    HM_TRY_OUT(cli_pages(c, hm_buf_cstr(&path), "", CLI_NEEDS_OP, 100, UINT64_MAX, &ops, &more));
     HM_TRY_OUT(hm_json_parse(hm_buf_bytes(&ops), &doc));
     putchar('\n');
     err = cli_ops_show(c, yyjson_doc_get_root(doc));

@@ -106,10 +106,16 @@ static hm_err verify_by_node(cli *c, const cli_command *cmd)
     HM_TRY_OUT(hm_client_lines(&c->client, "POST", cmd->path, on_verify_line, &last));
     if (isatty(STDERR_FILENO))
         fputs("\r\033[K", stderr);
+    if (last.len == 0) {
+        err = hm_fail(HM_E_PARSE, "the node's answer lacks every line");
+        goto out;
+    }
     hm_buf_puts(&last, "\n");
     HM_TRY_OUT(hm_json_parse(hm_buf_bytes(&last), &doc));
     yyjson_val *v = yyjson_doc_get_root(doc);
-    HM_TRY_OUT(hm_json_bool(v, "good", &good)); // else the walk was cut off
+    HM_TRY_OUT(cli_need(c, v, "good?")); // else the walk was cut off
+    HM_TRY_OUT(hm_json_bool(v, "good", &good));
+    HM_TRY_OUT(cli_need(c, v, good ? cmd->needs : "error detail"));
     HM_TRY_OUT(cli_answer(c, cmd, hm_buf_bytes(&last)));
     if (!good)
         err = hm_fail(HM_E_CORRUPT, "the node says of its ledger: %s", cli_str(v, "detail"));
@@ -215,6 +221,7 @@ static hm_err prove_here(cli *c, const char *id, hm_buf *out)
     }
     snprintf(path, sizeof(path), "/v1/operations/%s", id);
     HM_TRY_OUT(cli_ask(&w.client, "GET", path, (hm_bytes){0}, &doc));
+    HM_TRY_OUT(cli_need(c, yyjson_doc_get_root(doc), "height#"));
     HM_TRY_OUT(hm_json_u64(yyjson_doc_get_root(doc), "height", 1, w.target, &height));
     HM_TRY_OUT(cli_walk_to(&w, height));
     err = hm_ledger_op_find(w.ledger, &hash, &at);
@@ -297,6 +304,7 @@ hm_err cli_proof_show(cli *c, const cli_command *cmd)
         HM_TRY_OUT(
             hm_client_request(&c->client, "GET", hm_buf_cstr(&path), (hm_bytes){0}, NULL, &answer));
     }
+    HM_TRY_OUT(cli_need_answer(c, cmd, hm_buf_bytes(&answer)));
     HM_TRY_OUT(cli_answer(c, cmd, hm_buf_bytes(&answer)));
     HM_TRY_OUT(hm_json_parse(hm_buf_bytes(&answer), &doc));
     yyjson_arr_foreach(yyjson_obj_get(yyjson_doc_get_root(doc), "items"), at, max, p)

@@ -44,13 +44,14 @@ static hm_err get_genesis(cli *c, cli_walk *w)
 }
 
 // The node's height, and whether it is of the same chain.
-static hm_err get_height(cli_walk *w)
+static hm_err get_height(const cli *c, cli_walk *w)
 {
     yyjson_doc *doc = NULL;
     hm_hash chain;
     hm_err err;
     HM_TRY(cli_ask(&w->client, "GET", "/v1/status", (hm_bytes){0}, &doc));
     yyjson_val *s = yyjson_doc_get_root(doc);
+    HM_TRY_OUT(cli_need(c, s, "height# chain_id"));
     HM_TRY_OUT(hm_json_u64(s, "height", 0, UINT64_MAX, &w->target));
     HM_TRY_OUT(hm_json_hex(s, "chain_id", chain.b, HM_HASH_BYTES));
     if (!hm_hash_eq(&chain, &w->genesis.chain_id))
@@ -92,7 +93,7 @@ hm_err cli_walk_begin(cli *c, cli_walk *w)
     HM_TRY(hm_client_keep(&w->client));
     HM_TRY(hm_crypto_init());
     HM_TRY(get_genesis(c, w));
-    HM_TRY(get_height(w));
+    HM_TRY(get_height(c, w));
     return open_store(w);
 }
 

@@ -32,8 +32,13 @@ hm_err enroll_issue(const hm_client *c, const char *profile, hm_bytes csr_pem, h
     HM_TRY_OUT(
         hm_client_request(c, "POST", "/v1/certificates", hm_buf_bytes(&body), NULL, &answer));
     HM_TRY_OUT(hm_json_parse(hm_buf_bytes(&answer), &doc));
-    HM_TRY_OUT(hm_json_text(yyjson_doc_get_root(doc), "chain", 1, PEM_MAX, &chain));
-    HM_TRY_OUT(hm_json_text(yyjson_doc_get_root(doc), "serial", 32, 32, &number));
+    if (hm_json_text(yyjson_doc_get_root(doc), "chain", 1, PEM_MAX, &chain) != HM_OK ||
+        hm_json_text(yyjson_doc_get_root(doc), "serial", 32, 32, &number) != HM_OK) {
+        char why[200];
+        snprintf(why, sizeof(why), "%s", hm_err_detail());
+        err = hm_fail(HM_E_PARSE, "the authority's answer lacks the certificate: %s", why);
+        goto out;
+    }
     hm_buf_put(chain_pem, chain);
     snprintf(serial, 33, "%.32s", (const char *)number.ptr);
     err = hm_buf_status(chain_pem);

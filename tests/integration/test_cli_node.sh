@@ -49,6 +49,7 @@ class Node(http.server.BaseHTTPRequestHandler):
     def refuse(self, status, word):
         self.say(status, {"error": {"code": word, "message": word, "detail": ""}})
     def do_GET(self):
+        if mode == "hollow": return self.say(200, json.load(open("hollow.json")))
         u = urllib.parse.urlparse(self.path)
         q = urllib.parse.parse_qs(u.query)
         if u.path.endswith("/content"):
@@ -61,7 +62,7 @@ class Node(http.server.BaseHTTPRequestHandler):
             return
         if u.path.startswith("/v1/assets/"): # its content is said to be this
             said = b"x" * 999 + (b"y" if "/bb" in u.path else b"x")
-            return self.say(200, {"content": {"size": 1000, "chunk_bytes": CHUNK, "chunks": 1,
+            return self.say(200, {"id": "aa" * 32, "content": {"size": 1000, "chunk_bytes": CHUNK, "chunks": 1,
                                               "root": root(said)}})
         if u.path == "/v1/status": return self.say(200, {"id": OWNER})
         with lock: a = assets.get(q["name"][0])
@@ -74,11 +75,12 @@ class Node(http.server.BaseHTTPRequestHandler):
         self.close_connection = True
         lines = [{"done": 1, "total": 2}, {"done": 2, "total": 2}]
         if os.path.exists("bad"): lines[1] = {"good": False, "error": "CORRUPT", "detail": "block 2"}
-        elif not os.path.exists("cut"): lines.append({"good": True, "blocks": 2, "ops": 5})
+        elif not os.path.exists("cut"): lines.append({"good": True, "blocks": 2, "ops": 5, "state_root": "aa"})
         for l in lines: self.wfile.write((json.dumps(l) + "\n").encode())
     def do_POST(self):
         data = self.rfile.read(int(self.headers["content-length"]))
         if self.headers.get("authorization") != "Bearer secret": return self.refuse(401, "DENIED")
+        if mode == "hollow": return self.say(200, json.load(open("hollow.json")))
         if self.path == "/v1/ledger/verify": return self.verify()
         with lock:
             dice = rng.random() if mode == "moody" else 1
@@ -100,7 +102,7 @@ class Node(http.server.BaseHTTPRequestHandler):
         assert a["kind"] == "data" and set(a["content"]) == {"size", "chunk_bytes", "chunks", "root"}
         with lock:
             if a["name"] in assets: return self.refuse(409, "EXISTS")
-            assets[a["name"]] = a
+            assets[a["name"]] = dict(a, id=h(a["name"].encode()).hex())
             json.dump(assets, open(STATE + ".new", "w"))
             os.rename(STATE + ".new", STATE)
         if dice < 0.4: # registered, and the answer is lost
@@ -219,6 +221,57 @@ touch cut
 rc=0
 hm ledger verify --by-node >answer 2>import.log || rc=$?
 [ $rc = 1 ] || fail "a walk that was cut: exit code $rc"
+
+say "an answer that lacks what it must have is not believed"
+stop
+start hollow 0
+id=$(printf 'aa%.0s' {1..32})
+serial=$(printf 'aa%.0s' {1..16})
+openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key -subj /CN=x \
+    -out csr 2>/dev/null
+lacks() { # COMMAND...
+    local rc=0 at=(--authority "http://[::1]:$port")
+    [ "$1" = cert ] || at=()
+    hm "$@" "${at[@]}" >out 2>err || rc=$?
+    [ $rc = 1 ] && grep -q "answer lacks" err && [ ! -s out ] || { cat out err; fail "$*: exit code $rc"; }
+    rc=0
+    hm "$@" "${at[@]}" --json >out 2>err || rc=$?
+    [ $rc = 1 ] && python3 -c 'import json; assert json.load(open("out"))["error"]["code"] == "PARSE"' ||
+        { cat out err; fail "$* --json: exit code $rc"; }
+}
+all() {
+    lacks status
+    lacks node list
+    lacks node show node-1
+    lacks asset list
+    lacks asset show $id
+    lacks asset show name
+    lacks asset history $id
+    lacks asset get $id -o got
+    lacks asset register --kind gpu --name x
+    lacks asset register --kind data --name x --file token
+    lacks asset import files
+    lacks asset transfer $id --to node-1
+    lacks asset set-state $id --state available
+    lacks asset retire $id
+    lacks proof show $id
+    lacks proof show 1/0
+    lacks ledger list
+    lacks ledger ops
+    lacks ledger block 1
+    lacks ledger op $id
+    lacks ledger verify --by-node
+    lacks cert list
+    lacks cert show $serial
+    lacks cert issue csr -o crt
+    lacks cert revoke $serial
+}
+echo '{}' >hollow.json
+all
+echo '{"items": [{}], "ops": 1, "id": 7, "asset": null, "content": [], "good": 0, "next": null}' >hollow.json
+all
+stop
+start steady 0
 
 say "exit codes"
 stop
