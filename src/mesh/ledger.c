@@ -406,17 +406,22 @@ static hm_err hooks(hm_ledger *l, hm_exec *x, bool begin, uint32_t ops)
     return HM_OK;
 }
 
-static hm_err op_run(hm_exec *x, uint32_t index, hm_bytes bytes, hm_hash *id)
+// *wrote: the check passed, so that a failure may leave a part of the operation in the view.
+static hm_err op_run(hm_exec *x, uint32_t index, hm_bytes bytes, hm_hash *id, bool *wrote)
 {
     hm_op op;
     hm_op_digests digests;
     x->index = index;
+    *wrote = false;
     HM_TRY(op_check(x, bytes, &op, &digests));
     x->op_id = digests.id;
     *id = digests.id;
+    *wrote = true;
     HM_TRY(nonce_use(x->view, &op));
     return ledger_module(x->ledger, op.module)->apply(x, &op);
 }
+
+#define BUILD_SPOILS 8u
 
 // A failure that speaks of this machine, not of the operation.
 static bool is_local_failure(hm_err err)
@@ -424,30 +429,84 @@ static bool is_local_failure(hm_err err)
     return err == HM_E_NOMEM || err == HM_E_IO || err == HM_E_CORRUPT || err == HM_E_CLOSED;
 }
 
-static hm_err build_ops(hm_exec *x, const hm_bytes *candidates, size_t count, hm_err *outcome,
-                        hm_bytes *chosen, hm_hash *ids, uint32_t *chosen_count)
+// What a block is built of.
+typedef struct build {
+    const hm_bytes *candidates;
+    size_t count;     // those from here on wait for another block
+    hm_err *outcome;  // of each candidate
+    hm_bytes *chosen; // as many as fit a block
+    hm_hash *ids;
+    uint32_t n;                // chosen
+    size_t left[BUILD_SPOILS]; // candidates whose effect failed half way
+    unsigned left_count;
+} build;
+
+static bool left_out(const build *b, size_t i)
+{
+    for (unsigned k = 0; k < b->left_count; k++)
+        if (b->left[k] == i)
+            return true;
+    return false;
+}
+
+// HM_E_AGAIN: a candidate failed half way and spoiled the view; it is left out from here on, and
+// when too many are, the block ends before it.
+static hm_err build_ops(hm_exec *x, build *b)
 {
     size_t bytes = HM_BLOCK_HEADER_BYTES;
-    uint32_t n = 0;
-    for (size_t i = 0; i < count; i++) {
+    b->n = 0;
+    for (size_t i = 0; i < b->count; i++) {
         hm_err err;
-        if (n >= HM_BLOCK_OPS_MAX || bytes + 4 + candidates[i].len > HM_BLOCK_BYTES_MAX)
+        bool wrote = false;
+        if (left_out(b, i))
+            continue;
+        if (b->n >= HM_BLOCK_OPS_MAX || bytes + 4 + b->candidates[i].len > HM_BLOCK_BYTES_MAX)
             err = HM_E_AGAIN;
-        else if (candidates[i].len > HM_OP_BYTES_MAX)
+        else if (b->candidates[i].len > HM_OP_BYTES_MAX)
             err = HM_E_TRAILING;
         else
-            err = op_run(x, n, candidates[i], &ids[n]);
-        if (outcome != NULL)
-            outcome[i] = err;
+            err = op_run(x, b->n, b->candidates[i], &b->ids[b->n], &wrote);
+        b->outcome[i] = err;
         if (err == HM_OK) {
-            bytes += 4 + candidates[i].len;
-            chosen[n++] = candidates[i];
+            bytes += 4 + b->candidates[i].len;
+            b->chosen[b->n++] = b->candidates[i];
         } else if (is_local_failure(err)) {
             return err;
+        } else if (wrote) {
+            if (b->left_count < BUILD_SPOILS)
+                b->left[b->left_count++] = i;
+            else
+                b->count = i;
+            return HM_E_AGAIN;
         }
     }
-    *chosen_count = n;
     return HM_OK;
+}
+
+// The view after the chosen operations, without the marks of any other.
+static hm_err build_view(hm_ledger *l, hm_view *parent, uint64_t time_ms, build *b, hm_exec *x,
+                         hm_view **out)
+{
+    hm_err err;
+    hm_view *v;
+    do {
+        v = NULL;
+        HM_TRY_OUT(view_make(l, parent, &v));
+        *x = ledger_exec(l, v, parent, time_ms);
+        HM_TRY_OUT(hooks(l, x, true, 0));
+        err = build_ops(x, b);
+        if (err == HM_E_AGAIN)
+            hm_view_release(v);
+    } while (err == HM_E_AGAIN);
+    if (err != HM_OK)
+        goto out;
+    HM_TRY_OUT(hooks(l, x, false, b->n));
+    HM_TRY_OUT(view_seal(v));
+    *out = v;
+    v = NULL;
+out:
+    hm_view_release(v);
+    return err;
 }
 
 hm_err hm_ledger_build(hm_ledger *l, hm_view *parent, uint64_t consensus_view,
@@ -457,22 +516,18 @@ hm_err hm_ledger_build(hm_ledger *l, hm_view *parent, uint64_t consensus_view,
     HM_TRY(view_alive(parent));
     hm_view *v = NULL;
     hm_err err = HM_OK;
-    uint32_t n = 0;
-    size_t room = count < HM_BLOCK_OPS_MAX ? count : HM_BLOCK_OPS_MAX;
-    hm_bytes *chosen = calloc(room + 1, sizeof *chosen);
-    hm_hash *ids = calloc(room + 1, sizeof *ids);
-    if (chosen == NULL || ids == NULL)
-        err = HM_E_NOMEM;
-    if (err == HM_OK)
-        err = view_make(l, parent, &v);
-    if (err != HM_OK)
-        goto out;
+    hm_exec x;
     uint64_t least = parent_time(parent) + 1;
-    hm_exec x = ledger_exec(l, v, parent, time_ms > least ? time_ms : least);
-    HM_TRY_OUT(hooks(l, &x, true, 0));
-    HM_TRY_OUT(build_ops(&x, candidates, count, outcome, chosen, ids, &n));
-    HM_TRY_OUT(hooks(l, &x, false, n));
-    HM_TRY_OUT(view_seal(v));
+    size_t room = count < HM_BLOCK_OPS_MAX ? count : HM_BLOCK_OPS_MAX;
+    build b = {.candidates = candidates, .count = count};
+    b.outcome = calloc(count + 1, sizeof *b.outcome);
+    b.chosen = calloc(room + 1, sizeof *b.chosen);
+    b.ids = calloc(room + 1, sizeof *b.ids);
+    if (b.outcome == NULL || b.chosen == NULL || b.ids == NULL) {
+        err = HM_E_NOMEM;
+        goto out;
+    }
+    HM_TRY_OUT(build_view(l, parent, time_ms > least ? time_ms : least, &b, &x, &v));
     v->header = (hm_block_header){
         .chain_id = l->genesis.chain_id,
         .height = x.height,
@@ -481,22 +536,25 @@ hm_err hm_ledger_build(hm_ledger *l, hm_view *parent, uint64_t consensus_view,
         .proposer = *proposer,
         .time_ms = x.time_ms,
         .epoch = x.epoch,
-        .ops_count = n,
+        .ops_count = b.n,
         .state_root = v->root,
     };
-    HM_TRY_OUT(hm_block_ops_root(ids, n, &v->header.ops_root));
+    HM_TRY_OUT(hm_block_ops_root(b.ids, b.n, &v->header.ops_root));
     v->has_header = true;
     v->id = hm_block_header_id(&v->header);
-    hm_block_encode(&v->block, &v->header, chosen, n);
+    hm_block_encode(&v->block, &v->header, b.chosen, b.n);
     HM_TRY_OUT(hm_buf_status(&v->block));
     hm_buf_put(block, hm_buf_bytes(&v->block));
     HM_TRY_OUT(hm_buf_status(block));
+    for (size_t i = 0; outcome != NULL && i < count; i++)
+        outcome[i] = i < b.count ? b.outcome[i] : HM_E_AGAIN;
     *view = v;
     v = NULL;
 out:
     hm_view_release(v);
-    free(chosen);
-    free(ids);
+    free(b.outcome);
+    free(b.chosen);
+    free(b.ids);
     return err;
 }
 
@@ -529,7 +587,8 @@ static hm_err execute_ops(hm_exec *x, const hm_block *b)
 {
     for (uint32_t i = 0; i < b->count; i++) {
         hm_hash id;
-        hm_err err = op_run(x, i, b->ops[i], &id);
+        bool wrote;
+        hm_err err = op_run(x, i, b->ops[i], &id, &wrote);
         if (err != HM_OK) {
             char why[400];
             snprintf(why, sizeof why, "%s", hm_err_detail());

@@ -57,7 +57,8 @@ typedef struct hm_module {
     // Is the operation legal here? Parses the payload, reads the state, writes nothing. Each
     // refusal calls hm_fail() with a line for people. Proofs, nonce and signature are not its task.
     hm_err (*check)(const hm_exec *x, const hm_op *op);
-    // Does it. Called right after a check that passed; may fail only for want of memory or disk.
+    // Does it. Called right after a check that passed; should fail only for want of memory or disk.
+    // Another failure makes a block with the operation invalid, and leaves it out of those built.
     hm_err (*apply)(hm_exec *x, const hm_op *op);
     // Before the first and after the last operation of every block (x->index and op_id unset); ops
     // is the number of operations. May be NULL.
@@ -148,9 +149,9 @@ HM_CHECK hm_err hm_ledger_describe(const hm_ledger *l, const hm_op *op, hm_buf *
 // ---- blocks -------------------------------------------------------------------------------------
 
 // Makes the block after `parent` out of those candidates that are legal in turn, leaving the rest
-// out: outcome[i] (may be NULL) gets HM_OK or why; candidates past the block's limits get
-// HM_E_AGAIN. Gives encoded block and view, so that the proposer need not execute it again. time_ms
-// is raised above the parent's if it is not.
+// out, as if they had not been there: outcome[i] (may be NULL; filled on success) gets HM_OK or
+// why; candidates past the block's limits get HM_E_AGAIN. Gives encoded block and view, so that the
+// proposer need not execute it again. time_ms is raised above the parent's if it is not.
 HM_CHECK hm_err hm_ledger_build(hm_ledger *l, hm_view *parent, uint64_t consensus_view,
                                 const hm_node_id *proposer, uint64_t time_ms,
                                 const hm_bytes *candidates, size_t count, hm_err *outcome,

@@ -122,19 +122,24 @@ static void test_tree_is_history_independent(void **state)
 
 // ---- the ledger ---------------------------------------------------------------------------------
 
-static hm_ledger *ledger_open(const char *name)
+static hm_ledger *ledger_open_with(const char *name, const hm_module *const *with)
 {
     static char dir[160];
     snprintf(dir, sizeof dir, "%s/%s", fx.dir, name);
     hm_ledger_config cfg = {.dir = dir,
                             .genesis = hm_buf_bytes(&fx.genesis),
-                            .modules = modules,
+                            .modules = with,
                             .module_count = 3,
                             .proofs = &hm_proof_rules_v1,
                             .no_sync = true};
     hm_ledger *l = NULL;
     OK(hm_ledger_open(&cfg, &l));
     return l;
+}
+
+static hm_ledger *ledger_open(const char *name)
+{
+    return ledger_open_with(name, modules);
 }
 
 static void make_op(hm_ledger *l, unsigned who, uint8_t module, uint8_t kind, hm_hash asset,
@@ -591,6 +596,64 @@ static void test_genesis_json(void **state)
     hm_genesis_free(&g);
 }
 
+// ---- an operation that fails half way -----------------------------------------------------------
+
+static hm_err asset_fails_half_way(hm_exec *x, const hm_op *op)
+{
+    hm_asset_register r;
+    HM_TRY(hm_module_asset.apply(x, op));
+    HM_TRY(hm_asset_register_decode(op->payload, &r));
+    return r.name.ptr[0] == 'x' ? hm_fail(HM_E_OP_STATE, "half way") : HM_OK;
+}
+
+// Of a candidate whose effect fails half way nothing stays in the block that is built: others, who
+// execute it, come to the same state, and its nonce and name are free.
+static void test_half_way(void **state)
+{
+    (void)state;
+    enum { COUNT = 6 };
+    static const char *const names[COUNT] = {"one", "x-one", "two", "x-two", "three", "x-one"};
+    static const uint64_t nonces[COUNT] = {1, 2, 3, 4, 2, 5};
+    hm_module failing = hm_module_asset;
+    failing.apply = asset_fails_half_way;
+    const hm_module *const with[] = {&hm_module_node, &hm_module_proof, &failing};
+    hm_ledger *a = ledger_open_with("half-a", with), *b = ledger_open("half-b");
+    hm_buf ops[COUNT] = {0};
+    hm_bytes candidates[COUNT];
+    hm_err outcome[COUNT];
+    hm_hash id;
+    for (unsigned i = 0; i < COUNT; i++) {
+        (void)register_op(a, 0, nonces[i], names[i], &ops[i], &id);
+        candidates[i] = hm_buf_bytes(&ops[i]);
+    }
+    step(a, b, candidates, COUNT, outcome); // compares the roots
+    static const hm_err want[COUNT] = {HM_OK,         HM_E_OP_STATE, HM_OK,
+                                       HM_E_OP_STATE, HM_OK,         HM_E_OP_STATE};
+    for (unsigned i = 0; i < COUNT; i++)
+        assert_int_equal(outcome[i], want[i]);
+    // Past what a build starts anew for, the block ends.
+    enum { MANY = 12 };
+    hm_buf many[MANY] = {0};
+    hm_bytes all[MANY];
+    hm_err how[MANY];
+    for (unsigned i = 0; i < MANY; i++) {
+        (void)register_op(a, 1, 1 + i, i == 0 || i == MANY - 1 ? "good" : "x", &many[i], &id);
+        all[i] = hm_buf_bytes(&many[i]);
+    }
+    step(a, b, all, MANY, how);
+    assert_int_equal(how[0], HM_OK);
+    for (unsigned i = 1; i <= 8; i++)
+        assert_int_equal(how[i], HM_E_OP_STATE);
+    for (unsigned i = 9; i < MANY; i++)
+        assert_int_equal(how[i], HM_E_AGAIN);
+    for (unsigned i = 0; i < MANY; i++)
+        hm_buf_free(&many[i]);
+    for (unsigned i = 0; i < COUNT; i++)
+        hm_buf_free(&ops[i]);
+    hm_ledger_close(a);
+    hm_ledger_close(b);
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -614,6 +677,7 @@ int main(void)
         cmocka_unit_test(test_branches),
         cmocka_unit_test(test_genesis_json),
         cmocka_unit_test(test_revocation_and_evidence),
+        cmocka_unit_test(test_half_way),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
