@@ -165,6 +165,7 @@ static void on_tick(uv_timer_t *t)
     peers_tick(n, now);
     content_tick(n, now);
     where_tick(n, now);
+    pool_tick(n, now);
 }
 
 static void start_loop(hm_node *n)
@@ -381,13 +382,9 @@ static void on_drained(uv_timer_t *t)
     uv_close((uv_handle_t *)&n->prepare, on_handle_closed);
 }
 
-void hm_node_close(hm_node *n, void (*closed)(void *ctx), void *ctx)
+static void on_closing(uv_timer_t *t)
 {
-    if (n->closing)
-        return;
-    n->closing = true;
-    n->closed = closed;
-    n->closed_ctx = ctx;
+    hm_node *n = t->data;
     pool_close(n, HM_E_CLOSED);
     duty_cancel(n);
     uv_prepare_stop(&n->prepare);
@@ -395,6 +392,17 @@ void hm_node_close(hm_node *n, void (*closed)(void *ctx), void *ctx)
     uv_timer_stop(&n->net_timer);
     peers_begin_close(n);
     uv_timer_start(&n->tick, on_drained, 0, 5);
+}
+
+// Who calls may be in the middle of anything, so nothing is taken apart before the loop turns.
+void hm_node_close(hm_node *n, void (*closed)(void *ctx), void *ctx)
+{
+    if (n->closing)
+        return;
+    n->closing = true;
+    n->closed = closed;
+    n->closed_ctx = ctx;
+    uv_timer_start(&n->tick, on_closing, 0, 0);
 }
 
 // ---- status -------------------------------------------------------------------------------------

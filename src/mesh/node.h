@@ -53,7 +53,8 @@ typedef struct hm_node_config {
 } hm_node_config;
 
 HM_CHECK hm_err hm_node_open(const hm_node_config *cfg, hm_node **out);
-// Closes peers and stores; closed(ctx) is called from the loop once all handles are gone.
+// Closes peers and stores; closed(ctx) is called from the loop once all handles are gone. May be
+// called from within any callback.
 void hm_node_close(hm_node *n, void (*closed)(void *ctx), void *ctx);
 
 typedef struct hm_node_status {
@@ -118,6 +119,7 @@ typedef struct hm_node_request {
     uint8_t kind;     // the module's operation kind
     hm_hash asset;    // the asset; for a registration, see ledger asset.h
     hm_bytes payload; // canonical payload, copied
+    bool patient;     // waits for the operation's fate however long that takes
 } hm_node_request;
 
 typedef struct hm_node_receipt {
@@ -129,8 +131,10 @@ typedef struct hm_node_receipt {
 } hm_node_receipt;
 
 // done is called once: HM_OK with the receipt when the operation is final and durable here; else
-// the reason, with detail naming it. HM_E_TIMEOUT means "not known": the operation may become final
-// later; asking by its id tells.
+// the reason, with detail naming it. HM_E_TIMEOUT, after HM_NODE_SUBMIT_WAIT_MS, means "not known":
+// the operation waits on and may become final until its proofs are stale, whereupon it is
+// forgotten; asking by its id, which the detail names, tells. HM_E_CLOSED: the node ends.
+#define HM_NODE_SUBMIT_WAIT_MS 20000u
 typedef void (*hm_node_submit_cb)(void *ctx, hm_err err, const char *detail,
                                   const hm_node_receipt *receipt);
 
@@ -139,6 +143,8 @@ typedef void (*hm_node_submit_cb)(void *ctx, hm_err err, const char *detail,
 #define HM_NODE_INFLIGHT_MAX 4096
 HM_CHECK hm_err hm_node_submit(hm_node *n, const hm_node_request *req, hm_node_submit_cb done,
                                void *ctx);
+// Answers all who wait with HM_E_CLOSED, now: the node is about to end. The operations wait on.
+void hm_node_submits_leave(hm_node *n);
 
 // ---- content ------------------------------------------------------------------------------------
 

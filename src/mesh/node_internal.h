@@ -90,6 +90,7 @@ typedef struct node_submit {
     uint64_t began_us;
     unsigned tries;
     bool working; // on a worker thread
+    bool patient; // never told that it takes too long
     hm_node_submit_cb done;
     void *ctx;
 } node_submit;
@@ -254,6 +255,7 @@ size_t peer_backlog(const hm_node *n, uint32_t index, node_lane lane);
 HM_CHECK hm_err pool_open(hm_node *n);
 void pool_close(hm_node *n, hm_err why);
 void pool_free(hm_node *n);
+void pool_tick(hm_node *n, uint64_t now_us);
 void pool_message(hm_node *n, uint32_t from, node_message *m);
 void pool_peer_up(hm_node *n, uint32_t index);
 void pool_flush(hm_node *n); // sends gathered operations

@@ -239,6 +239,48 @@ static void submit_end(node_submit *s, hm_err err, const char *detail,
     submit_free(s);
 }
 
+// Answers who waits for a submission; the operation itself goes on as it is, and is not made anew:
+// it would have another id than the one that was told.
+static void submit_leave(node_submit *s, hm_err err, const char *why)
+{
+    char id[2 * HM_HASH_BYTES + 1] = "", detail[200];
+    hm_node_submit_cb done = s->done;
+    if (done == NULL)
+        return;
+    if (!s->working && !hm_hash_is_zero(&s->id))
+        hm_hex(id, s->id.b, HM_HASH_BYTES);
+    snprintf(detail, sizeof detail, "%s: operation %s may become final later", why,
+             id[0] == 0 ? "(not signed yet)" : id);
+    s->done = NULL;
+    s->tries = SUBMIT_TRIES;
+    done(s->ctx, err, detail, NULL);
+}
+
+// Answers those that began before a time; a callback may submit anew, or close the node.
+static void submits_leave(hm_node *n, uint64_t before_us, bool patient, hm_err err, const char *why)
+{
+    hm_list *const lists[] = {&n->submits, &n->submits_new};
+    for (int i = 0; i < 2; i++)
+        hm_list_each(it, lists[i])
+        {
+            node_submit *s = hm_container_of(it, node_submit, link);
+            if (s->began_us < before_us && (patient || !s->patient))
+                submit_leave(s, err, why);
+        }
+}
+
+void pool_tick(hm_node *n, uint64_t now_us)
+{
+    uint64_t wait = (uint64_t)HM_NODE_SUBMIT_WAIT_MS * 1000;
+    if (now_us > wait)
+        submits_leave(n, now_us - wait, false, HM_E_TIMEOUT, "no block took it in time");
+}
+
+void hm_node_submits_leave(hm_node *n)
+{
+    submits_leave(n, UINT64_MAX, true, HM_E_CLOSED, "the node is shutting down");
+}
+
 // Proofs and nonces go stale while an operation waits; then it is made anew, not given up.
 static bool worth_another_try(const node_submit *s, hm_err err)
 {
@@ -370,7 +412,8 @@ hm_err pool_submit(hm_node *n, uint8_t module, uint8_t kind, hm_bytes payload,
     node_submit *s = calloc(1, sizeof *s);
     if (s == NULL)
         return HM_E_NOMEM;
-    *s = (node_submit){.node = n, .module = module, .kind = kind, .done = done, .ctx = ctx};
+    *s = (node_submit){
+        .node = n, .module = module, .kind = kind, .patient = true, .done = done, .ctx = ctx};
     s->began_us = node_now_us();
     hm_buf_put(&s->payload, payload);
     hm_err err = hm_buf_status(&s->payload);
@@ -389,7 +432,9 @@ hm_err hm_node_submit(hm_node *n, const hm_node_request *req, hm_node_submit_cb 
         return hm_fail(HM_E_BUSY, "%zu operations of this node are under way already",
                        n->submit_count);
     HM_TRY(pool_submit(n, req->module, req->kind, req->payload, done, ctx));
-    hm_container_of(n->submits_new.prev, node_submit, link)->asset = req->asset;
+    node_submit *s = hm_container_of(n->submits_new.prev, node_submit, link);
+    s->asset = req->asset;
+    s->patient = req->patient;
     return HM_OK;
 }
 

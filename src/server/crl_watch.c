@@ -66,8 +66,10 @@ static hm_err submit_newer(crl_watch *w)
     hm_buf payload = {0};
     hm_node_payload_encode(hm_buf_bytes(&w->answer), &payload);
     hm_err err = hm_buf_status(&payload);
-    const hm_node_request req = {
-        .module = HM_MODULE_NODE, .kind = HM_NODE_CRL, .payload = hm_buf_bytes(&payload)};
+    const hm_node_request req = {.module = HM_MODULE_NODE,
+                                 .kind = HM_NODE_CRL,
+                                 .payload = hm_buf_bytes(&payload),
+                                 .patient = true};
     if (err == HM_OK)
         err = hm_node_submit(w->node, &req, submitted, w);
     w->submitting = err == HM_OK;

@@ -316,7 +316,9 @@ static void on_http_closed(void *ctx)
 {
     hm_node_api *a = ctx;
     a->http_closed = true;
-    close_step(a);
+    a->work++; // so that the last of them does not end it from within
+    hm_node_submits_leave(a->node);
+    api_work_done(a);
 }
 
 void api_work_done(hm_node_api *a)

@@ -262,7 +262,7 @@ void api_asset_history(void *ctx, hm_http_req *r)
 // ---- writing ------------------------------------------------------------------------------------
 
 // A request that waits for an operation to become final. The peer may leave meanwhile: then r is
-// NULL and the answer goes nowhere, but the operation stands.
+// NULL and the answer goes nowhere, but the operation stands. So it does when the answer is 504.
 typedef struct submission {
     hm_node_api *a;
     hm_http_req *r;

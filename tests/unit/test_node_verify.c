@@ -46,6 +46,11 @@ hm_err hm_node_subscribe(hm_node *n, hm_node_event_cb cb, void *ctx, uint64_t *t
     return HM_OK;
 }
 
+void hm_node_submits_leave(hm_node *n)
+{
+    (void)n;
+}
+
 void hm_node_unsubscribe(hm_node *n, uint64_t token)
 {
     (void)n;

@@ -1,0 +1,107 @@
+// A running node and those who use it, with the other members of the mesh in the test's hands.
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "node_fixture.h"
+
+// ---- submissions --------------------------------------------------------------------------------
+
+// Without a quorum nothing becomes final. Who waits is told in the end that it is not known yet,
+// and the operation waits on as it is.
+static void test_submit_without_quorum(void **state)
+{
+    (void)state;
+    submitted s = {0};
+    hm_buf payload = {0};
+    mesh_open(0, 0);
+    registration("patience", &payload);
+    submit(HM_ASSET_REGISTER, NULL, hm_buf_bytes(&payload), &s);
+    UNTIL(node->pending_count == 1);
+    hm_bytes before, after;
+    node_pending *entry;
+    assert_int_equal(pool_candidates(node, &before, &entry, 1), 1);
+    hm_hash id = hm_op_id(before);
+    char hex[2 * HM_HASH_BYTES + 1];
+    hm_hex(hex, id.b, HM_HASH_BYTES);
+    for (int i = 0; i < 50; i++)
+        turn();
+    assert_int_equal(s.left, 1);
+    entry->submit->began_us -= (uint64_t)HM_NODE_SUBMIT_WAIT_MS * 1000; // so long ago
+    UNTIL(s.left == 0);
+    assert_int_equal(s.err, HM_E_TIMEOUT);
+    assert_non_null(strstr(s.detail, hex));
+    assert_int_equal(node->submit_count, 1);
+    assert_int_equal(pool_candidates(node, &after, &entry, 1), 1);
+    assert_true(hm_bytes_eq(before, after));
+    // It becomes final after all: nobody is told twice.
+    hm_bytes ops[] = {after};
+    pool_committed(node, &(hm_block){.header = {.height = 1}, .count = 1, .ops = ops});
+    assert_int_equal(node->submit_count, 0);
+    assert_int_equal(s.left, 0);
+    // One that was told of and went stale is not made anew under another id, but forgotten.
+    submit(HM_ASSET_REGISTER, NULL, hm_buf_bytes(&payload), &s);
+    UNTIL(node->pending_count == 1);
+    hm_node_submits_leave(node);
+    assert_int_equal(s.left, 0);
+    assert_int_equal(s.err, HM_E_CLOSED);
+    assert_int_equal(pool_candidates(node, &after, &entry, 1), 1);
+    entry->suspect = true;
+    uint8_t *nonce = memmem(entry->bytes.ptr, entry->bytes.len, fx.chain_id.b, HM_HASH_BYTES);
+    assert_non_null(nonce);
+    nonce[0] ^= 1; // refused from here on
+    hm_map_free(&node->pending_by_signed);
+    pool_committed(node, &(hm_block){.header = {.height = 2}});
+    assert_int_equal(node->pending_count, 0);
+    assert_int_equal(node->submit_count, 0);
+    hm_buf_free(&payload);
+    mesh_close();
+}
+
+static void close_it(void *ctx, hm_err err, const char *detail, const hm_node_receipt *receipt)
+{
+    (void)err, (void)detail, (void)receipt;
+    ++*(unsigned *)ctx;
+    hm_node_close(node, on_node_closed, NULL);
+}
+
+// A callback may close the node, in the middle of whatever led to it.
+static void test_close_within(void **state)
+{
+    (void)state;
+    enum { COUNT = 8 };
+    unsigned called = 0;
+    mesh_open(0, 0);
+    for (unsigned i = 0; i < COUNT; i++) {
+        hm_buf payload = {0};
+        char name[16];
+        snprintf(name, sizeof name, "asset-%u", i);
+        registration(name, &payload);
+        hm_node_request r = {.module = HM_MODULE_ASSET,
+                             .kind = HM_ASSET_REGISTER,
+                             .payload = hm_buf_bytes(&payload)};
+        OK(hm_node_submit(node, &r, close_it, &called));
+        hm_buf_free(&payload);
+    }
+    UNTIL(node->pending_count == COUNT);
+    // All are refused when they are looked at again, one after the other.
+    hm_list_each(it, &node->owners[0].pending)
+    {
+        node_pending *p = hm_container_of(it, node_pending, link);
+        p->suspect = true;
+        hm_buf_reset(&p->bytes);
+    }
+    node->owners[0].bytes = node->pending_bytes = 0;
+    pool_committed(node, &(hm_block){.header = {.height = 1}});
+    UNTIL(node_closed);
+    assert_int_equal(called, COUNT);
+    mesh_closed();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_submit_without_quorum),
+        cmocka_unit_test(test_close_within),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
