@@ -61,8 +61,11 @@ typedef struct node_peer {
     node_budget patience_ops; // for its operations that are refused
     node_budget patience;     // for all else of it that is
     const char *give_up;      // why the connection is ended at the next tick, or NULL
-    uint64_t retry_at_us, retry_wait_us;
-    uint64_t height; // what it last told
+    uint64_t retry_at_us;
+    uint64_t retry_wait_us; // for who cannot be reached
+    uint64_t flap_wait_us;  // for who falls as soon as it is up, or is refused
+    uint64_t up_us;         // since when it is up
+    uint64_t height;        // what it last told
     hm_hash state_root;
     uint64_t bytes_sent, bytes_received; // of earlier connections
     uint64_t content_last_until_us;      // so long it is asked for contents after all others

@@ -10,7 +10,9 @@
 
 #define BACKLOG_MAX (48u << 20)
 #define RETRY_MIN_US 250000u
-#define RETRY_MAX_US 1000000u
+#define RETRY_MAX_US 1000000u   // for who is not there: asking costs next to nothing
+#define FLAP_MAX_US 30000000u   // for who was there: each handshake costs both sides a signature
+#define FLAP_LIVED_US 10000000u // a connection that lived so long did not fall at once
 #define PING_EVERY_US 1000000u
 #define IDLE_MS 5000u
 #define HANDSHAKE_MS 3000u // then anew: a node that comes back is not left waiting for long
@@ -85,6 +87,8 @@ static void set_state(node_peer *p, hm_peer_state state, const char *reason)
     p->state = state;
     if (was_up != (state == HM_PEER_UP) || p->since_ms == 0)
         p->since_ms = node_wall_ms();
+    if (state == HM_PEER_UP)
+        p->up_us = node_now_us();
     snprintf(p->reason, sizeof p->reason, "%s", reason);
     hm_node_event e = {.peer = p->id, .height = p->height};
     const char *name = n->genesis->validators[p->index].name;
@@ -119,6 +123,21 @@ static void forget_connection(node_peer *p)
     }
 }
 
+// Who falls at once time and again, or is refused, is asked ever less often; not at a beat, so that
+// many who lost each other at one time do not come back at one time.
+static void retry_later(node_peer *p, bool was_up, bool refused)
+{
+    uint64_t now = node_now_us();
+    uint64_t *wait = was_up || refused ? &p->flap_wait_us : &p->retry_wait_us;
+    uint64_t max = was_up || refused ? FLAP_MAX_US : RETRY_MAX_US;
+    if (was_up && now - p->up_us >= FLAP_LIVED_US)
+        p->flap_wait_us = 0;
+    *wait = *wait == 0 ? RETRY_MIN_US : *wait * 2;
+    if (*wait > max)
+        *wait = max;
+    p->retry_at_us = now + *wait / 2 + hm_random_u64(&hm_random_system) % (*wait / 2 + 1);
+}
+
 static void peer_down(node_peer *p, hm_peer_state state, const char *reason)
 {
     hm_node *n = p->node;
@@ -126,10 +145,7 @@ static void peer_down(node_peer *p, hm_peer_state state, const char *reason)
     forget_connection(p);
     set_state(p, state, reason);
     p->offering = p->offer_waits = false;
-    p->retry_wait_us = was_up || p->retry_wait_us == 0 ? RETRY_MIN_US : p->retry_wait_us * 2;
-    if (p->retry_wait_us > RETRY_MAX_US)
-        p->retry_wait_us = RETRY_MAX_US;
-    p->retry_at_us = node_now_us() + p->retry_wait_us;
+    retry_later(p, was_up, state == HM_PEER_REFUSED);
     if (was_up && !n->closing) {
         agree_peer_down(n, p->index);
         content_peer_down(n, p->index);

@@ -97,11 +97,44 @@ static void test_close_within(void **state)
     mesh_closed();
 }
 
+// ---- peers --------------------------------------------------------------------------------------
+
+static void fall(unsigned index, uint64_t want_us)
+{
+    node_peer *p = &node->peers[index];
+    p->retry_at_us = 0; // as if it had waited
+    UNTIL(is_up(index) && others[index].lanes[LANE_BULK] != NULL);
+    stoq_conn_close(stoq_stream_conn(others[index].lanes[LANE_BULK]), 0, "again");
+    uint64_t now = node_now_us();
+    UNTIL(!is_up(index));
+    assert_int_equal(p->flap_wait_us, want_us);
+    assert_true(p->retry_at_us - now >= want_us / 2);
+}
+
+// Who falls as soon as it is up costs a signature each time: it is asked less and less often, until
+// a connection of it lived for a while. Who just is not there is asked every second.
+static void test_flapping(void **state)
+{
+    (void)state;
+    mesh_open(0, 0);
+    hostile_join(1);
+    for (int i = 0; i < 9; i++)
+        fall(1, 250000u << i < 30000000u ? 250000u << i : 30000000u);
+    node_peer *absent = &node->peers[2]; // has never been there
+    UNTIL(absent->retry_wait_us == 1000000);
+    node->peers[1].retry_at_us = 0;
+    UNTIL(is_up(1));
+    node->peers[1].up_us -= 10000000; // so long ago
+    fall(1, 250000);
+    mesh_close();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_submit_without_quorum),
         cmocka_unit_test(test_close_within),
+        cmocka_unit_test(test_flapping),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
