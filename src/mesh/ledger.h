@@ -120,6 +120,10 @@ hm_hash hm_view_block_id(const hm_view *v); // the chain id at height 0
 // The header of the view's block; NULL at height 0.
 const hm_block_header *hm_view_header(const hm_view *v);
 const hm_genesis *hm_view_genesis(const hm_view *v);
+// The memory that is its own, without that of the views below it.
+size_t hm_view_bytes(const hm_view *v);
+// True when it has one reference: no other view stands on it.
+bool hm_view_is_leaf(const hm_view *v);
 
 // ---- operations ---------------------------------------------------------------------------------
 

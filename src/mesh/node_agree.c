@@ -17,47 +17,6 @@
 #define BLOCKS_BYTES_MAX (8u << 20) // answers to one request for blocks
 #define STALL_US 10000000u
 
-// ---- views of blocks that are not final ---------------------------------------------------------
-
-static hm_view *view_find(hm_node *n, const hm_hash *id)
-{
-    hm_view *tip = hm_ledger_tip(n->ledger);
-    hm_hash tip_id = hm_view_block_id(tip);
-    if (hm_hash_eq(&tip_id, id))
-        return tip;
-    for (size_t i = 0; i < n->view_count; i++)
-        if (hm_hash_eq(&n->views[i].id, id))
-            return n->views[i].view;
-    return NULL;
-}
-
-static void view_forget(hm_node *n, size_t i)
-{
-    hm_view_release(n->views[i].view);
-    n->views[i] = n->views[--n->view_count];
-}
-
-// Takes over the reference.
-static void view_keep(hm_node *n, hm_view *v)
-{
-    hm_hash id = hm_view_block_id(v);
-    if (view_find(n, &id) != NULL) {
-        hm_view_release(v);
-        return;
-    }
-    if (n->view_count == NODE_VIEWS_MAX)
-        view_forget(n, 0); // it can be executed again
-    n->views[n->view_count++] = (node_view){id, v};
-}
-
-static void views_prune(hm_node *n)
-{
-    uint64_t height = hm_ledger_height(n->ledger);
-    for (size_t i = n->view_count; i-- > 0;)
-        if (hm_view_height(n->views[i].view) <= height)
-            view_forget(n, i);
-}
-
 // ---- calls of the core --------------------------------------------------------------------------
 
 static hm_err core_sign(void *ctx, hm_bytes message, hm_buf *sig)
@@ -86,7 +45,7 @@ static void do_build(hm_node *n, const hm_simplex_action *a)
 {
     hm_hash parent_id = a->parent;
     uint64_t view = a->view;
-    hm_view *parent = view_find(n, &parent_id), *v = NULL;
+    hm_view *parent = views_find(n, &parent_id), *v = NULL;
     if (parent == NULL) {
         hm_log(HM_LOG_WARN, "mesh", "no state to build on", "view=%llu", (unsigned long long)view);
         return;
@@ -101,7 +60,7 @@ static void do_build(hm_node *n, const hm_simplex_action *a)
     if (err == HM_OK) {
         for (size_t i = 0; i < count; i++)
             entries[i]->suspect |= outcome[i] != HM_OK && outcome[i] != HM_E_AGAIN;
-        view_keep(n, v);
+        views_keep(n, v);
         n->counts[COUNT_BLOCKS_PROPOSED]++;
         err = hm_simplex_proposal(n->simplex, node_now_us(), hm_buf_bytes(&block));
     }
@@ -115,13 +74,16 @@ static void do_build(hm_node *n, const hm_simplex_action *a)
 static hm_err execute(hm_node *n, const hm_hash *id, const hm_hash *parent_id, hm_bytes bytes,
                       hm_view **out)
 {
-    hm_view *v = view_find(n, id);
+    hm_view *v = views_find(n, id);
     if (v == NULL) {
-        hm_view *parent = view_find(n, parent_id);
+        hm_view *parent = views_find(n, parent_id);
         if (parent == NULL)
             return hm_fail(HM_E_NOTFOUND, "the block's parent is not known");
         HM_TRY(hm_ledger_execute(n->ledger, parent, bytes, &v));
-        view_keep(n, v);
+        views_keep(n, v);
+        v = views_find(n, id);
+        if (v == NULL)
+            return hm_fail(HM_E_LIMIT, "too many blocks wait to be final");
     }
     *out = v;
     return HM_OK;
@@ -451,6 +413,7 @@ hm_err agree_open(hm_node *n)
     };
     char path[4100];
     HM_TRY(hm_simplex_new(&cfg, &n->simplex));
+    n->views.bytes_max = NODE_VIEWS_BYTES;
     snprintf(path, sizeof path, "%s/votes.wal", n->dir);
     struct stat st;
     if (cfg.tip_height > 0 && (stat(path, &st) != 0 || st.st_size == 0))
@@ -466,8 +429,7 @@ hm_err agree_open(hm_node *n)
 
 void agree_close(hm_node *n)
 {
-    while (n->view_count > 0)
-        view_forget(n, n->view_count - 1);
+    views_free(n);
     hm_simplex_free(n->simplex);
     hm_wal_close(n->wal);
 }

@@ -3,6 +3,7 @@
 //   node.c          life, status, events, counters        node_setup.c    init, certificates, join
 //   node_peer.c     STOQ connections and their messages   node_agree.c    Simplex and the ledger
 //   node_pool.c     pending and submitted operations      node_duty.c     answers and beacons
+//   node_views.c    states after blocks that are not final
 //   node_content.c  putting, reading and repairing   node_where.c    who holds which chunks
 //   node_msg.c      the bytes of messages between nodes
 #ifndef HM_MESH_NODE_INTERNAL_H
@@ -120,8 +121,16 @@ typedef struct node_owner {
 typedef struct node_view {
     hm_hash id;
     hm_view *view;
+    size_t bytes;
 } node_view;
 #define NODE_VIEWS_MAX 512u
+#define NODE_VIEWS_BYTES (64u << 20)
+
+typedef struct node_views {
+    node_view at[NODE_VIEWS_MAX];
+    size_t count;
+    size_t bytes, bytes_max;
+} node_views;
 
 typedef enum node_count {
     COUNT_REFUSED_PEER,
@@ -182,8 +191,7 @@ struct hm_node {
     hm_simplex_validator *validators;
     hm_simplex_set set;
     hm_wal *wal;
-    node_view views[NODE_VIEWS_MAX];
-    size_t view_count;
+    node_views views;
     bool syncing, stalled;
     uint64_t sync_to;         // the greatest height that this node knew to have missed
     uint64_t quorum_since_ms; // wall time since which a quorum is connected; 0 = it is not
@@ -282,6 +290,14 @@ void agree_peer_down(hm_node *n, uint32_t index);
 void agree_nudge(hm_node *n);
 void agree_run(hm_node *n, uint64_t now_us); // timers, then actions
 uint64_t agree_next_us(const hm_node *n);
+
+// node_views.c
+hm_view *views_find(hm_node *n, const hm_hash *id); // borrowed; NULL
+// Takes over the reference. Unless there is no room even so, it is there until its height is final,
+// or more come than there is room for.
+void views_keep(hm_node *n, hm_view *v);
+void views_prune(hm_node *n); // those that are not above the newest final block
+void views_free(hm_node *n);
 
 // node_duty.c
 HM_CHECK hm_err duty_open(hm_node *n);

@@ -59,6 +59,16 @@ const hm_genesis *hm_view_genesis(const hm_view *v)
     return &v->ledger->genesis;
 }
 
+size_t hm_view_bytes(const hm_view *v)
+{
+    return sizeof *v + v->kv.arena.used_bytes + v->nodes.arena.used_bytes + v->block.cap;
+}
+
+bool hm_view_is_leaf(const hm_view *v)
+{
+    return v->refs == 1;
+}
+
 hm_err view_alive(const hm_view *v)
 {
     const hm_view *base = v;

@@ -129,12 +129,59 @@ static void test_flapping(void **state)
     mesh_close();
 }
 
+// ---- views --------------------------------------------------------------------------------------
+
+// The state after an empty block on another.
+static hm_hash grow(const hm_hash *parent, uint64_t view)
+{
+    hm_view *on = views_find(node, parent), *v;
+    hm_buf block = {0};
+    assert_non_null(on);
+    OK(hm_ledger_build(node->ledger, on, view, &fx.ids[0], fx.time_ms + view, NULL, 0, NULL, &block,
+                       &v));
+    hm_buf_free(&block);
+    hm_hash id = hm_view_block_id(v);
+    views_keep(node, v);
+    return id;
+}
+
+// What the states after blocks that are not final may take is bounded in bytes, and what is let go
+// is what nothing stands on, the oldest first: the branch that grows is there whole.
+static void test_views_are_bounded(void **state)
+{
+    (void)state;
+    enum { LENGTH = 60, SIDES = 40, ROOM = 50 };
+    hm_hash chain[LENGTH], sides[SIDES];
+    mesh_open(0, 0);
+    hm_hash tip = hm_view_block_id(hm_ledger_tip(node->ledger));
+    chain[0] = grow(&tip, 1);
+    size_t one = node->views.bytes;
+    assert_true(one >= hm_view_bytes(views_find(node, &chain[0])));
+    node->views.bytes_max = ROOM * one;
+    for (unsigned i = 0; i < SIDES; i++)
+        sides[i] = grow(i == 1 ? &sides[0] : &chain[0], 2 + i);
+    assert_int_equal(node->views.count, 1 + SIDES);
+    for (unsigned i = 1; i < LENGTH; i++)
+        chain[i] = grow(&chain[i - 1], 100 + i);
+    for (unsigned i = 0; i < LENGTH; i++)
+        assert_non_null(views_find(node, &chain[i]));
+    for (unsigned i = 0; i < SIDES; i++)
+        assert_null(views_find(node, &sides[i]));
+    assert_int_equal(node->views.count, LENGTH); // a branch that grows is not cut
+    (void)grow(&chain[0], 50);                   // an old one has no room beside it
+    hm_hash newest = grow(&chain[LENGTH - 1], 200);
+    assert_int_equal(node->views.count, LENGTH + 1);
+    assert_non_null(views_find(node, &newest));
+    mesh_close();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_submit_without_quorum),
         cmocka_unit_test(test_close_within),
         cmocka_unit_test(test_flapping),
+        cmocka_unit_test(test_views_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
