@@ -110,9 +110,19 @@ typedef struct node_pending {
     node_submit *submit; // ours, or NULL
 } node_pending;
 
+// One of a member that has blocks which this node has not: it may be good after those.
+typedef struct node_early {
+    hm_list link;    // in its owner's list
+    uint64_t height; // what its owner has told
+    hm_buf bytes;
+} node_early;
+#define NODE_EARLY_MAX 64u // of a member
+
 typedef struct node_owner {
     hm_list pending;
     size_t count, bytes;
+    hm_list early;
+    uint32_t early_count;
 } node_owner;
 #define NODE_NONCES_KEPT 4096u
 

@@ -18,8 +18,10 @@ hm_err pool_open(hm_node *n)
     n->owners = calloc(n->count, sizeof *n->owners);
     if (n->owners == NULL)
         return HM_E_NOMEM;
-    for (uint32_t i = 0; i < n->count; i++)
+    for (uint32_t i = 0; i < n->count; i++) {
         hm_list_init(&n->owners[i].pending);
+        hm_list_init(&n->owners[i].early);
+    }
     HM_TRY(hm_ledger_nonce(hm_ledger_tip(n->ledger), &n->id, &highest));
     n->next_nonce = highest == 0 ? 1 : highest + NONCE_SKIP;
     return HM_OK;
@@ -200,6 +202,60 @@ void pool_peer_up(hm_node *n, uint32_t index)
     hm_buf_free(&list);
 }
 
+static void early_remove(node_owner *o, node_early *e)
+{
+    hm_list_remove(&e->link);
+    o->early_count--;
+    hm_buf_free(&e->bytes);
+    free(e);
+}
+
+// An answer for an epoch, say, comes as soon as its owner has the epoch's first block, which may
+// well be before this node has it. True when it is kept until then; the check was made all the
+// same.
+static bool early_keep(hm_node *n, uint32_t from, hm_bytes op)
+{
+    node_owner *o = &n->owners[from];
+    uint64_t told = n->peers[from].height;
+    if (told <= hm_ledger_height(n->ledger) || o->early_count == NODE_EARLY_MAX)
+        return false;
+    node_early *e = calloc(1, sizeof *e);
+    if (e == NULL)
+        return false;
+    hm_list_append(&o->early, &e->link);
+    o->early_count++;
+    e->height = told;
+    hm_buf_put(&e->bytes, op);
+    if (hm_buf_status(&e->bytes) == HM_OK)
+        return true;
+    early_remove(o, e);
+    return false;
+}
+
+static void op_refused(hm_node *n, uint32_t from, hm_err err)
+{
+    node_refused(n, COUNT_REFUSED_OP, &n->ids[from], "%s: %s", hm_err_name(err), hm_err_detail());
+}
+
+static void early_check(hm_node *n)
+{
+    for (uint32_t i = 0; i < n->count; i++)
+        hm_list_each(it, &n->owners[i].early)
+        {
+            node_early *e = hm_container_of(it, node_early, link);
+            if (e->height > hm_ledger_height(n->ledger))
+                continue;
+            hm_hash id = hm_op_id(hm_buf_bytes(&e->bytes));
+            hm_op_location at;
+            hm_err err = hm_ledger_op_find(n->ledger, &id, &at) == HM_OK
+                             ? HM_OK
+                             : pending_add(n, i, hm_buf_bytes(&e->bytes), NULL);
+            if (err != HM_OK && err != HM_E_BUSY)
+                op_refused(n, i, err);
+            early_remove(&n->owners[i], e);
+        }
+}
+
 void pool_message(hm_node *n, uint32_t from, node_message *m)
 {
     hm_bytes op;
@@ -214,8 +270,8 @@ void pool_message(hm_node *n, uint32_t from, node_message *m)
         if (err == HM_OK || err == HM_E_BUSY)
             continue;
         node_budget_spend(patience, node_now_us());
-        node_refused(n, COUNT_REFUSED_OP, &n->ids[from], "%s: %s", hm_err_name(err),
-                     hm_err_detail());
+        if (!early_keep(n, from, op))
+            op_refused(n, from, err);
     }
 }
 
@@ -492,15 +548,21 @@ void pool_committed(hm_node *n, const hm_block *block)
                                             .index = i});
     }
     recheck_suspects(n);
+    early_check(n);
 }
 
 static void pending_clear(hm_node *n)
 {
-    for (uint32_t i = 0; n->owners != NULL && i < n->count; i++)
+    for (uint32_t i = 0; n->owners != NULL && i < n->count; i++) {
         hm_list_each(it, &n->owners[i].pending)
         {
             pending_remove(n, hm_container_of(it, node_pending, link));
         }
+        hm_list_each(it, &n->owners[i].early)
+        {
+            early_remove(&n->owners[i], hm_container_of(it, node_early, link));
+        }
+    }
 }
 
 void pool_close(hm_node *n, hm_err why)

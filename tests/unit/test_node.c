@@ -97,6 +97,53 @@ static void test_close_within(void **state)
     mesh_closed();
 }
 
+// A member one block ahead sends what is good after that block: it is no refusal, and taken as soon
+// as the block is here. What is wrong even then is refused then.
+static void test_early_operations(void **state)
+{
+    (void)state;
+    hm_buf payload = {0}, reg = {0}, retire = {0}, wrong = {0}, bytes = {0};
+    hm_view *v;
+    hm_block block;
+    mesh_open(0, 0);
+    hostile_join(1);
+    UNTIL(is_up(1));
+    registration("early", &payload);
+    hm_hash asset = hm_asset_id(&fx.chain_id, &fx.ids[1], 1);
+    make_op(1, HM_ASSET_REGISTER, 1, asset, hm_buf_bytes(&payload), &reg);
+    make_op(1, HM_ASSET_RETIRE, 2, asset, (hm_bytes){0}, &retire);
+    make_op(1, HM_ASSET_RETIRE, 3, hm_sha256(hm_bytes_str("none")), (hm_bytes){0}, &wrong);
+    say(&others[1], LANE_FAST, &(node_message){.type = MSG_STATUS, .height = 1});
+    send_op(&others[1], &retire);
+    send_op(&others[1], &wrong);
+    UNTIL(node->owners[1].early_count == 2);
+    assert_int_equal(node->counts[COUNT_REFUSED_OP], 0);
+    hm_bytes ops[] = {hm_buf_bytes(&reg)};
+    OK(hm_ledger_build(node->ledger, hm_ledger_tip(node->ledger), 1, &fx.ids[1], fx.time_ms + 1,
+                       ops, 1, NULL, &bytes, &v));
+    OK(hm_ledger_commit(node->ledger, v, hm_bytes_str("cert")));
+    hm_view_release(v);
+    OK(hm_block_decode(hm_buf_bytes(&bytes), &block));
+    pool_committed(node, &block);
+    assert_int_equal(node->owners[1].early_count, 0);
+    assert_int_equal(node->counts[COUNT_REFUSED_OP], 1);
+    hm_bytes kept;
+    node_pending *entry;
+    assert_int_equal(pool_candidates(node, &kept, &entry, 1), 1);
+    assert_true(hm_bytes_eq(kept, hm_buf_bytes(&retire)));
+    // However far ahead it claims to be, few of its operations are kept.
+    say(&others[1], LANE_FAST, &(node_message){.type = MSG_STATUS, .height = 1000});
+    for (unsigned i = 0; i < NODE_EARLY_MAX + 10; i++)
+        send_op(&others[1], &wrong);
+    UNTIL(node->counts[COUNT_REFUSED_OP] == 11);
+    assert_int_equal(node->owners[1].early_count, NODE_EARLY_MAX);
+    hm_block_free(&block);
+    hm_buf *const all[] = {&payload, &reg, &retire, &wrong, &bytes};
+    for (unsigned i = 0; i < 5; i++)
+        hm_buf_free(all[i]);
+    mesh_close();
+}
+
 // ---- peers --------------------------------------------------------------------------------------
 
 static void fall(unsigned index, uint64_t want_us)
@@ -178,9 +225,8 @@ static void test_views_are_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_submit_without_quorum),
-        cmocka_unit_test(test_close_within),
-        cmocka_unit_test(test_flapping),
+        cmocka_unit_test(test_submit_without_quorum), cmocka_unit_test(test_close_within),
+        cmocka_unit_test(test_early_operations),      cmocka_unit_test(test_flapping),
         cmocka_unit_test(test_views_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
