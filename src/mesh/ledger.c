@@ -301,6 +301,15 @@ static hm_err presence_check(const hm_op_kind *kind, const hm_op *op)
     return HM_OK;
 }
 
+// Does the operation stand on the certificate that it brings? Then the module's check is that of
+// the certificate: who could only stand on an old one could not come back once that one is over.
+static bool brings_its_cert(const hm_op *op)
+{
+    hm_hash hash;
+    return op->module == HM_MODULE_NODE && op->kind == HM_NODE_CERT &&
+           hm_node_payload_cert(op->payload, &hash) == HM_OK && hm_hash_eq(&hash, &op->stake_cert);
+}
+
 // Certificate in force and enough bonded stake; the signature comes last of all.
 static hm_err stake_check(const hm_exec *x, const hm_op *op, hm_bytes *public_key)
 {
@@ -315,6 +324,9 @@ static hm_err stake_check(const hm_exec *x, const hm_op *op, hm_bytes *public_ke
                        (unsigned long long)m.stake,
                        (unsigned long long)x->genesis->params.min_stake,
                        m.slashed_height > 0 ? " (it lost its stake by contradicting itself)" : "");
+    *public_key = m.public_key;
+    if (brings_its_cert(op))
+        return HM_OK;
     err = hm_member_cert_find(x->view, &op->stake_cert, &cert);
     if (err == HM_E_NOTFOUND || (err == HM_OK && !hm_hash_eq(&cert.node, &op->owner)))
         return hm_fail(HM_E_PROOF_STAKE,
@@ -326,7 +338,6 @@ static hm_err stake_check(const hm_exec *x, const hm_op *op, hm_bytes *public_ke
     if (x->time_ms < cert.not_before_ms || x->time_ms > cert.not_after_ms)
         return hm_fail(HM_E_PROOF_STAKE, "proof of stake: the owner's certificate is not in force "
                                          "at the block's time");
-    *public_key = m.public_key;
     return HM_OK;
 }
 

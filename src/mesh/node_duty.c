@@ -1,9 +1,11 @@
-// What a member owes the mesh: answers for its sector, and beacons in turn with the others.
+// What a member owes the mesh: answers for its sector, beacons in turn with the others, and its
+// certificate, when it started with another than the ledger has.
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 
 #include "mesh/node_internal.h"
+#include "mesh/node_module.h"
 
 // How long a member lets the one before it try alone for a beacon, a squaring: about three times
 // what one takes at 1024 bits on a core of 2024.
@@ -210,6 +212,47 @@ static bool beacon_start(hm_node *n, uint64_t index, const hm_hash *input)
     return true;
 }
 
+// ---- the certificate ----------------------------------------------------------------------------
+
+static void cert_done(void *ctx, hm_err err, const char *detail, const hm_node_receipt *r)
+{
+    hm_node *n = ctx;
+    (void)r;
+    n->cert_bringing = false;
+    n->cert_recorded = !passes(err); // otherwise it is tried again after the next block
+    if (err != HM_OK && err != HM_E_CLOSED && err != HM_E_OP_DUPLICATE)
+        hm_log(HM_LOG_WARN, "mesh", "this node's certificate was not recorded", "reason=\"%s: %s\"",
+               hm_err_text(err), detail);
+}
+
+static hm_err cert_bring(hm_node *n)
+{
+    char path[4100];
+    hm_buf pem = {0}, der = {0}, payload = {0};
+    hm_member_cert known;
+    snprintf(path, sizeof path, "%s/node.crt", n->dir);
+    hm_err err = hm_file_read(path, 1u << 20, &pem);
+    if (err == HM_OK)
+        err = tc_pem_to_der(hm_buf_bytes(&pem), &der);
+    if (err != HM_OK)
+        goto out;
+    hm_hash hash = hm_sha256(hm_buf_bytes(&der));
+    err = hm_member_cert_find(hm_ledger_tip(n->ledger), &hash, &known);
+    if (err != HM_E_NOTFOUND) {
+        n->cert_recorded = err == HM_OK;
+        goto out;
+    }
+    hm_node_payload_encode(hm_buf_bytes(&der), &payload);
+    HM_TRY_OUT(hm_buf_status(&payload));
+    err = pool_submit(n, HM_MODULE_NODE, HM_NODE_CERT, hm_buf_bytes(&payload), cert_done, n);
+    n->cert_bringing = err == HM_OK;
+out:
+    hm_buf_free(&pem);
+    hm_buf_free(&der);
+    hm_buf_free(&payload);
+    return err;
+}
+
 // ---- what is due --------------------------------------------------------------------------------
 
 // Each beacon has one member who begins at once; the others follow in turn, should it fail to come.
@@ -231,6 +274,9 @@ void duty_committed(hm_node *n)
     hm_hash seed;
     if (n->closing)
         return;
+    if (!n->cert_recorded && !n->cert_bringing && cert_bring(n) != HM_OK)
+        hm_log(HM_LOG_WARN, "mesh", "this node's certificate cannot be recorded", "reason=\"%s\"",
+               hm_err_detail());
     if (!n->answering && hm_proof_answer_due(tip, &n->id, &number, &seed) == HM_OK &&
         number != n->answer_epoch && answer_start(n, number, &seed)) {
         n->answering = true;

@@ -211,6 +211,7 @@ struct hm_node {
     // duties
     hm_space_sector *sector;
     bool answering, proving;
+    bool cert_recorded, cert_bringing;   // this node's certificate, on the ledger
     uint64_t answer_epoch, beacon_index; // last begun
     uint64_t beacon_due, beacon_due_us;  // the one that is due, and since when here
     hm_time_progress *proving_job;

@@ -224,13 +224,26 @@ void hm_node_payload_encode(hm_bytes content, hm_buf *payload)
     hm_wr_bytes(payload, content);
 }
 
-static hm_err payload_read(const hm_op *op, size_t max, hm_bytes *content)
+static hm_err bytes_read(hm_bytes payload, size_t max, hm_bytes *content)
 {
-    hm_rd r = hm_rd_of(op->payload);
+    hm_rd r = hm_rd_of(payload);
     *content = hm_rd_bytes(&r, max);
     if (hm_rd_end(&r) != HM_OK || content->len == 0)
         return hm_fail(HM_E_OP_PAYLOAD, "the payload is not one byte string of 1 to %zu bytes",
                        max);
+    return HM_OK;
+}
+
+static hm_err payload_read(const hm_op *op, size_t max, hm_bytes *content)
+{
+    return bytes_read(op->payload, max, content);
+}
+
+hm_err hm_node_payload_cert(hm_bytes payload, hm_hash *hash)
+{
+    hm_bytes der = {0};
+    HM_TRY(bytes_read(payload, HM_CERT_DER_MAX, &der));
+    *hash = hm_sha256(der);
     return HM_OK;
 }
 

@@ -2,8 +2,8 @@
 // and evidence against those who contradicted themselves. Module HM_MODULE_NODE.
 //
 // All operations are system operations:
-//   CERT      the signer's new certificate (DER, issued under the mesh root for the signer's key):
-//             so a certificate is renewed before the old one ends
+//   CERT      the signer's new certificate (DER, issued under the mesh root for the signer's key);
+//             it may stand on this very certificate, so that one can be renewed after its end too
 //   CRL       the issuing CA's revocation list (DER); its number must grow
 //   EVIDENCE  bytes that prove that a validator contradicted itself: its stake is gone at once, so
 //             that it can own no operation
@@ -24,6 +24,8 @@ typedef enum hm_node_op {
 
 // The payload of each is its bytes as they are, behind a u32 length.
 void hm_node_payload_encode(hm_bytes content, hm_buf *payload);
+// The hash of the certificate that a CERT operation's payload brings. HM_E_OP_PAYLOAD.
+HM_CHECK hm_err hm_node_payload_cert(hm_bytes payload, hm_hash *hash);
 
 typedef struct hm_member {
     uint32_t index; // in the genesis' order

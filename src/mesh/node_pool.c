@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "mesh/node_internal.h"
+#include "mesh/node_module.h"
 
 // Half of the pool is for who comes first; of the other half each member has its part, so that none
 // can keep the others out.
@@ -440,6 +441,8 @@ static void submit_start(node_submit *s)
     if (err == HM_OK)
         err = hm_ledger_op_inputs(n->ledger, hm_ledger_tip(n->ledger), &n->id, s->module, s->kind,
                                   &s->in);
+    if (err == HM_OK && s->module == HM_MODULE_NODE && s->kind == HM_NODE_CERT)
+        err = hm_node_payload_cert(hm_buf_bytes(&s->payload), &s->in.cert);
     s->in.key = n->key;
     s->work.data = s;
     // Once it is queued, s is the worker's until submit_signed().

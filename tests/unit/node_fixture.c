@@ -9,6 +9,7 @@ hostile others[FIXTURE_MEMBERS];
 uv_loop_t loop;
 hm_node *node;
 bool node_closed;
+void (*mesh_before_open)(const char *dir);
 
 // ---- the others ---------------------------------------------------------------------------------
 
@@ -154,6 +155,8 @@ void mesh_open(uint64_t own_stake, uint32_t chunk_bytes)
     snprintf(path, sizeof path, "%s/sector-0", dir);
     snprintf(sector, sizeof sector, "%s/sector-0", fx.dir);
     assert_int_equal(link(sector, path), 0);
+    if (mesh_before_open != NULL)
+        mesh_before_open(dir);
     assert_int_equal(uv_loop_init(&loop), 0);
     hm_node_config cfg = {
         .data_dir = dir,

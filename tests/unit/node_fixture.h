@@ -42,6 +42,8 @@ extern bool node_closed;
 
 // Opens the node. own_stake: 0 = that of the others, who are not there yet; chunk_bytes: 0 = 4096.
 void mesh_open(uint64_t own_stake, uint32_t chunk_bytes);
+// Called with the node's directory before the node is opened; NULL.
+extern void (*mesh_before_open)(const char *dir);
 void mesh_close(void);
 // For a node that the test itself closed with on_node_closed(), once node_closed.
 void mesh_closed(void);

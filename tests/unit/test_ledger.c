@@ -515,6 +515,88 @@ static void test_revocation_and_evidence(void **state)
     hm_ledger_close(l);
 }
 
+// The outcome of one operation in a block at a time.
+static void step_at(hm_ledger *l, uint64_t time_ms, const hm_buf *op, hm_err want)
+{
+    hm_buf block = {0};
+    hm_bytes bytes = hm_buf_bytes(op);
+    hm_view *v = NULL, *same = NULL;
+    hm_err outcome = HM_OK;
+    OK(hm_ledger_build(l, hm_ledger_tip(l), hm_ledger_height(l) + 1, &fx.ids[0], time_ms, &bytes, 1,
+                       &outcome, &block, &v));
+    if (outcome != want)
+        fail_msg("outcome %s (%s)", hm_err_name(outcome), hm_err_detail());
+    OK(hm_ledger_execute(l, hm_ledger_tip(l), hm_buf_bytes(&block), &same));
+    hm_view_release(same);
+    OK(hm_ledger_commit(l, v, hm_bytes_str("cert")));
+    hm_view_release(v);
+    hm_buf_free(&block);
+}
+
+static void make_cert_op(unsigned who, uint64_t nonce, hm_bytes der, const hm_hash *stands_on,
+                         hm_ledger *l, hm_buf *out)
+{
+    hm_buf payload = {0};
+    hm_node_payload_encode(der, &payload);
+    hm_op op = {.chain_id = fx.chain_id,
+                .module = HM_MODULE_NODE,
+                .kind = HM_NODE_CERT,
+                .owner = fx.ids[who],
+                .nonce = nonce,
+                .payload = hm_buf_bytes(&payload)};
+    hm_op_inputs in = {.key = fx.keys[who]};
+    OK(hm_ledger_op_inputs(l, hm_ledger_tip(l), &fx.ids[who], op.module, op.kind, &in));
+    in.cert = *stands_on;
+    hm_buf_reset(out);
+    OK(hm_op_finish(&op, &in, out, NULL));
+    hm_buf_free(&payload);
+}
+
+// A member whose certificate is over comes back with a new one, which must be its own, in force,
+// and from the mesh's authority.
+static void test_certificate_renewed(void **state)
+{
+    (void)state;
+    hm_ledger *l = ledger_open("renew");
+    uint64_t over = fx.issued[1].not_after_ms + 60000;
+    hm_buf csr = {0}, op = {0}, mine = {0};
+    hm_buf ders[3] = {0}; // of members 1 and 2 now, and of member 1 for later
+    const uint64_t from[] = {over - 1000, over - 1000, over + 40000000};
+    for (unsigned i = 0; i < 3; i++) {
+        hm_buf chain = {0};
+        hm_buf_reset(&csr);
+        OK(tc_node_csr(fx.keys[i == 1 ? 2 : 1], "node", &csr));
+        OK(tc_issue_node(fx.authority, hm_buf_bytes(&csr), from[i], &chain, NULL));
+        OK(tc_pem_to_der(hm_buf_bytes(&chain), &ders[i]));
+        hm_buf_free(&chain);
+    }
+    hm_hash fresh = hm_sha256(hm_buf_bytes(&ders[0])), others = hm_sha256(hm_buf_bytes(&ders[1])),
+            later = hm_sha256(hm_buf_bytes(&ders[2]));
+    hm_member m;
+    OK(hm_member_at(hm_ledger_tip(l), 1, &m));
+    hm_hash old = m.cert;
+    make_cert_op(1, 1, hm_buf_bytes(&ders[0]), &old, l, &op);
+    step_at(l, over, &op, HM_E_PROOF_STAKE);
+    make_cert_op(1, 1, hm_buf_bytes(&ders[0]), &others, l, &op);
+    step_at(l, over + 1, &op, HM_E_PROOF_STAKE);
+    make_cert_op(1, 1, hm_buf_bytes(&ders[1]), &others, l, &op);
+    step_at(l, over + 2, &op, HM_E_OP_RIGHT);
+    make_cert_op(1, 1, hm_buf_bytes(&ders[2]), &later, l, &op);
+    step_at(l, over + 3, &op, HM_E_CERT_EXPIRED);
+    make_cert_op(1, 1, hm_buf_bytes(&ders[0]), &fresh, l, &op);
+    step_at(l, over + 4, &op, HM_OK);
+    make_cert_op(1, 2, hm_buf_bytes(&ders[0]), &fresh, l, &op);
+    step_at(l, over + 5, &op, HM_E_OP_DUPLICATE);
+    register_op(l, 1, 3, "back", &mine, NULL);
+    step_at(l, over + 6, &mine, HM_OK);
+    hm_buf_free(&csr);
+    hm_buf_free(&op);
+    hm_buf_free(&mine);
+    for (unsigned i = 0; i < 3; i++)
+        hm_buf_free(&ders[i]);
+    hm_ledger_close(l);
+}
+
 // Views over views: a child sees its parent's entries, another branch does not, and is closed once
 // it cannot become final any more.
 static void test_branches(void **state)
@@ -678,6 +760,7 @@ int main(void)
         cmocka_unit_test(test_genesis_json),
         cmocka_unit_test(test_revocation_and_evidence),
         cmocka_unit_test(test_half_way),
+        cmocka_unit_test(test_certificate_renewed),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "mesh/node_module.h"
 #include "node_fixture.h"
 
 // ---- submissions --------------------------------------------------------------------------------
@@ -144,6 +145,47 @@ static void test_early_operations(void **state)
     mesh_close();
 }
 
+// ---- the certificate ----------------------------------------------------------------------------
+
+static hm_hash renewed;
+
+static void renew(const char *dir)
+{
+    char path[200];
+    hm_buf csr = {0}, chain = {0}, der = {0};
+    OK(tc_node_csr(fx.keys[0], "node-1", &csr));
+    OK(tc_issue_node(fx.authority, hm_buf_bytes(&csr), node_wall_ms() - 5000, &chain, NULL));
+    OK(tc_pem_to_der(hm_buf_bytes(&chain), &der));
+    renewed = hm_sha256(hm_buf_bytes(&der));
+    snprintf(path, sizeof path, "%s/node.crt", dir);
+    OK(hm_file_write(path, hm_buf_bytes(&chain), 0600));
+    hm_buf_free(&csr);
+    hm_buf_free(&chain);
+    hm_buf_free(&der);
+}
+
+// A node that starts with a renewed certificate brings it to the ledger by itself, and stands on it
+// from then on.
+static void test_certificate_is_brought(void **state)
+{
+    (void)state;
+    hm_member m;
+    submitted s = {0};
+    hm_buf payload = {0};
+    mesh_before_open = renew;
+    mesh_open(10000, 0); // a quorum by itself
+    mesh_before_open = NULL;
+    UNTIL((hm_member_at(hm_ledger_tip(node->ledger), 0, &m) == HM_OK &&
+           hm_hash_eq(&m.cert, &renewed)));
+    registration("after", &payload);
+    submit(HM_ASSET_REGISTER, NULL, hm_buf_bytes(&payload), &s);
+    UNTIL(s.left == 0);
+    assert_int_equal(s.err, HM_OK);
+    assert_true(node->cert_recorded);
+    hm_buf_free(&payload);
+    mesh_close();
+}
+
 // ---- peers --------------------------------------------------------------------------------------
 
 static void fall(unsigned index, uint64_t want_us)
@@ -227,7 +269,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_submit_without_quorum), cmocka_unit_test(test_close_within),
         cmocka_unit_test(test_early_operations),      cmocka_unit_test(test_flapping),
-        cmocka_unit_test(test_views_are_bounded),
+        cmocka_unit_test(test_views_are_bounded),     cmocka_unit_test(test_certificate_is_brought),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
