@@ -33,6 +33,7 @@
     X(HM_E_UNSUPPORTED, 18, "not supported")                                                       \
     X(HM_E_BUSY, 19, "busy")                                                                       \
     X(HM_E_INTERNAL, 20, "internal error")                                                         \
+    X(HM_E_FULL, 21, "no room for more")                                                           \
     /* crypto: 100..199 */                                                                         \
     X(HM_E_CRYPTO, 100, "cryptographic library error")                                             \
     X(HM_E_SIGNATURE, 101, "signature does not verify")                                            \

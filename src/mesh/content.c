@@ -1,23 +1,11 @@
-#include "mesh/content.h"
-
+// The content store as its owner's thread has it: reading, and what waits to be written.
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/statvfs.h>
 
-#include "mesh/env.h"
+#include "mesh/content_internal.h"
 
-struct hm_content {
-    MDB_env *env;
-    MDB_dbi chunks, manifests;
-    MDB_txn *write; // open while there are unsynced writes
-    bool lost;      // unsynced writes went with a transaction that failed
-    char *dir;
-    uint64_t reserve;
-    uint64_t count, bytes;
-    uint64_t count_new, bytes_new; // within the open transaction
-};
-
-static hm_err fail(int rc, const char *what)
+hm_err content_fail(int rc, const char *what)
 {
     if (rc == MDB_NOTFOUND)
         return HM_E_NOTFOUND;
@@ -25,48 +13,144 @@ static hm_err fail(int rc, const char *what)
                    mdb_strerror(rc));
 }
 
+// ---- batches ------------------------------------------------------------------------------------
+
+static void batch_init(content_batch *b)
+{
+    *b = (content_batch){0};
+    hm_list_init(&b->jobs);
+    for (int i = 0; i < 2; i++)
+        hm_map_init(&b->by_address[i], HM_HASH_BYTES, 0, &hm_random_system);
+}
+
+static void job_free(content_job *j)
+{
+    hm_buf_free(&j->bytes);
+    free(j);
+}
+
+static void batch_free(content_batch *b)
+{
+    hm_list_each(it, &b->jobs)
+    {
+        hm_list_remove(it);
+        job_free(hm_container_of(it, content_job, link));
+    }
+    for (int i = 0; i < 2; i++)
+        hm_map_free(&b->by_address[i]);
+}
+
+static hm_err queue_add(hm_content *c, const content_job *job)
+{
+    content_job *j = malloc(sizeof *j);
+    if (j == NULL)
+        return HM_E_NOMEM;
+    *j = *job;
+    hm_list_append(&c->queue.jobs, &j->link);
+    return HM_OK;
+}
+
+// What waits to be written or is being written under an address; NULL.
+static const content_job *unsynced(const hm_content *c, bool manifest, const hm_hash *hash)
+{
+    const content_job *j = hm_map_get(&c->queue.by_address[manifest], hash->b);
+    return j != NULL || !c->is_running ? j : hm_map_get(&c->running.by_address[manifest], hash->b);
+}
+
 // ---- life ---------------------------------------------------------------------------------------
+
+static int count_chunks(hm_content *c, MDB_txn *txn)
+{
+    MDB_cursor *cur;
+    MDB_val k, v;
+    int rc = mdb_cursor_open(txn, c->chunks, &cur);
+    if (rc != 0)
+        return rc;
+    while ((rc = mdb_cursor_get(cur, &k, &v, MDB_NEXT)) == 0) {
+        c->stats.chunks++;
+        c->stats.bytes += v.mv_size;
+    }
+    mdb_cursor_close(cur);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+static int count_uploads(hm_content *c, MDB_txn *txn)
+{
+    MDB_cursor *cur;
+    MDB_val k, v;
+    int rc = mdb_cursor_open(txn, c->uploads, &cur);
+    if (rc != 0)
+        return rc;
+    while ((rc = mdb_cursor_get(cur, &k, &v, MDB_NEXT)) == 0) {
+        content_upload u;
+        if (!content_upload_read(&v, &u)) {
+            rc = MDB_CORRUPTED;
+            break;
+        }
+        c->upload_bytes[u.member] += u.cost;
+        c->stats.upload_bytes += u.cost;
+        if (u.time_ms < c->oldest_ms)
+            c->oldest_ms = u.time_ms;
+    }
+    mdb_cursor_close(cur);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+static int read_followed(hm_content *c, MDB_txn *txn)
+{
+    MDB_val k = {8, (void *)"followed"}, v;
+    int rc = mdb_get(txn, c->meta, &k, &v);
+    if (rc == 0 && v.mv_size == 8) {
+        hm_rd r = hm_rd_of(hm_bytes_of(v.mv_data, v.mv_size));
+        c->followed = hm_rd_u64(&r);
+    }
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
 
 static hm_err open_tables(hm_content *c)
 {
+    const struct {
+        const char *name;
+        MDB_dbi *dbi;
+    } tables[] = {{"chunks", &c->chunks},   {"manifests", &c->manifests}, {"kept", &c->kept},
+                  {"uploads", &c->uploads}, {"wanted", &c->wanted},       {"meta", &c->meta}};
     MDB_txn *txn;
     int rc = mdb_txn_begin(c->env, NULL, 0, &txn);
     if (rc != 0)
-        return fail(rc, "begin");
-    rc = mdb_dbi_open(txn, "chunks", MDB_CREATE, &c->chunks);
+        return content_fail(rc, "begin");
+    for (size_t i = 0; rc == 0 && i < sizeof tables / sizeof tables[0]; i++)
+        rc = mdb_dbi_open(txn, tables[i].name, MDB_CREATE, tables[i].dbi);
     if (rc == 0)
-        rc = mdb_dbi_open(txn, "manifests", MDB_CREATE, &c->manifests);
-    MDB_cursor *cur = NULL;
+        rc = count_chunks(c, txn);
     if (rc == 0)
-        rc = mdb_cursor_open(txn, c->chunks, &cur);
-    MDB_val k, v;
-    if (rc == 0) {
-        for (rc = mdb_cursor_get(cur, &k, &v, MDB_FIRST); rc == 0;
-             rc = mdb_cursor_get(cur, &k, &v, MDB_NEXT)) {
-            c->count++;
-            c->bytes += v.mv_size;
-        }
-        mdb_cursor_close(cur);
-        rc = rc == MDB_NOTFOUND ? 0 : rc;
-    }
-    if (rc != 0) {
+        rc = count_uploads(c, txn);
+    if (rc == 0)
+        rc = read_followed(c, txn);
+    if (rc == 0)
+        rc = mdb_txn_commit(txn);
+    else
         mdb_txn_abort(txn);
-        return fail(rc, "open");
-    }
-    rc = mdb_txn_commit(txn);
-    return rc == 0 ? HM_OK : fail(rc, "open");
+    if (rc == 0)
+        rc = mdb_txn_begin(c->env, NULL, MDB_RDONLY, &c->read);
+    if (rc != 0)
+        return content_fail(rc, "open");
+    mdb_txn_reset(c->read);
+    return HM_OK;
 }
 
-hm_err hm_content_open(const char *dir, uint64_t reserve_bytes, bool no_sync, hm_content **out)
+hm_err hm_content_open(const hm_content_config *cfg, hm_content **out)
 {
     hm_content *c = calloc(1, sizeof *c);
     if (c == NULL)
         return HM_E_NOMEM;
-    c->reserve = reserve_bytes;
-    c->dir = strdup(dir);
-    hm_err err = c->dir == NULL ? HM_E_NOMEM : HM_OK;
+    c->cfg = *cfg;
+    c->cfg.dir = strdup(cfg->dir);
+    c->oldest_ms = UINT64_MAX;
+    batch_init(&c->queue);
+    batch_init(&c->running);
+    hm_err err = c->cfg.dir == NULL ? HM_E_NOMEM : HM_OK;
     if (err == HM_OK)
-        err = hm_env_open(dir, 2, no_sync ? MDB_NOSYNC : 0, &c->env);
+        err = hm_env_open(cfg->dir, 6, cfg->no_sync ? MDB_NOSYNC : 0, &c->env);
     if (err == HM_OK)
         err = open_tables(c);
     if (err != HM_OK) {
@@ -81,267 +165,320 @@ void hm_content_close(hm_content *c)
 {
     if (c == NULL)
         return;
-    if (c->write != NULL)
-        mdb_txn_abort(c->write);
+    hm_assert(!c->is_running);
+    batch_free(&c->queue);
+    batch_free(&c->running);
+    if (c->read != NULL)
+        mdb_txn_abort(c->read);
     if (c->env != NULL)
         mdb_env_close(c->env);
-    free(c->dir);
+    free((char *)c->cfg.dir);
     free(c);
 }
 
-// ---- writing ------------------------------------------------------------------------------------
+// ---- the store as it is on disk -----------------------------------------------------------------
 
-static hm_err writer(hm_content *c)
-{
-    if (c->write != NULL)
-        return HM_OK;
-    int rc = mdb_txn_begin(c->env, NULL, 0, &c->write);
-    if (rc != 0) {
-        c->write = NULL;
-        return fail(rc, "begin");
-    }
-    c->count_new = c->bytes_new = 0;
-    return HM_OK;
-}
-
-// After a failed write LMDB wants the transaction gone, with all that was written in it.
-static void give_up(hm_content *c)
-{
-    mdb_txn_abort(c->write);
-    c->write = NULL;
-    c->lost = true;
-}
-
-// Reads through the open transaction, if any, so that unsynced writes are seen.
+// HM_E_NOTFOUND. out may be NULL.
 static hm_err load(hm_content *c, MDB_dbi dbi, const hm_hash *key, hm_buf *out)
 {
-    MDB_txn *txn = c->write;
-    int rc = 0;
-    if (txn == NULL)
-        rc = mdb_txn_begin(c->env, NULL, MDB_RDONLY, &txn);
+    int rc = mdb_txn_renew(c->read);
     if (rc != 0)
-        return fail(rc, "begin");
-    MDB_val k = {HM_HASH_BYTES, (void *)key->b}, v;
-    rc = mdb_get(txn, dbi, &k, &v);
+        return content_fail(rc, "begin");
+    MDB_val k = content_key(key), v;
+    rc = mdb_get(c->read, dbi, &k, &v);
     if (rc == 0 && out != NULL)
         hm_buf_append(out, v.mv_data, v.mv_size);
-    if (c->write == NULL)
-        mdb_txn_abort(txn);
+    mdb_txn_reset(c->read);
     if (rc != 0)
-        return fail(rc, "read");
+        return content_fail(rc, "read");
     return out == NULL ? HM_OK : hm_buf_status(out);
 }
 
-static hm_err has_room(const hm_content *c, size_t bytes)
+// ---- putting ------------------------------------------------------------------------------------
+
+static hm_err disk_has_room(const hm_content *c, size_t bytes)
 {
     struct statvfs fs;
-    if (c->reserve == 0)
+    if (c->cfg.reserve_bytes == 0)
         return HM_OK;
-    if (statvfs(c->dir, &fs) != 0)
-        return hm_fail(HM_E_IO, "content store: %s: %s", c->dir, strerror(errno));
-    uint64_t left = (uint64_t)fs.f_bavail * fs.f_frsize;
-    if (left < c->reserve || left - c->reserve < c->bytes_new + bytes)
-        return hm_fail(HM_E_BUSY,
+    if (statvfs(c->cfg.dir, &fs) != 0)
+        return hm_fail(HM_E_IO, "content store: %s: %s", c->cfg.dir, strerror(errno));
+    uint64_t left = (uint64_t)fs.f_bavail * fs.f_frsize, reserve = c->cfg.reserve_bytes;
+    uint64_t waiting = c->queue.bytes + (c->is_running ? c->running.bytes : 0);
+    if (left < reserve || left - reserve < waiting + bytes)
+        return hm_fail(HM_E_FULL,
                        "the disk has %llu MiB left, and %llu are kept free: it takes no content",
-                       (unsigned long long)(left >> 20), (unsigned long long)(c->reserve >> 20));
+                       (unsigned long long)(left >> 20), (unsigned long long)(reserve >> 20));
     return HM_OK;
 }
 
-static hm_err store(hm_content *c, MDB_dbi dbi, const hm_hash *key, hm_bytes bytes)
+static hm_err upload_has_room(const hm_content *c, size_t bytes, uint32_t member)
 {
-    HM_TRY(writer(c));
-    hm_err err = has_room(c, bytes.len);
-    if (err != HM_OK)
-        return load(c, dbi, key, NULL) == HM_OK ? HM_OK : err;
-    MDB_val k = {HM_HASH_BYTES, (void *)key->b}, v = {bytes.len, (void *)bytes.ptr};
-    int rc = mdb_put(c->write, dbi, &k, &v, MDB_NOOVERWRITE);
-    if (rc == MDB_KEYEXIST)
+    uint64_t have = c->upload_bytes[member] + c->queue.uploads[member] +
+                    (c->is_running ? c->running.uploads[member] : 0);
+    uint64_t limit = c->cfg.upload_bytes;
+    if (limit == 0 || have + content_cost(bytes) <= limit)
         return HM_OK;
-    if (rc != 0) {
-        give_up(c);
-        return fail(rc, "write");
+    return hm_fail(HM_E_FULL,
+                   "%llu MiB are uploaded to which no asset refers yet, of %llu: register them, or "
+                   "wait until they are given up",
+                   (unsigned long long)(have >> 20), (unsigned long long)(limit >> 20));
+}
+
+static hm_err put(hm_content *c, bool manifest, const hm_hash *hash, hm_bytes bytes,
+                  uint32_t member, uint64_t now_ms)
+{
+    content_batch *q = &c->queue;
+    hm_assert(member < HM_CONTENT_MEMBERS_MAX);
+    if (hm_map_get(&q->by_address[manifest], hash->b) != NULL)
+        return HM_OK;
+    bool known = load(c, manifest ? c->manifests : c->chunks, hash, NULL) == HM_OK;
+    bool kept = load(c, c->kept, hash, NULL) == HM_OK;
+    bool is_new = !known && unsynced(c, manifest, hash) == NULL;
+    if (is_new)
+        HM_TRY(disk_has_room(c, bytes.len));
+    if (is_new && !kept)
+        HM_TRY(upload_has_room(c, bytes.len, member));
+    if (member != c->cfg.self && q->bytes_of_others + bytes.len > HM_CONTENT_QUEUE_MAX)
+        return hm_fail(HM_E_BUSY, "%llu MiB wait for the disk already",
+                       (unsigned long long)(q->bytes_of_others >> 20));
+    content_job j = {.kind = manifest ? JOB_PUT_MANIFEST : JOB_PUT,
+                     .hash = *hash,
+                     .member = member,
+                     .time_ms = now_ms};
+    hm_buf_put(&j.bytes, bytes);
+    hm_err err = hm_buf_status(&j.bytes);
+    if (err == HM_OK)
+        err = queue_add(c, &j);
+    if (err != HM_OK) {
+        hm_buf_free(&j.bytes);
+        return err;
     }
-    if (dbi == c->chunks) {
-        c->count_new++;
-        c->bytes_new += bytes.len;
+    content_job *last = hm_container_of(q->jobs.prev, content_job, link);
+    err = hm_map_put(&q->by_address[manifest], hash->b, last);
+    if (err != HM_OK) {
+        hm_list_remove(&last->link);
+        job_free(last);
+        return err;
     }
+    q->bytes += is_new ? bytes.len : 0;
+    q->bytes_of_others += member != c->cfg.self ? bytes.len : 0;
+    q->uploads[member] += is_new && !kept ? content_cost(bytes.len) : 0;
     return HM_OK;
 }
 
-hm_err hm_content_put(hm_content *c, const hm_hash *hash, hm_bytes chunk)
+hm_err hm_content_put(hm_content *c, const hm_hash *hash, hm_bytes chunk, uint32_t member,
+                      uint64_t now_ms)
 {
     if (chunk.len == 0 || chunk.len > HM_CONTENT_CHUNK_MAX)
         return hm_fail(HM_E_LIMIT, "a chunk of %zu bytes", chunk.len);
     HM_TRY(hm_chunk_is(hash, chunk));
-    return store(c, c->chunks, hash, chunk);
+    return put(c, false, hash, chunk, member, now_ms);
 }
 
-hm_err hm_content_put_manifest(hm_content *c, const hm_hash *root, hm_bytes manifest)
+hm_err hm_content_put_manifest(hm_content *c, const hm_hash *root, hm_bytes manifest,
+                               uint32_t member, uint64_t now_ms)
 {
     HM_TRY(hm_manifest_is(root, manifest));
-    return store(c, c->manifests, root, manifest);
+    return put(c, true, root, manifest, member, now_ms);
 }
+
+hm_err hm_content_keep(hm_content *c, const hm_commitment *content, uint64_t now_ms)
+{
+    return queue_add(
+        c, &(content_job){
+               .kind = JOB_KEEP, .hash = content->root, .content = *content, .time_ms = now_ms});
+}
+
+hm_err hm_content_followed_set(hm_content *c, uint64_t seq)
+{
+    return queue_add(c, &(content_job){.kind = JOB_FOLLOWED, .number = seq});
+}
+
+uint64_t hm_content_followed(const hm_content *c)
+{
+    return c->followed;
+}
+
+hm_err hm_content_collect(hm_content *c, uint64_t now_ms, uint64_t grace_ms)
+{
+    uint64_t before = now_ms > grace_ms ? now_ms - grace_ms : 0;
+    uint64_t held = now_ms > 2 * grace_ms ? now_ms - 2 * grace_ms : 0;
+    if (c->oldest_ms >= before)
+        return HM_OK;
+    return queue_add(c, &(content_job){.kind = JOB_COLLECT, .time_ms = before, .held_ms = held});
+}
+
+// ---- to disk ------------------------------------------------------------------------------------
 
 bool hm_content_dirty(const hm_content *c)
 {
-    return c->write != NULL || c->lost;
+    return !hm_list_empty(&c->queue.jobs);
+}
+
+void hm_content_sync_begin(hm_content *c)
+{
+    hm_assert(!c->is_running);
+    batch_free(&c->running);
+    c->running = c->queue;
+    hm_list_init(&c->running.jobs);
+    hm_list_each(it, &c->queue.jobs)
+    {
+        hm_list_remove(it);
+        hm_list_append(&c->running.jobs, it);
+    }
+    batch_init(&c->queue);
+    c->done = (content_done){.followed = c->followed, .oldest_ms = c->oldest_ms};
+    c->is_running = true;
+}
+
+void hm_content_sync_run(hm_content *c)
+{
+    if (!hm_list_empty(&c->running.jobs))
+        content_write(c, &c->running, &c->done);
+}
+
+hm_err hm_content_sync_end(hm_content *c)
+{
+    const content_done *d = &c->done;
+    hm_assert(c->is_running);
+    c->is_running = false;
+    batch_free(&c->running);
+    batch_init(&c->running);
+    if (d->err != HM_OK)
+        return hm_fail(d->err, "%s", d->detail);
+    c->followed = d->followed;
+    c->oldest_ms = d->oldest_ms;
+    c->stats.chunks = (uint64_t)((int64_t)c->stats.chunks + d->chunks);
+    c->stats.bytes = (uint64_t)((int64_t)c->stats.bytes + d->bytes);
+    c->stats.collected += d->collected;
+    c->stats.collected_bytes += d->collected_bytes;
+    for (uint32_t i = 0; i < HM_CONTENT_MEMBERS_MAX; i++) {
+        c->upload_bytes[i] = (uint64_t)((int64_t)c->upload_bytes[i] + d->uploads[i]);
+        c->stats.upload_bytes = (uint64_t)((int64_t)c->stats.upload_bytes + d->uploads[i]);
+    }
+    return HM_OK;
 }
 
 hm_err hm_content_sync(hm_content *c)
 {
-    bool lost = c->lost;
-    c->lost = false;
-    if (c->write != NULL) {
-        int rc = mdb_txn_commit(c->write);
-        c->write = NULL;
-        if (rc != 0)
-            return fail(rc, "commit");
-        c->count += c->count_new;
-        c->bytes += c->bytes_new;
-    }
-    if (lost)
-        return hm_fail(HM_E_IO, "content store: a write failed, and others were lost with it");
-    return HM_OK;
+    hm_content_sync_begin(c);
+    hm_content_sync_run(c);
+    return hm_content_sync_end(c);
 }
 
 // ---- reading ------------------------------------------------------------------------------------
 
-static void discard(hm_content *c, MDB_dbi dbi, const hm_hash *key)
+static hm_err get_bytes(hm_content *c, bool manifest, const hm_hash *hash, hm_buf *out)
 {
-    MDB_val k = {HM_HASH_BYTES, (void *)key->b};
-    if (writer(c) == HM_OK && mdb_del(c->write, dbi, &k, NULL) != 0)
-        give_up(c);
+    const content_job *j = unsynced(c, manifest, hash);
+    if (j != NULL) {
+        hm_buf_put(out, hm_buf_bytes(&j->bytes));
+        return hm_buf_status(out);
+    }
+    return load(c, manifest ? c->manifests : c->chunks, hash, out);
+}
+
+static hm_err damaged(hm_content *c, bool manifest, const hm_hash *hash)
+{
+    HM_TRY(queue_add(
+        c, &(content_job){.kind = manifest ? JOB_DISCARD_MANIFEST : JOB_DISCARD, .hash = *hash}));
+    return hm_fail(HM_E_CHUNK_HASH, "a stored %s was damaged and is removed",
+                   manifest ? "manifest" : "chunk");
 }
 
 hm_err hm_content_get(hm_content *c, const hm_hash *hash, hm_buf *out)
 {
     size_t start = out->len;
-    HM_TRY(load(c, c->chunks, hash, out));
+    HM_TRY(get_bytes(c, false, hash, out));
     if (hm_chunk_is(hash, hm_bytes_of(out->ptr + start, out->len - start)) == HM_OK)
         return HM_OK;
     out->len = start;
-    discard(c, c->chunks, hash);
-    return hm_fail(HM_E_CHUNK_HASH, "a stored chunk was damaged and is removed");
+    return damaged(c, false, hash);
 }
 
 hm_err hm_content_get_manifest(hm_content *c, const hm_hash *root, hm_buf *out)
 {
     size_t start = out->len;
-    HM_TRY(load(c, c->manifests, root, out));
+    HM_TRY(get_bytes(c, true, root, out));
     hm_err err = hm_manifest_is(root, hm_bytes_of(out->ptr + start, out->len - start));
     if (err == HM_OK || err == HM_E_NOMEM)
         return err;
     out->len = start;
-    discard(c, c->manifests, root);
-    return hm_fail(HM_E_CHUNK_HASH, "a stored manifest was damaged and is removed");
+    return damaged(c, true, root);
 }
 
 bool hm_content_has(hm_content *c, const hm_hash *hash)
 {
-    return load(c, c->chunks, hash, NULL) == HM_OK;
+    return unsynced(c, false, hash) != NULL || load(c, c->chunks, hash, NULL) == HM_OK;
 }
 
 bool hm_content_has_manifest(hm_content *c, const hm_hash *root)
 {
-    return load(c, c->manifests, root, NULL) == HM_OK;
+    return unsynced(c, true, root) != NULL || load(c, c->manifests, root, NULL) == HM_OK;
+}
+
+bool hm_content_is_kept(hm_content *c, const hm_hash *hash)
+{
+    return load(c, c->kept, hash, NULL) == HM_OK;
+}
+
+// The first key after `after`, from the first when it is NULL.
+static int seek(MDB_cursor *cur, const hm_hash *after, MDB_val *k, MDB_val *v)
+{
+    if (after == NULL)
+        return mdb_cursor_get(cur, k, v, MDB_FIRST);
+    *k = content_key(after);
+    int rc = mdb_cursor_get(cur, k, v, MDB_SET_RANGE);
+    if (rc == 0 && memcmp(k->mv_data, after->b, HM_HASH_BYTES) == 0)
+        rc = mdb_cursor_get(cur, k, v, MDB_NEXT);
+    return rc;
 }
 
 size_t hm_content_list(hm_content *c, bool manifests, const hm_hash *after, hm_hash *out,
                        size_t max)
 {
-    MDB_txn *txn;
     MDB_cursor *cur;
+    MDB_val k, v, none;
     size_t n = 0;
-    if (mdb_txn_begin(c->env, NULL, MDB_RDONLY, &txn) != 0)
+    if (mdb_txn_renew(c->read) != 0)
         return 0;
-    if (mdb_cursor_open(txn, manifests ? c->manifests : c->chunks, &cur) == 0) {
-        MDB_val k = {HM_HASH_BYTES, after == NULL ? NULL : (void *)after->b}, v;
-        int rc = mdb_cursor_get(cur, &k, &v, after == NULL ? MDB_FIRST : MDB_SET_RANGE);
-        if (rc == 0 && after != NULL && memcmp(k.mv_data, after->b, HM_HASH_BYTES) == 0)
-            rc = mdb_cursor_get(cur, &k, &v, MDB_NEXT);
-        for (; rc == 0 && n < max; rc = mdb_cursor_get(cur, &k, &v, MDB_NEXT))
-            memcpy(out[n++].b, k.mv_data, HM_HASH_BYTES);
+    if (mdb_cursor_open(c->read, manifests ? c->manifests : c->chunks, &cur) == 0) {
+        for (int rc = seek(cur, after, &k, &v); rc == 0 && n < max;
+             rc = mdb_cursor_get(cur, &k, &v, MDB_NEXT))
+            if (mdb_get(c->read, c->kept, &k, &none) == 0)
+                memcpy(out[n++].b, k.mv_data, HM_HASH_BYTES);
         mdb_cursor_close(cur);
     }
-    mdb_txn_abort(txn);
+    mdb_txn_reset(c->read);
     return n;
 }
 
-void hm_content_stats(const hm_content *c, uint64_t *chunks, uint64_t *bytes)
+hm_err hm_content_wanted(hm_content *c, const hm_hash *after, hm_commitment *out)
 {
-    *chunks = c->count;
-    *bytes = c->bytes;
-}
-
-// ---- pure ---------------------------------------------------------------------------------------
-
-static hm_err manifest_root(hm_bytes manifest, hm_hash *root)
-{
-    if (manifest.len % HM_HASH_BYTES != 0 || manifest.len > HM_CONTENT_MANIFEST_MAX)
-        return hm_fail(HM_E_LIMIT, "a manifest of %zu bytes", manifest.len);
-    size_t count = manifest.len / HM_HASH_BYTES;
-    hm_hash *leaves = malloc((count + 1) * sizeof *leaves);
-    if (leaves == NULL)
-        return HM_E_NOMEM;
-    for (size_t i = 0; i < count; i++)
-        leaves[i] = hm_merkle_leaf(hm_bytes_of(manifest.ptr + i * HM_HASH_BYTES, HM_HASH_BYTES));
-    *root = hm_merkle_root(leaves, count);
-    free(leaves);
-    return HM_OK;
-}
-
-hm_err hm_chunk_is(const hm_hash *hash, hm_bytes chunk)
-{
-    hm_hash got = hm_sha256(chunk);
-    if (!hm_hash_eq(&got, hash))
-        return hm_fail(HM_E_CHUNK_HASH, "a chunk's bytes are not those of its address");
-    return HM_OK;
-}
-
-hm_err hm_manifest_is(const hm_hash *root, hm_bytes manifest)
-{
-    hm_hash got;
-    HM_TRY(manifest_root(manifest, &got));
-    if (!hm_hash_eq(&got, root))
-        return hm_fail(HM_E_CHUNK_HASH, "a manifest's bytes are not those of its root");
-    return HM_OK;
-}
-
-hm_err hm_manifest_check(const hm_commitment *c, hm_bytes manifest)
-{
-    hm_hash root;
-    HM_TRY(manifest_root(manifest, &root));
-    if (manifest.len / HM_HASH_BYTES != c->chunk_count || !hm_hash_eq(&root, &c->root))
-        return hm_fail(HM_E_CHUNK_HASH, "the manifest is not that of the content");
-    return HM_OK;
-}
-
-hm_err hm_manifest_commit(hm_bytes manifest, uint64_t size, uint32_t chunk_bytes,
-                          hm_commitment *out)
-{
-    hm_commitment c = {.size = size, .chunk_bytes = chunk_bytes};
-    c.chunk_count = (uint32_t)(manifest.len / HM_HASH_BYTES);
-    HM_TRY(manifest_root(manifest, &c.root));
-    *out = c;
-    return HM_OK;
-}
-
-uint32_t hm_commitment_chunk_len(const hm_commitment *c, uint32_t index)
-{
-    uint64_t start = (uint64_t)index * c->chunk_bytes;
-    uint64_t left = c->size - start;
-    return left < c->chunk_bytes ? (uint32_t)left : c->chunk_bytes;
-}
-
-void hm_placement(const hm_hash *address, const hm_node_id *nodes, uint32_t count, uint32_t *order)
-{
-    hm_hash weight[100];
-    hm_assert(count <= 100);
-    for (uint32_t i = 0; i < count; i++) {
-        weight[i] = hm_sha256_2(hm_hash_bytes(address), hm_hash_bytes(&nodes[i]));
-        uint32_t at = i;
-        for (; at > 0 && memcmp(weight[order[at - 1]].b, weight[i].b, HM_HASH_BYTES) < 0; at--)
-            order[at] = order[at - 1];
-        order[at] = i;
+    MDB_cursor *cur;
+    MDB_val k, v;
+    int rc = mdb_txn_renew(c->read);
+    if (rc != 0)
+        return content_fail(rc, "begin");
+    rc = mdb_cursor_open(c->read, c->wanted, &cur);
+    if (rc == 0) {
+        rc = seek(cur, after, &k, &v);
+        mdb_cursor_close(cur);
     }
+    if (rc == 0) {
+        hm_rd r = hm_rd_of(hm_bytes_of(v.mv_data, v.mv_size));
+        (void)hm_rd_u64(&r);
+        out->size = hm_rd_u64(&r);
+        out->chunk_bytes = hm_rd_u32(&r);
+        out->chunk_count = hm_rd_u32(&r);
+        memcpy(out->root.b, k.mv_data, HM_HASH_BYTES);
+    }
+    mdb_txn_reset(c->read);
+    return rc == 0 ? HM_OK : content_fail(rc, "wanted");
+}
+
+void hm_content_get_stats(const hm_content *c, hm_content_stats *out)
+{
+    *out = c->stats;
 }

@@ -323,7 +323,8 @@ static hm_err node_open(hm_node *n, const hm_node_config *cfg)
     hm_buf_free(&genesis);
     HM_TRY(err);
     HM_TRY(pool_open(n));
-    HM_TRY(content_open(n));
+    n->upload_keep_ms = cfg->upload_keep_ms;
+    HM_TRY(content_open(n, cfg->upload_bytes));
     HM_TRY(duty_open(n));
     HM_TRY(peers_open(n, &cfg->mesh_listen));
     return agree_open(n);
@@ -348,6 +349,8 @@ hm_err hm_node_open(const hm_node_config *cfg, hm_node **out)
     hm_list_init(&n->gets);
     hm_list_init(&n->stored_acks);
     hm_list_init(&n->unsynced);
+    hm_list_init(&n->sync_asks);
+    hm_list_init(&n->sync_acks);
     hm_list_init(&n->wheres);
     hm_err err = node_open(n, cfg);
     if (err != HM_OK) {
@@ -355,6 +358,7 @@ hm_err hm_node_open(const hm_node_config *cfg, hm_node **out)
         return err;
     }
     start_loop(n);
+    keep_committed(n);
     duty_committed(n);
     *out = n;
     return HM_OK;
@@ -473,7 +477,10 @@ void hm_node_get_status(const hm_node *n, hm_node_status *out)
     out->ready = hm_simplex_is_quorum(power, total) && !n->syncing && !n->stalled;
     latency_percentiles(n, &out->finality_p50_us, &out->finality_p99_us);
     out->ops_final = n->counts[COUNT_OPS_FINAL];
-    hm_content_stats(n->content, &out->chunks_stored, &out->chunk_bytes_stored);
+    hm_content_stats content;
+    hm_content_get_stats(n->content, &content);
+    out->chunks_stored = content.chunks;
+    out->chunk_bytes_stored = content.bytes;
     out->uptime_ms = node_wall_ms() - n->started_ms;
 }
 
@@ -541,6 +548,14 @@ void hm_node_each_counter(const hm_node *n, hm_node_counter_cb cb, void *ctx)
     cb(ctx, "hm_stoq_handshakes_failed_total", "connections that never were", "",
        e.handshake_failed, false);
     cb(ctx, "hm_stoq_connections", "connections open now", "", e.connections, true);
+    hm_content_stats content;
+    hm_content_get_stats(n->content, &content);
+    cb(ctx, "hm_content_collected_total", "chunks and manifests that no asset referred to", "",
+       content.collected, false);
+    cb(ctx, "hm_content_collected_bytes_total", "bytes of them", "", content.collected_bytes,
+       false);
+    cb(ctx, "hm_content_upload_bytes", "bytes stored here to which no asset refers yet", "",
+       content.upload_bytes, true);
     cb(ctx, "hm_mesh_pending_operations", "operations that wait for a block", "", n->pending_count,
        true);
 }

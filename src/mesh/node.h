@@ -50,6 +50,9 @@ typedef struct hm_node_config {
     const char *genesis_path; // NULL = DIR/genesis.bin; copied to it at first start
     struct sockaddr_in6 mesh_listen;
     uv_loop_t *loop; // borrowed until close is done
+    // What a member may upload, and how long it stays, without an asset that refers to it.
+    uint64_t upload_bytes; // 0 = no limit
+    uint64_t upload_keep_ms;
 } hm_node_config;
 
 HM_CHECK hm_err hm_node_open(const hm_node_config *cfg, hm_node **out);
@@ -149,7 +152,9 @@ void hm_node_submits_leave(hm_node *n);
 // ---- content ------------------------------------------------------------------------------------
 
 // Storing: bytes go in in order; chunks are stored here and on the nodes that placement names, and
-// done says HM_OK once at least three nodes (or all, when fewer) hold every chunk on disk.
+// done says HM_OK once at least three nodes (or all, when fewer) say that every chunk is on their
+// disks. Contents that no asset comes to refer to are given up after hm_node_config.upload_keep_ms;
+// HM_E_FULL when too much of that kind is here already, or the disk is full.
 typedef struct hm_node_put hm_node_put;
 typedef void (*hm_node_put_cb)(void *ctx, hm_err err, const char *detail,
                                const hm_commitment *commitment);

@@ -195,6 +195,7 @@ static void do_final(hm_node *n, const hm_simplex_action *a)
         peers_recheck(n);
     if (hm_wal_size_bytes(n->wal) > WAL_REWRITE_BYTES)
         rewrite_wal(n);
+    keep_committed(n);
     duty_committed(n);
     if (n->pending_count > 0)
         agree_nudge(n);

@@ -1,9 +1,9 @@
 // Contents over the mesh: putting with copies, reading with checks, and repair.
 //
 // A put streams into chunks. Each chunk is stored here and sent to members in the order of its
-// placement until enough copies are known to be on disk; so is the manifest at the end. A get reads
-// each chunk here, or asks members in the order of placement. When a peer comes back, it is offered
-// what it should hold, and is sent what it lacks.
+// placement until enough copies are known to be on disk; the manifest at the end goes to all. A get
+// reads each chunk here, or asks members in the order of placement. What stays, and what each
+// member should hold, is the matter of node_keep.c.
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -12,12 +12,11 @@
 #define PUT_WINDOW 32u // chunks of one put under way at a time
 #define ASK_TIMEOUT_US 8000000u
 #define ASK_LAST_US 60000000u
-#define REPAIR_BACKLOG (4u << 20)
 #define DISK_RESERVE (UINT64_C(1) << 30) // left to the ledger, whatever others store here
 
 // One address that must come to be on enough nodes, or that is being fetched.
 typedef struct ask {
-    hm_list link; // in node.unsynced while its copy here is not durable
+    hm_list link; // in node.unsynced, then in node.sync_asks, while its copy here is not durable
     struct hm_node *node;
     bool manifest, fetching;
     hm_hash hash;
@@ -78,7 +77,7 @@ static void get_result(hm_node_get *g, hm_err err, hm_bytes bytes);
 
 // ---- asks ---------------------------------------------------------------------------------------
 
-static uint32_t copies_wanted(const hm_node *n)
+uint32_t content_copies(const hm_node *n)
 {
     uint32_t r = n->genesis->params.replicas;
     return r < n->count ? r : n->count;
@@ -94,7 +93,7 @@ static ask *ask_make(hm_node *n, bool manifest, const hm_hash *hash)
     a->node = n;
     a->manifest = manifest;
     a->hash = *hash;
-    a->want = copies_wanted(n);
+    a->want = content_copies(n);
     hm_placement(hash, n->ids, n->count, order);
     uint64_t now = node_now_us();
     for (int last = 0; last < 2; last++)
@@ -160,12 +159,13 @@ static bool send_question(ask *a, uint32_t peer)
     return ok;
 }
 
-// Asks as many members as are still needed; false when nobody is left to ask.
+// Asks as many members as are still needed; false when nobody is left to ask. Manifests go to all:
+// they are small, and tell each which chunks an asset refers to.
 static bool ask_more(ask *a)
 {
     hm_node *n = a->node;
     uint32_t have = a->have + (a->fetching ? 0 : 1); // this node's own copy
-    uint32_t want = a->fetching ? 1 : a->want;
+    uint32_t want = a->fetching ? 1 : a->manifest ? n->count : a->want;
     while (have + a->asked < want && a->next < a->count) {
         uint32_t peer = a->order[a->next++];
         if (peer_is_up(n, peer) && send_question(a, peer))
@@ -235,12 +235,18 @@ static ask *request_end(hm_node *n, uint64_t id, uint32_t peer)
 
 // ---- putting ------------------------------------------------------------------------------------
 
+hm_err content_put(hm_node *n, uint32_t from, bool manifest, const hm_hash *hash, hm_bytes bytes)
+{
+    uint64_t now = node_wall_ms();
+    return manifest ? hm_content_put_manifest(n->content, hash, bytes, from, now)
+                    : hm_content_put(n->content, hash, bytes, from, now);
+}
+
 // Stores here and sends out.
 static hm_err put_store(hm_node_put *p, bool manifest, const hm_hash *hash, hm_buf *bytes)
 {
     hm_node *n = p->node;
-    HM_TRY(manifest ? hm_content_put_manifest(n->content, hash, hm_buf_bytes(bytes))
-                    : hm_content_put(n->content, hash, hm_buf_bytes(bytes)));
+    HM_TRY(content_put(n, n->self, manifest, hash, hm_buf_bytes(bytes)));
     ask *a = ask_make(n, manifest, hash);
     if (a == NULL)
         return HM_E_NOMEM;
@@ -483,7 +489,7 @@ static void get_result(hm_node_get *g, hm_err err, hm_bytes bytes)
 uint32_t hm_node_placement(const hm_node *n, const hm_hash *chunk, uint32_t *order)
 {
     hm_placement(chunk, n->ids, n->count, order);
-    return copies_wanted(n);
+    return content_copies(n);
 }
 
 bool hm_node_holds(const hm_node *n, const hm_hash *chunk)
@@ -495,8 +501,7 @@ bool hm_node_holds(const hm_node *n, const hm_hash *chunk)
 
 static hm_err on_chunk_put(hm_node *n, uint32_t from, const node_message *m)
 {
-    hm_err err = m->manifest ? hm_content_put_manifest(n->content, &m->hash, m->bytes)
-                             : hm_content_put(n->content, &m->hash, m->bytes);
+    hm_err err = content_put(n, from, m->manifest, &m->hash, m->bytes);
     stored_ack *ack = err == HM_OK ? calloc(1, sizeof *ack) : NULL;
     if (ack == NULL) { // at once, so that another is asked
         node_message no = {.type = MSG_CHUNK_STORED, .request = m->request};
@@ -553,105 +558,6 @@ static hm_err on_chunk(hm_node *n, uint32_t from, const node_message *m)
     return HM_OK;
 }
 
-// ---- repair -------------------------------------------------------------------------------------
-
-static bool should_hold(const hm_node *n, uint32_t index, const hm_hash *hash)
-{
-    uint32_t order[100];
-    hm_placement(hash, n->ids, n->count, order);
-    for (uint32_t i = 0; i < copies_wanted(n); i++)
-        if (order[i] == index)
-            return true;
-    return false;
-}
-
-// Offers the next lot of addresses that the peer should hold; manifests come after the chunks.
-static void offer_more(hm_node *n, uint32_t index)
-{
-    static hm_hash list[MSG_HASHES_MAX];
-    node_peer *p = &n->peers[index];
-    while (p->offering && !p->offer_waits && peer_is_up(n, index) &&
-           peer_backlog(n, index, LANE_BULK) < REPAIR_BACKLOG) {
-        size_t got = hm_content_list(n->content, p->offer_manifests,
-                                     hm_hash_is_zero(&p->offered) ? NULL : &p->offered, list,
-                                     MSG_HASHES_MAX);
-        if (got == 0) {
-            p->offered = (hm_hash){0};
-            p->offering = !p->offer_manifests;
-            p->offer_manifests = !p->offer_manifests;
-            continue;
-        }
-        p->offered = list[got - 1];
-        uint32_t count = 0;
-        for (size_t i = 0; i < got; i++)
-            if (should_hold(n, index, &list[i]))
-                list[count++] = list[i];
-        if (count == 0)
-            continue;
-        node_message m = {.type = MSG_HAVE_GET,
-                          .manifest = p->offer_manifests,
-                          .count = count,
-                          .list = hm_bytes_of(list, count * sizeof list[0])};
-        p->offer_waits = peer_send(n, index, LANE_BULK, &m);
-        if (!p->offer_waits)
-            return;
-    }
-}
-
-static void on_have_get(hm_node *n, uint32_t from, const node_message *asked)
-{
-    hm_buf list = {0};
-    node_message m = {.type = MSG_HAVE, .manifest = asked->manifest};
-    for (uint32_t i = 0; i < asked->count; i++) {
-        hm_hash h = node_msg_hash(asked, i);
-        if (m.manifest ? hm_content_has_manifest(n->content, &h) : hm_content_has(n->content, &h))
-            continue;
-        hm_wr_raw(&list, h.b, HM_HASH_BYTES);
-        m.count++;
-    }
-    m.list = hm_buf_bytes(&list);
-    if (hm_buf_status(&list) == HM_OK)
-        (void)peer_send(n, from, LANE_BULK, &m);
-    hm_buf_free(&list);
-}
-
-static void send_repair(hm_node *n, uint32_t to, bool manifest, const hm_hash *hash)
-{
-    hm_buf bytes = {0};
-    // Request 0: nobody waits for the answer.
-    node_message m = {.type = MSG_CHUNK_PUT, .manifest = manifest, .hash = *hash};
-    hm_err err = manifest ? hm_content_get_manifest(n->content, hash, &bytes)
-                          : hm_content_get(n->content, hash, &bytes);
-    m.bytes = hm_buf_bytes(&bytes);
-    if (err == HM_OK && peer_send(n, to, LANE_BULK, &m))
-        n->counts[COUNT_CHUNKS_REPAIRED]++;
-    hm_buf_free(&bytes);
-}
-
-static void on_have(hm_node *n, uint32_t from, const node_message *m)
-{
-    node_peer *p = &n->peers[from];
-    uint32_t sent = 0;
-    if (!p->offer_waits)
-        return; // no answer: nothing was offered to it
-    for (; sent < m->count; sent++) {
-        // Only what fits; the rest is offered again from where the peer stands.
-        if (peer_backlog(n, from, LANE_BULK) > 8 * REPAIR_BACKLOG)
-            break;
-        hm_hash h = node_msg_hash(m, sent);
-        send_repair(n, from, m->manifest, &h);
-    }
-    if (sent > 0) {
-        hm_node_event e = {.peer = n->ids[from], .count = sent};
-        node_event(n, HM_EVENT_REPAIR, &e, "%u %s copied to %s", sent,
-                   m->manifest ? "manifests" : "chunks", n->genesis->validators[from].name);
-    }
-    if (sent < m->count)
-        p->offered = (hm_hash){0}; // begin again: what arrived is not offered twice
-    p->offer_waits = false;
-    offer_more(n, from);
-}
-
 void content_message(hm_node *n, uint32_t from, const node_message *m)
 {
     hm_err err = HM_OK;
@@ -669,10 +575,10 @@ void content_message(hm_node *n, uint32_t from, const node_message *m)
         err = on_chunk(n, from, m);
         break;
     case MSG_HAVE_GET:
-        on_have_get(n, from, m);
+        keep_have_get(n, from, m);
         break;
     default:
-        on_have(n, from, m);
+        keep_have(n, from, m);
     }
     if (err == HM_OK)
         return;
@@ -684,20 +590,6 @@ void content_message(hm_node *n, uint32_t from, const node_message *m)
 }
 
 // ---- events -------------------------------------------------------------------------------------
-
-void content_peer_up(hm_node *n, uint32_t index)
-{
-    node_peer *p = &n->peers[index];
-    p->offering = true;
-    p->offer_waits = p->offer_manifests = false;
-    p->offered = (hm_hash){0};
-    offer_more(n, index);
-}
-
-void content_drained(hm_node *n, uint32_t index)
-{
-    offer_more(n, index);
-}
 
 // Ends the questions that match and goes on with their asks.
 static void requests_fail(hm_node *n, uint32_t peer, uint64_t older_than_us)
@@ -728,12 +620,22 @@ void content_peer_down(hm_node *n, uint32_t index)
 
 void content_tick(hm_node *n, uint64_t now_us)
 {
+    keep_tick(n, now_us);
     requests_fail(n, UINT32_MAX, now_us > ASK_TIMEOUT_US ? now_us - ASK_TIMEOUT_US : 0);
 }
 
-static void send_stored(hm_node *n, bool ok)
+static void list_move(hm_list *from, hm_list *to)
 {
-    hm_list_each(it, &n->stored_acks)
+    hm_list_each(it, from)
+    {
+        hm_list_remove(it);
+        hm_list_append(to, it);
+    }
+}
+
+static void send_stored(hm_node *n, hm_list *acks, bool ok)
+{
+    hm_list_each(it, acks)
     {
         stored_ack *ack = hm_container_of(it, stored_ack, link);
         node_message m = {.type = MSG_CHUNK_STORED, .request = ack->request, .ok = ok};
@@ -744,16 +646,9 @@ static void send_stored(hm_node *n, bool ok)
     }
 }
 
-static void asks_synced(hm_node *n, hm_err err)
+static void asks_synced(hm_list *asks, hm_err err)
 {
-    hm_list now;
-    hm_list_init(&now);
-    hm_list_each(it, &n->unsynced)
-    {
-        hm_list_remove(it);
-        hm_list_append(&now, it);
-    }
-    hm_list_each(it, &now)
+    hm_list_each(it, asks)
     {
         ask *a = hm_container_of(it, ask, link);
         hm_list_remove(it);
@@ -789,35 +684,78 @@ static void work_on_puts_and_gets(hm_node *n)
     }
 }
 
+// ---- to disk ------------------------------------------------------------------------------------
+// Waiting for the disk is for a worker thread: for 8 MiB, a put's window, it took 38 ms, and up to
+// 89 (bench/content), and this thread has votes to cast meanwhile.
+
+static void sync_run(uv_work_t *w)
+{
+    hm_node *n = w->data;
+    hm_content_sync_run(n->content);
+}
+
+static void sync_end(hm_node *n)
+{
+    hm_err err = hm_content_sync_end(n->content);
+    if (err != HM_OK)
+        hm_log(HM_LOG_ERROR, "mesh", "content cannot be stored", "reason=\"%s\"", hm_err_detail());
+    if (err != HM_OK)
+        n->content_followed = hm_content_followed(n->content); // the rest is told again
+    send_stored(n, &n->sync_acks, err == HM_OK);
+    asks_synced(&n->sync_asks, err);
+}
+
+static void sync_done(uv_work_t *w, int status)
+{
+    hm_node *n = w->data;
+    hm_assert(status == 0); // nobody cancels it
+    n->works--;
+    n->content_syncing = false;
+    if (!n->closing)
+        sync_end(n);
+    else if (hm_content_sync_end(n->content) != HM_OK)
+        hm_log(HM_LOG_ERROR, "mesh", "content cannot be stored", "reason=\"%s\"", hm_err_detail());
+}
+
 void content_flush(hm_node *n)
 {
     work_on_puts_and_gets(n);
-    if (hm_content_dirty(n->content) || !hm_list_empty(&n->unsynced) ||
-        !hm_list_empty(&n->stored_acks)) {
-        hm_err err = hm_content_sync(n->content);
-        if (err != HM_OK)
-            hm_log(HM_LOG_ERROR, "mesh", "content cannot be stored", "reason=\"%s\"",
-                   hm_err_detail());
-        send_stored(n, err == HM_OK);
-        asks_synced(n, err);
-        work_on_puts_and_gets(n);
+    if (n->content_syncing || (!hm_content_dirty(n->content) && hm_list_empty(&n->unsynced) &&
+                               hm_list_empty(&n->stored_acks)))
+        return;
+    list_move(&n->unsynced, &n->sync_asks);
+    list_move(&n->stored_acks, &n->sync_acks);
+    hm_content_sync_begin(n->content);
+    n->content_work.data = n;
+    n->content_syncing = uv_queue_work(n->loop, &n->content_work, sync_run, sync_done) == 0;
+    if (n->content_syncing) {
+        n->works++;
+        return;
     }
+    hm_content_sync_run(n->content);
+    sync_end(n);
 }
 
 // ---- life ---------------------------------------------------------------------------------------
 
-hm_err content_open(hm_node *n)
+hm_err content_open(hm_node *n, uint64_t upload_bytes)
 {
     char dir[4100];
     snprintf(dir, sizeof dir, "%s/content", n->dir);
     hm_map_init(&n->requests, sizeof(uint64_t), 1u << 20, &hm_random_system);
-    return hm_content_open(dir, DISK_RESERVE, false, &n->content);
+    hm_content_config cfg = {
+        .dir = dir, .reserve_bytes = DISK_RESERVE, .upload_bytes = upload_bytes, .self = n->self};
+    HM_TRY(hm_content_open(&cfg, &n->content));
+    n->content_followed = hm_content_followed(n->content);
+    return HM_OK;
 }
 
 void content_close(hm_node *n)
 {
-    send_stored(n, false);
-    hm_list_each(it, &n->unsynced)
+    send_stored(n, &n->stored_acks, false);
+    send_stored(n, &n->sync_acks, false);
+    list_move(&n->unsynced, &n->sync_asks);
+    hm_list_each(it, &n->sync_asks)
     {
         ask_free(hm_container_of(it, ask, link));
     }

@@ -4,7 +4,8 @@
 //   node_peer.c     STOQ connections and their messages   node_agree.c    Simplex and the ledger
 //   node_pool.c     pending and submitted operations      node_duty.c     answers and beacons
 //   node_views.c    states after blocks that are not final
-//   node_content.c  putting, reading and repairing   node_where.c    who holds which chunks
+//   node_content.c  putting and reading contents          node_where.c    who holds which chunks
+//   node_keep.c     what stays, and is copied again
 //   node_msg.c      the bytes of messages between nodes
 #ifndef HM_MESH_NODE_INTERNAL_H
 #define HM_MESH_NODE_INTERNAL_H
@@ -73,6 +74,7 @@ typedef struct node_peer {
     // Repair: which chunk was last offered to it, and whether an offer is out.
     hm_hash offered;
     bool offering, offer_manifests, offer_waits;
+    uint64_t offer_at_us; // when all is offered again
 } node_peer;
 
 // ---- operations ---------------------------------------------------------------------------------
@@ -218,8 +220,16 @@ struct hm_node {
 
     // content
     hm_content *content;
-    hm_list puts, gets, stored_acks, wheres;
-    hm_list unsynced; // asks whose copy here is not durable yet
+    hm_list puts, gets, wheres;
+    hm_list unsynced, stored_acks; // asks whose copy here is not durable yet, answers that wait
+    hm_list sync_asks, sync_acks;  // for it; and those that the running sync is for
+    uv_work_t content_work;
+    bool content_syncing;
+    uint64_t content_followed; // hm_asset.seq of the newest that the store was told of
+    uint64_t upload_keep_ms, collect_at_us;
+    hm_node_get *wanted_get; // of the manifest of wanted_after, or NULL
+    hm_hash wanted_after;
+    uint64_t wanted_at_us;
     uint64_t next_request;
     hm_map requests; // u64 -> node_request
 
@@ -317,14 +327,23 @@ void duty_committed(hm_node *n);
 void duty_cancel(hm_node *n); // ends what runs on worker threads soon
 
 // node_content.c
-HM_CHECK hm_err content_open(hm_node *n);
+HM_CHECK hm_err content_open(hm_node *n, uint64_t upload_bytes);
 void content_close(hm_node *n);
 void content_message(hm_node *n, uint32_t from, const node_message *m);
 void content_peer_up(hm_node *n, uint32_t index);
 void content_peer_down(hm_node *n, uint32_t index);
 void content_flush(hm_node *n); // makes what was stored durable and answers for it
 void content_tick(hm_node *n, uint64_t now_us);
+uint32_t content_copies(const hm_node *n); // how many members hold a chunk
+HM_CHECK hm_err content_put(hm_node *n, uint32_t from, bool manifest, const hm_hash *hash,
+                            hm_bytes bytes);
+
+// node_keep.c
 void content_drained(hm_node *n, uint32_t index); // the bulk lane has room again
+void keep_committed(hm_node *n);
+void keep_tick(hm_node *n, uint64_t now_us);
+void keep_have_get(hm_node *n, uint32_t from, const node_message *m);
+void keep_have(hm_node *n, uint32_t from, const node_message *m);
 
 // node_where.c
 void where_get(hm_node *n, uint32_t from, const node_message *m);

@@ -259,6 +259,8 @@ unsigned hm_http_status_of(hm_err err)
         return 503;
     case HM_E_TIMEOUT:
         return 504;
+    case HM_E_FULL:
+        return 507;
     default:
         return err >= 300 && err < 600 ? 422 : 500;
     }

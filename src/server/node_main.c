@@ -167,6 +167,11 @@ static hm_err cmd_run(const hm_config *c)
     hm_node_config node = {.loop = &d.loop};
     HM_TRY(daemon_need(c, "dir", &node.data_dir));
     HM_TRY(hm_config_addr(c, "mesh-listen", &node.mesh_listen));
+    uint64_t limit_mib, keep_s;
+    HM_TRY(hm_config_u64(c, "upload-limit", 0, UINT64_C(1) << 40, &limit_mib));
+    HM_TRY(hm_config_u64(c, "upload-keep-seconds", 60, 31536000, &keep_s));
+    node.upload_bytes = limit_mib << 20;
+    node.upload_keep_ms = keep_s * 1000;
     node.genesis_path = hm_config_get(c, "genesis");
     HM_TRY(hm_crypto_init());
     signal(SIGPIPE, SIG_IGN);

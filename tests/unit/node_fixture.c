@@ -31,6 +31,7 @@ static void on_closed(void *user, stoq_stream *s)
     for (int lane = 0; lane < LANES; lane++)
         if (h->lanes[lane] == s) {
             h->lanes[lane] = NULL;
+            h->closed++;
             hm_buf_reset(&h->in[lane]);
             hm_buf_reset(&h->out[lane]);
         }
@@ -161,7 +162,8 @@ void mesh_open(uint64_t own_stake, uint32_t chunk_bytes)
     hm_node_config cfg = {
         .data_dir = dir,
         .mesh_listen = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT},
-        .loop = &loop};
+        .loop = &loop,
+        .upload_keep_ms = 86400000};
     OK(hm_node_open(&cfg, &node));
     node_closed = false;
 }

@@ -29,7 +29,8 @@ typedef struct hostile {
     SSL_CTX *tls;
     stoq_endpoint *endpoint;
     stoq_stream *lanes[LANES];
-    bool deaf; // takes nothing off its streams
+    bool deaf;       // takes nothing off its streams
+    unsigned closed; // lanes that were, so far
     hm_buf in[LANES], out[LANES];
     void (*heard)(struct hostile *h, const node_message *m);
 } hostile;

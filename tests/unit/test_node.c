@@ -186,6 +186,187 @@ static void test_certificate_is_brought(void **state)
     mesh_close();
 }
 
+// ---- contents -----------------------------------------------------------------------------------
+
+typedef struct put_result {
+    bool done;
+    hm_err err;
+    hm_commitment commitment;
+} put_result;
+
+static void on_put(void *ctx, hm_err err, const char *detail, const hm_commitment *c)
+{
+    put_result *p = ctx;
+    (void)detail;
+    p->done = true;
+    p->err = err;
+    if (c != NULL)
+        p->commitment = *c;
+}
+
+static void on_drained(void *ctx)
+{
+    (void)ctx;
+}
+
+static void put_text(const char *text, put_result *result)
+{
+    hm_node_put *put;
+    *result = (put_result){0};
+    OK(hm_node_put_begin(node, &put));
+    OK(hm_node_put_write(put, hm_bytes_str(text), on_drained, NULL));
+    hm_node_put_finish(put, on_put, result);
+}
+
+static unsigned manifests_stored;
+static uint8_t manifest[HM_HASH_BYTES];
+
+// Says of all that it is given that it is stored.
+static void store_all(hostile *h, const node_message *m)
+{
+    if (m->type != MSG_CHUNK_PUT)
+        return;
+    manifests_stored += m->manifest;
+    if (m->request != 0)
+        say(h, LANE_BULK,
+            &(node_message){.type = MSG_CHUNK_STORED, .request = m->request, .ok = true});
+}
+
+static void give_manifest(hostile *h, const node_message *m)
+{
+    if (m->type == MSG_CHUNK_GET && m->manifest)
+        say(h, LANE_BULK,
+            &(node_message){.type = MSG_CHUNK,
+                            .request = m->request,
+                            .ok = true,
+                            .bytes = hm_bytes_of(manifest, sizeof manifest)});
+}
+
+static uv_sem_t gate;
+static bool held[4];
+
+static void hold(uv_work_t *w)
+{
+    __atomic_store_n((bool *)w->data, true, __ATOMIC_SEQ_CST);
+    uv_sem_wait(&gate);
+}
+
+static void released(uv_work_t *w, int status)
+{
+    (void)status;
+    *(bool *)w->data = false;
+}
+
+static bool all_are(bool value)
+{
+    for (int i = 0; i < 4; i++)
+        if (__atomic_load_n(&held[i], __ATOMIC_SEQ_CST) != value)
+            return false;
+    return true;
+}
+
+// The node does not wait for the disk: it makes blocks while a content is being written, and says
+// that it is stored when it is, here too.
+static void test_slow_disk(void **state)
+{
+    (void)state;
+    uv_work_t works[4];
+    put_result result;
+    mesh_open(10000, 0); // a quorum by itself
+    for (unsigned i = 1; i < FIXTURE_MEMBERS; i++) {
+        hostile_join(i);
+        others[i].heard = store_all;
+    }
+    UNTIL(is_up(1) && is_up(2) && is_up(3));
+    assert_int_equal(uv_sem_init(&gate, 0), 0);
+    for (int i = 0; i < 4; i++) { // all threads that could write
+        works[i].data = &held[i];
+        assert_int_equal(uv_queue_work(&loop, &works[i], hold, released), 0);
+    }
+    UNTIL(all_are(true));
+    put_text("slowly", &result);
+    UNTIL(node->content_syncing);
+    uint64_t height = hm_ledger_height(node->ledger);
+    UNTIL((agree_nudge(node), hm_ledger_height(node->ledger) > height + 2));
+    assert_false(result.done);
+    for (int i = 0; i < 4; i++)
+        uv_sem_post(&gate);
+    UNTIL(result.done && all_are(false));
+    assert_int_equal(result.err, HM_OK);
+    uv_sem_destroy(&gate);
+    mesh_close();
+}
+
+// What is uploaded and never registered is given up in the end; what an asset refers to stays, and
+// has its manifest with every member.
+static void test_uploads_are_given_up(void **state)
+{
+    (void)state;
+    put_result stays, goes;
+    submitted s = {0};
+    hm_buf payload = {0};
+    mesh_open(10000, 0);
+    for (unsigned i = 1; i < FIXTURE_MEMBERS; i++) {
+        hostile_join(i);
+        others[i].heard = store_all;
+    }
+    UNTIL(is_up(1) && is_up(2) && is_up(3));
+    node->upload_keep_ms = 100000000;
+    manifests_stored = 0;
+    put_text("stays", &stays);
+    put_text("goes", &goes);
+    UNTIL(stays.done && goes.done && manifests_stored == 6);
+    assert_int_equal(stays.err, HM_OK);
+    hm_asset_register r = {.kind = HM_ASSET_DATA,
+                           .name = hm_bytes_str("data"),
+                           .has_content = true,
+                           .content = stays.commitment};
+    OK(hm_asset_register_encode(&r, &payload));
+    submit(HM_ASSET_REGISTER, NULL, hm_buf_bytes(&payload), &s);
+    UNTIL(s.left == 0);
+    assert_int_equal(s.err, HM_OK);
+    hm_hash kept = hm_sha256(hm_bytes_str("stays")), lost = hm_sha256(hm_bytes_str("goes"));
+    UNTIL(hm_content_is_kept(node->content, &kept) && !node->content_syncing);
+    assert_false(hm_content_is_kept(node->content, &lost));
+    node->collect_at_us = 0;
+    for (int i = 0; i < 100; i++)
+        turn();
+    assert_true(hm_content_has(node->content, &lost));
+    node->upload_keep_ms = 0; // its time is over
+    UNTIL((node->collect_at_us = 0, !hm_content_has(node->content, &lost)));
+    assert_true(hm_content_has(node->content, &kept));
+    assert_true(hm_content_has_manifest(node->content, &stays.commitment.root));
+    assert_false(hm_content_has_manifest(node->content, &goes.commitment.root));
+    hm_buf_free(&payload);
+    mesh_close();
+}
+
+// A manifest that did not come with its content is asked for.
+static void test_manifest_is_fetched(void **state)
+{
+    (void)state;
+    submitted s = {0};
+    hm_buf payload = {0};
+    hm_commitment com;
+    hm_hash h = hm_sha256(hm_bytes_str("elsewhere"));
+    memcpy(manifest, h.b, sizeof manifest);
+    OK(hm_manifest_commit(hm_bytes_of(manifest, sizeof manifest), 9, 4096, &com));
+    mesh_open(10000, 0);
+    hostile_join(2);
+    others[2].heard = give_manifest;
+    UNTIL(is_up(2));
+    hm_asset_register r = {
+        .kind = HM_ASSET_DATA, .name = hm_bytes_str("data"), .has_content = true, .content = com};
+    OK(hm_asset_register_encode(&r, &payload));
+    submit(HM_ASSET_REGISTER, NULL, hm_buf_bytes(&payload), &s);
+    UNTIL(s.left == 0);
+    assert_int_equal(s.err, HM_OK);
+    UNTIL((node->wanted_at_us = 0, hm_content_is_kept(node->content, &h)));
+    assert_true(hm_content_has_manifest(node->content, &com.root));
+    hm_buf_free(&payload);
+    mesh_close();
+}
+
 // ---- peers --------------------------------------------------------------------------------------
 
 static void fall(unsigned index, uint64_t want_us)
@@ -267,9 +448,15 @@ static void test_views_are_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_submit_without_quorum), cmocka_unit_test(test_close_within),
-        cmocka_unit_test(test_early_operations),      cmocka_unit_test(test_flapping),
-        cmocka_unit_test(test_views_are_bounded),     cmocka_unit_test(test_certificate_is_brought),
+        cmocka_unit_test(test_submit_without_quorum),
+        cmocka_unit_test(test_close_within),
+        cmocka_unit_test(test_early_operations),
+        cmocka_unit_test(test_flapping),
+        cmocka_unit_test(test_views_are_bounded),
+        cmocka_unit_test(test_certificate_is_brought),
+        cmocka_unit_test(test_slow_disk),
+        cmocka_unit_test(test_uploads_are_given_up),
+        cmocka_unit_test(test_manifest_is_fetched),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
