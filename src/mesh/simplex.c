@@ -154,17 +154,18 @@ void sx_on_cert(hm_simplex *s, sx_view *v, hm_simplex_kind kind)
     bool current = v->view >= s->view;
     if (v->view > s->certified_view)
         s->certified_view = v->view;
-    if (kind == HM_SIMPLEX_NULLIFY) {
-        if (current && !s->absent[v->leader]) // who is away says nothing of the network
-            s->delta_us = clamp(s->delta_us * 3 / 2, s->delta_min_us, s->delta_max_us);
-        return;
-    }
+    // What came only after this node had given it up tells that it waits too short a time, as much as
+    // what never came does; who is away says nothing of the network.
+    bool late = sx_has(sx_own(s, v, SX_NULLIFY));
+    if (current && !s->absent[v->leader] &&
+        (kind == HM_SIMPLEX_NULLIFY || (kind == HM_SIMPLEX_NOTARIZE && late)))
+        s->delta_us = clamp(s->delta_us * 3 / 2, s->delta_min_us, s->delta_max_us);
     if (kind != HM_SIMPLEX_NOTARIZE)
         return;
     // What was waiting is in the block, as far as this node knows; FINAL brings a nudge if not.
     if (current)
         s->work = false;
-    if (v->notarized_us > 0) {
+    if (v->notarized_us > 0 && !late) {
         // From the own vote to the quorum is about one message's way, with its work.
         uint64_t hop = s->now_us - v->notarized_us;
         s->hop_us = s->hop_us == 0 ? hop : (7 * s->hop_us + hop) / 8;
@@ -172,8 +173,7 @@ void sx_on_cert(hm_simplex *s, sx_view *v, hm_simplex_kind kind)
         if (target < s->delta_us)
             s->delta_us -= (s->delta_us - target) / 4;
     }
-    bool allowed = !sx_has(sx_own(s, v, SX_NULLIFY)) || sx_forgets(SX_FORGET_FINALIZE_RULE);
-    if (allowed && !sx_has(sx_own(s, v, SX_FINALIZE)) &&
+    if ((!late || sx_forgets(SX_FORGET_FINALIZE_RULE)) && !sx_has(sx_own(s, v, SX_FINALIZE)) &&
         v->view + HM_SIMPLEX_VIEWS_AHEAD >= s->view)
         (void)sx_cast(s, v, HM_SIMPLEX_FINALIZE, &v->certs[SX_NOTARIZE].id);
 }
