@@ -1,6 +1,6 @@
 // What storing a put's window of chunks costs the thread that the node's loop runs on, and what it
-// costs the one that waits for the disk. Prints one JSON line a figure. Argument: a directory on the
-// disk to measure.
+// costs the one that waits for the disk. Prints one JSON line a figure. Argument: a directory on
+// the disk to measure.
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -108,7 +108,8 @@ typedef struct stoq_limits {
     uint32_t stream_send_bytes;     // [1 MiB] unacknowledged bytes kept for a stream
     uint32_t max_idle_ms;           // [30000]
     uint32_t max_handshake_ms;      // [10000]
-    uint32_t max_udp_payload_bytes; // [1452] largest datagram sent; at least 1200
+    uint32_t max_udp_payload_bytes; // [65527] largest datagram that path MTU discovery tries, and
+                                    // that the peer is told to send; at least 1200
 } stoq_limits;
 
 typedef struct stoq_config {
@@ -133,6 +134,7 @@ typedef struct stoq_conn_stats {
     uint64_t stream_bytes_sent, stream_bytes_received; // without retransmissions
     uint64_t rtt_us, rtt_var_us, min_rtt_us;
     uint64_t cwnd_bytes, in_flight_bytes;
+    uint32_t mtu_bytes; // largest UDP payload that is known to get through
     uint32_t key_updates;
     uint32_t streams_open;
 } stoq_conn_stats;

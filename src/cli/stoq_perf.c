@@ -220,12 +220,12 @@ out:
 static void print_run(const run *r)
 {
     printf("%s  %.2f s  %llu bytes  %.3f Gbps  %u streams  packets %llu sent, %llu received, "
-           "%llu lost  rtt %.3f ms\n",
+           "%llu lost, of up to %u bytes  rtt %.3f ms\n",
            r->up ? "up  " : "down", (double)r->elapsed_us / 1e6, (unsigned long long)r->moved,
            gbps(r->moved, r->elapsed_us), r->opened,
            (unsigned long long)(r->after.packets_sent - r->before.packets_sent),
            (unsigned long long)(r->after.packets_received - r->before.packets_received),
-           (unsigned long long)(r->after.packets_lost - r->before.packets_lost),
+           (unsigned long long)(r->after.packets_lost - r->before.packets_lost), r->after.mtu_bytes,
            (double)r->after.rtt_us / 1000);
     fflush(stdout);
 }
@@ -241,6 +241,7 @@ static void json_run(const run *r, hm_buf *b)
     hm_jw_u64(b, "packets_sent", r->after.packets_sent - r->before.packets_sent);
     hm_jw_u64(b, "packets_received", r->after.packets_received - r->before.packets_received);
     hm_jw_u64(b, "packets_lost", r->after.packets_lost - r->before.packets_lost);
+    hm_jw_u64(b, "mtu_bytes", r->after.mtu_bytes);
     hm_jw_u64(b, "rtt_us", r->after.rtt_us);
     hm_jw_u64(b, "min_rtt_us", r->after.min_rtt_us);
     hm_jw_close(b, '}');

@@ -154,8 +154,8 @@ void sx_on_cert(hm_simplex *s, sx_view *v, hm_simplex_kind kind)
     bool current = v->view >= s->view;
     if (v->view > s->certified_view)
         s->certified_view = v->view;
-    // What came only after this node had given it up tells that it waits too short a time, as much as
-    // what never came does; who is away says nothing of the network.
+    // What came only after this node had given it up tells that it waits too short a time, as much
+    // as what never came does; who is away says nothing of the network.
     bool late = sx_has(sx_own(s, v, SX_NULLIFY));
     if (current && !s->absent[v->leader] &&
         (kind == HM_SIMPLEX_NULLIFY || (kind == HM_SIMPLEX_NOTARIZE && late)))

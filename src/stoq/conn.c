@@ -22,14 +22,6 @@ void *conn_endpoint_user(const stoq_conn *c)
     return c->ep->user;
 }
 
-size_t conn_mss(const stoq_conn *c)
-{
-    if (!c->has_params)
-        return STOQ_MIN_INITIAL;
-    uint64_t ours = c->ep->limits.max_udp_payload_bytes, theirs = c->theirs.max_udp_payload_bytes;
-    return (size_t)(theirs < ours ? theirs : ours);
-}
-
 void conn_wake(stoq_conn *c)
 {
     if (hm_list_empty(&c->ready))
@@ -110,7 +102,6 @@ static hm_err host_params(void *ctx, hm_bytes encoded)
         c->remote[0].has_token = true;
         conn_watch_token(c);
     }
-    stoq_cc_init(&c->cc, conn_mss(c));
     streams_on_params(c);
     return HM_OK;
 }
@@ -134,6 +125,7 @@ static hm_err start_tls(stoq_conn *c, SSL_CTX *ctx, const char *server_name, hm_
         endpoint_reset_token(c->ep, &c->local[0].cid, p.reset_token);
     }
     p.max_idle_timeout_ms = l->max_idle_ms;
+    p.max_udp_payload_bytes = l->max_udp_payload_bytes;
     p.max_data = c->rx_max;
     p.max_stream_data_bidi_local = p.max_stream_data_bidi_remote = p.max_stream_data_uni =
         l->stream_window_bytes;
@@ -275,6 +267,7 @@ hm_err conn_make(stoq_endpoint *ep, bool is_server, const struct sockaddr_in6 *p
         stoq_recvbuf_init(&s->crypto_in, STOQ_CRYPTO_WINDOW);
     }
     stoq_cc_init(&c->cc, STOQ_MIN_INITIAL);
+    mtu_begin(c);
     c->skipped_pn = UINT64_MAX;
     c->rx_max = l->conn_window_bytes;
     c->peer_streams_limit[0] = l->max_streams_bidi;
@@ -589,6 +582,7 @@ void stoq_conn_get_stats(const stoq_conn *c, stoq_conn_stats *out)
     out->cwnd_bytes = c->cc.cwnd;
     out->in_flight_bytes = c->in_flight;
     out->key_updates = c->key_updates;
+    out->mtu_bytes = c->mtu;
 }
 
 hm_err stoq_conn_update_keys(stoq_conn *c)

@@ -1,6 +1,6 @@
 // Private: one connection as a state machine. conn.c has its life and timers, conn_path.c its ids
-// and addresses, conn_send.c builds packets, conn_recv.c takes them apart, conn_loss.c is RFC 9002,
-// stream.c the streams.
+// and addresses, conn_mtu.c the length of datagrams, conn_send.c builds packets, conn_recv.c takes
+// them apart, conn_loss.c is RFC 9002, stream.c the streams.
 #ifndef HM_STOQ_CONN_H
 #define HM_STOQ_CONN_H
 
@@ -35,7 +35,7 @@ typedef struct stoq_sent_frame {
 typedef struct stoq_sent {
     uint64_t pn, time_us;
     uint16_t bytes;
-    bool outstanding, acked, eliciting;
+    bool outstanding, acked, eliciting, mtu_probe;
     uint8_t frame_count;
     stoq_sent_frame frames[STOQ_SENT_FRAMES];
 } stoq_sent;
@@ -159,6 +159,13 @@ struct stoq_conn {
     uint64_t pace_budget, pace_at_us;
     uint64_t pace_wait_us; // 0: not waiting
 
+    // path MTU: of the UDP payload
+    uint16_t mtu;          // proven
+    uint16_t mtu_probe;    // under way, 0: none
+    uint16_t mtu_failed;   // bits of sizes that do not get through
+    uint8_t mtu_tries;     // of the size
+    uint64_t mtu_again_us; // when those are tried again, 0: none has failed
+
     // flow control
     uint64_t tx_max, tx_used;           // connection, what the peer allows, what was sent
     uint64_t rx_max, rx_seen, rx_taken; // connection, what we allowed, saw, handed over
@@ -258,7 +265,6 @@ static inline bool conn_keys_acked(const stoq_conn *c)
 }
 HM_CHECK hm_err conn_prepare_rx_next(stoq_conn *c);
 uint64_t conn_pto_us(const stoq_conn *c, stoq_level level);
-size_t conn_mss(const stoq_conn *c);
 const stoq_limits *conn_limits(const stoq_conn *c);
 const stoq_callbacks *conn_callbacks(const stoq_conn *c);
 void *conn_endpoint_user(const stoq_conn *c);
@@ -283,6 +289,16 @@ HM_CHECK hm_err path_on_frame(stoq_conn *c, const stoq_frame *f, const stoq_cid 
 void path_on_move(stoq_conn *c, const struct sockaddr_in6 *from, size_t len, uint64_t now);
 void path_on_timer(stoq_conn *c, uint64_t now);
 
+// ---- conn_mtu.c ---------------------------------------------------------------------------------
+
+void mtu_begin(stoq_conn *c); // on a new path
+// The size of a probe that is to be sent now into so much of a window, 0: none.
+size_t mtu_probe_due(stoq_conn *c, uint64_t window, uint64_t now);
+void mtu_on_acked(stoq_conn *c, size_t size);
+// for_good: this host knows that it cannot be sent.
+void mtu_on_lost(stoq_conn *c, size_t size, bool for_good, uint64_t now);
+void mtu_on_timeout(stoq_conn *c, uint64_t now);
+
 // ---- conn_recv.c --------------------------------------------------------------------------------
 
 void conn_receive(stoq_conn *c, const struct sockaddr_in6 *from, uint8_t *bytes, size_t len,
@@ -300,8 +316,11 @@ bool conn_is_reset(const stoq_conn *c, const struct sockaddr_in6 *from, const ui
 // ---- conn_send.c --------------------------------------------------------------------------------
 
 // Builds datagrams into out: equal in length but for the last. Returns the bytes, 0 for nothing;
-// *segment is the length of each.
+// *segment is the length of each. When it is c->mtu_probe, conn_unsendable() may follow.
 size_t conn_send(stoq_conn *c, uint8_t *out, size_t cap, uint64_t now, size_t *segment);
+
+// The probe that conn_send() built just now is too long for this host.
+void conn_unsendable(stoq_conn *c, uint64_t now);
 
 // ---- conn_loss.c --------------------------------------------------------------------------------
 
@@ -312,6 +331,8 @@ void loss_record_keep(stoq_conn *c, stoq_level level);
 void loss_next_pn(stoq_conn *c, stoq_level level);
 HM_CHECK hm_err loss_on_ack(stoq_conn *c, stoq_level level, const stoq_frame *ack, uint64_t now,
                             uint64_t *code);
+// The packet sent last was never sent.
+void loss_take_back(stoq_conn *c, stoq_level level);
 uint64_t loss_timer_us(const stoq_conn *c, stoq_level *level, bool *is_pto);
 void loss_on_timer(stoq_conn *c, uint64_t now);
 void loss_discard(stoq_conn *c, stoq_level level);

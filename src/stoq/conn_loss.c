@@ -30,7 +30,7 @@ stoq_sent *loss_record(stoq_conn *c, stoq_level level)
         s->sent_cap = cap;
     }
     stoq_sent *p = slot(s, s->sent_tail);
-    p->outstanding = p->acked = p->eliciting = false;
+    p->outstanding = p->acked = p->eliciting = p->mtu_probe = false;
     p->frame_count = 0;
     p->bytes = 0;
     return p;
@@ -204,6 +204,10 @@ static void detect(stoq_conn *c, stoq_level level, uint64_t now)
             continue;
         }
         settle(c, s, p);
+        if (p->mtu_probe) {
+            mtu_on_lost(c, p->bytes, false, now);
+            continue;
+        }
         c->stats.packets_lost++;
         frames_lost(c, level, p);
         note_loss(c, &lost, p);
@@ -226,6 +230,8 @@ static void acked_one(stoq_conn *c, stoq_level level, stoq_sent *p, uint64_t now
     settle(c, s, p);
     p->acked = true;
     frames_acked(c, level, p);
+    if (p->mtu_probe)
+        mtu_on_acked(c, p->bytes);
     // A window that is not used does not grow (section 7.8).
     bool limited = level == STOQ_LEVEL_APP && p->pn >= c->full_pn;
     stoq_cc_on_acked(&c->cc, p->bytes, p->time_us, limited, c->rtt_smooth_us, now);
@@ -354,6 +360,7 @@ void loss_on_timer(stoq_conn *c, uint64_t now)
         return;
     }
     c->pto_count++;
+    mtu_on_timeout(c, now);
     probe(c, level, 2);
     // The peer may have keys for one space only (section 6.2.4).
     for (int l = 0; l < STOQ_LEVELS; l++)
@@ -362,6 +369,13 @@ void loss_on_timer(stoq_conn *c, uint64_t now)
     // So that the timer moves on even if nothing can be sent.
     c->spaces[level].last_eliciting_us = now;
     conn_wake(c);
+}
+
+void loss_take_back(stoq_conn *c, stoq_level level)
+{
+    stoq_space *s = &c->spaces[level];
+    hm_assert(s->sent_tail > s->sent_head);
+    settle(c, s, slot(s, --s->sent_tail));
 }
 
 void loss_discard(stoq_conn *c, stoq_level level)

@@ -394,7 +394,7 @@ static size_t build_batch(stoq_conn *c, uint8_t *out, size_t cap, uint64_t allow
                           size_t *segment)
 {
     stoq_seal seals[BATCH_PACKETS];
-    size_t count = 0, total = 0, mss = conn_mss(c);
+    size_t count = 0, total = 0, mss = c->mtu;
     *segment = mss;
     while (count < BATCH_PACKETS && cap - total >= mss) {
         bool data = total + mss <= allowed;
@@ -424,11 +424,33 @@ static size_t build_batch(stoq_conn *c, uint8_t *out, size_t cap, uint64_t allow
     return seal_now(c, STOQ_LEVEL_APP, seals, count) ? total : 0;
 }
 
+// A datagram of the length that is to be tried, with nothing in it that would be missed.
+static size_t build_probe(stoq_conn *c, uint8_t *out, size_t size, uint64_t now)
+{
+    maker m;
+    stoq_seal seal;
+    if (!begin(&m, c, STOQ_LEVEL_APP, out, out + size))
+        return 0;
+    *m.p++ = STOQ_FRAME_PING;
+    m.eliciting = true;
+    m.sent->mtu_probe = true;
+    finish(&m, out + size, now, &seal);
+    c->mtu_probe = (uint16_t)size;
+    return seal_now(c, STOQ_LEVEL_APP, &seal, 1) ? size : 0;
+}
+
+void conn_unsendable(stoq_conn *c, uint64_t now)
+{
+    size_t size = c->mtu_probe;
+    loss_take_back(c, STOQ_LEVEL_APP);
+    mtu_on_lost(c, size, true, now);
+}
+
 // ---- how much may be sent -----------------------------------------------------------------------
 
 static uint64_t pace(stoq_conn *c, uint64_t now)
 {
-    size_t mss = conn_mss(c);
+    size_t mss = c->mtu;
     uint64_t burst = PACE_BURST * mss;
     uint64_t rtt = c->rtt_smooth_us != 0 ? c->rtt_smooth_us : 1000;
     // 1.25 windows a round trip (RFC 9002, section 7.7), and a burst that lasts for the 2 ms that a
@@ -463,14 +485,17 @@ size_t conn_send(stoq_conn *c, uint8_t *out, size_t cap, uint64_t now, size_t *s
 {
     if (c->state >= STOQ_CONN_DRAINING)
         return 0;
-    size_t mss = conn_mss(c), total = 0;
+    size_t mss = c->mtu, total = 0;
     bool paced = false;
     uint64_t allowed = allowed_bytes(c, now, &paced);
     bool handshake = !c->spaces[STOQ_LEVEL_INITIAL].discarded ||
                      !c->spaces[STOQ_LEVEL_HANDSHAKE].discarded || c->state == STOQ_CONN_CLOSING ||
                      !c->address_validated;
     c->pace_wait_us = 0;
-    if (handshake) {
+    size_t probe = handshake ? 0 : mtu_probe_due(c, allowed < cap ? allowed : cap, now);
+    if (probe > 0) {
+        total = *segment = build_probe(c, out, probe, now);
+    } else if (handshake) {
         size_t room = mss;
         if (!c->address_validated && 3 * c->amp_received - c->amp_sent < room)
             room = (size_t)(3 * c->amp_received - c->amp_sent);

@@ -12,13 +12,13 @@
 
 // ---- stateless answers --------------------------------------------------------------------------
 
-void endpoint_send(stoq_endpoint *ep, const struct sockaddr_in6 *to, const uint8_t *bytes,
+bool endpoint_send(stoq_endpoint *ep, const struct sockaddr_in6 *to, const uint8_t *bytes,
                    size_t len, size_t segment)
 {
-    if (ep->has_net)
-        ep->net.send(ep->net.ctx, to, bytes, len, segment);
-    else
-        stoq_io_send(&ep->io, to, bytes, len, segment);
+    if (!ep->has_net)
+        return stoq_io_send(&ep->io, to, bytes, len, segment);
+    ep->net.send(ep->net.ctx, to, bytes, len, segment);
+    return true;
 }
 
 void endpoint_reset_token(const stoq_endpoint *ep, const stoq_cid *cid,
@@ -44,7 +44,7 @@ static void send_reset(stoq_endpoint *ep, const struct sockaddr_in6 *to, const s
     out[0] = (uint8_t)(0x40 | (out[0] & 0x3f));
     endpoint_reset_token(ep, cid, out + len - STOQ_RESET_TOKEN);
     ep->stats.resets_sent++;
-    endpoint_send(ep, to, out, len, len);
+    (void)endpoint_send(ep, to, out, len, len);
 }
 
 static void send_version(stoq_endpoint *ep, const struct sockaddr_in6 *to, const stoq_packet *pkt)
@@ -54,7 +54,7 @@ static void send_version(stoq_endpoint *ep, const struct sockaddr_in6 *to, const
     size_t len = stoq_version_packet_write(out, hm_bytes_of(pkt->dcid.id, pkt->dcid.len),
                                            hm_bytes_of(pkt->scid.id, pkt->scid.len), noise);
     ep->stats.versions_sent++;
-    endpoint_send(ep, to, out, len, len);
+    (void)endpoint_send(ep, to, out, len, len);
 }
 
 static void send_retry(stoq_endpoint *ep, const struct sockaddr_in6 *to, const stoq_packet *pkt)
@@ -78,7 +78,7 @@ static void send_retry(stoq_endpoint *ep, const struct sockaddr_in6 *to, const s
         return;
     p += STOQ_RETRY_TAG;
     ep->stats.retries_sent++;
-    endpoint_send(ep, to, out, (size_t)(p - out), (size_t)(p - out));
+    (void)endpoint_send(ep, to, out, (size_t)(p - out), (size_t)(p - out));
 }
 
 // ---- receiving ----------------------------------------------------------------------------------
@@ -244,8 +244,9 @@ static bool serve(stoq_endpoint *ep, stoq_conn *c, uint64_t now)
     for (int i = 0; i < BATCHES_A_TURN && more; i++) {
         size_t segment = 0, len = conn_send(c, ep->batch, sizeof ep->batch, now, &segment);
         more = len > 0;
-        if (more)
-            endpoint_send(ep, &c->peer, ep->batch, len, segment);
+        if (more && !endpoint_send(ep, &c->peer, ep->batch, len, segment) &&
+            segment == c->mtu_probe)
+            conn_unsendable(c, now);
     }
     bool to_tell = !hm_list_empty(&c->telling) || !hm_list_empty(&c->ended) ||
                    (c->state >= STOQ_CONN_CLOSING && !c->told_closed);
@@ -315,11 +316,11 @@ static hm_err set_limits(stoq_limits *l)
     or_default(&l->stream_send_bytes, 1 << 20);
     or_default(&l->max_idle_ms, 30000);
     or_default(&l->max_handshake_ms, 10000);
-    or_default(&l->max_udp_payload_bytes, 1452);
+    or_default(&l->max_udp_payload_bytes, STOQ_UDP_MAX);
     l->stream_window_bytes = power_of_two(l->stream_window_bytes);
     l->stream_send_bytes = power_of_two(l->stream_send_bytes);
-    if (l->max_udp_payload_bytes < STOQ_MIN_INITIAL || l->max_udp_payload_bytes > 16383)
-        return hm_fail(HM_E_CONFIG, "max_udp_payload_bytes: from 1200 to 16383, not %u",
+    if (l->max_udp_payload_bytes < STOQ_MIN_INITIAL || l->max_udp_payload_bytes > STOQ_UDP_MAX)
+        return hm_fail(HM_E_CONFIG, "max_udp_payload_bytes: from 1200 to 65527, not %u",
                        l->max_udp_payload_bytes);
     return HM_OK;
 }
@@ -396,7 +397,7 @@ void stoq_endpoint_destroy(stoq_endpoint *ep)
         conn_fail(c, STOQ_NO_ERROR, 0, "");
         len = conn_send(c, ep->batch, sizeof ep->batch, ep->now_us, &segment);
         if (len > 0)
-            endpoint_send(ep, &c->peer, ep->batch, len, segment);
+            (void)endpoint_send(ep, &c->peer, ep->batch, len, segment);
         if (!c->told_closed && c->close_code == STOQ_NO_ERROR && !c->close_app)
             c->close_code = STOQ_CLOSED_ENDPOINT;
         conn_tell(c);

@@ -5,7 +5,7 @@
 #include "stoq/conn.h"
 #include "stoq/io.h"
 
-#define STOQ_BATCH 65000u // bytes of one GSO send
+#define STOQ_BATCH 65535u // bytes of one GSO send
 
 struct stoq_endpoint {
     stoq_limits limits;
@@ -35,7 +35,8 @@ struct stoq_endpoint {
     uint8_t batch[STOQ_BATCH];
 };
 
-void endpoint_send(stoq_endpoint *ep, const struct sockaddr_in6 *to, const uint8_t *bytes,
+// False: longer than what this host can send there.
+bool endpoint_send(stoq_endpoint *ep, const struct sockaddr_in6 *to, const uint8_t *bytes,
                    size_t len, size_t segment);
 void endpoint_reset_token(const stoq_endpoint *ep, const stoq_cid *cid,
                           uint8_t out[STOQ_RESET_TOKEN]);

@@ -84,12 +84,10 @@ static inline bool stoq_frame_is_probing(uint64_t type)
            type == STOQ_FRAME_PATH_CHALLENGE || type == STOQ_FRAME_PATH_RESPONSE;
 }
 
-#define STOQ_STREAM_LEN_BYTES 2u // of the length, for data up to 16383 bytes
-// Size of the header of a STREAM frame with these values and a length.
-static inline size_t stoq_stream_frame_overhead(uint64_t id, uint64_t offset)
+// Size of the header of a STREAM frame with these values, without a length.
+static inline size_t stoq_stream_frame_header(uint64_t id, uint64_t offset)
 {
-    return 1 + stoq_varint_size(id) + (offset ? stoq_varint_size(offset) : 0) +
-           STOQ_STREAM_LEN_BYTES;
+    return 1 + stoq_varint_size(id) + (offset ? stoq_varint_size(offset) : 0);
 }
 // A frame made of its type and up to three integers.
 static inline uint8_t *stoq_frame_write1(uint8_t *p, uint8_t type, uint64_t a)

@@ -88,16 +88,19 @@ static bool send_once(stoq_io *io, const struct sockaddr_in6 *to, const uint8_t 
     return n >= 0 || (errno != EIO && errno != EINVAL && errno != EMSGSIZE);
 }
 
-void stoq_io_send(stoq_io *io, const struct sockaddr_in6 *to, const uint8_t *bytes, size_t len,
+bool stoq_io_send(stoq_io *io, const struct sockaddr_in6 *to, const uint8_t *bytes, size_t len,
                   size_t segment)
 {
-    if (len <= segment || !io->no_gso) {
-        if (send_once(io, to, bytes, len, segment) || len <= segment)
-            return;
+    if (len <= segment)
+        return send_once(io, to, bytes, len, segment);
+    if (!io->no_gso) {
+        if (send_once(io, to, bytes, len, segment))
+            return true;
         io->no_gso = true; // this kernel or device does not segment
     }
     for (size_t at = 0; at < len; at += segment)
         (void)send_once(io, to, bytes + at, len - at < segment ? len - at : segment, segment);
+    return true;
 }
 
 bool stoq_io_receive(stoq_io *io, struct sockaddr_in6 *from, size_t *len, size_t *segment,

@@ -19,8 +19,8 @@ HM_CHECK hm_err stoq_io_open(stoq_io *io, const struct sockaddr_in6 *bind_to,
                              struct sockaddr_in6 *bound);
 void stoq_io_close(stoq_io *io);
 // Datagrams of `segment` bytes each, the last one maybe shorter. Loss by a full socket is as good
-// as loss on the way.
-void stoq_io_send(stoq_io *io, const struct sockaddr_in6 *to, const uint8_t *bytes, size_t len,
+// as loss on the way. False when a single datagram is longer than the route's device carries.
+bool stoq_io_send(stoq_io *io, const struct sockaddr_in6 *to, const uint8_t *bytes, size_t len,
                   size_t segment);
 // One receive: bytes (in io->buffer) that are datagrams of *segment each. False when there is none.
 bool stoq_io_receive(stoq_io *io, struct sockaddr_in6 *from, size_t *len, size_t *segment,

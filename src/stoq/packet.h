@@ -12,6 +12,7 @@
 #define STOQ_RESET_TOKEN 16
 #define STOQ_RESET_MIN 21     // bytes of a stateless reset
 #define STOQ_MIN_INITIAL 1200 // a datagram with an Initial packet is at least so long
+#define STOQ_UDP_MAX 65527u   // bytes of a UDP payload
 #define STOQ_AEAD_TAG 16
 #define STOQ_RETRY_TAG 16
 #define STOQ_KEY_PHASE 0x04 // in the first byte of a 1-RTT packet

@@ -373,14 +373,14 @@ static uint8_t *write_data(stoq_stream *s, uint8_t *p, uint8_t *end, stoq_sent *
     if (len == 0)
         offset = s->out.end; // the end alone
     // A frame that reaches the packet's end needs no length.
-    size_t header = stoq_stream_frame_overhead(s->id, offset) - STOQ_STREAM_LEN_BYTES;
-    if (room < header + STOQ_STREAM_LEN_BYTES + 1)
+    size_t header = stoq_stream_frame_header(s->id, offset), len_bytes = room < 16384 ? 2 : 4;
+    if (room < header + len_bytes + 1)
         return p;
     bool fills = len >= room - header;
     if (fills)
         len = room - header;
-    else if (len > room - header - STOQ_STREAM_LEN_BYTES)
-        len = room - header - STOQ_STREAM_LEN_BYTES;
+    else if (len > room - header - len_bytes)
+        len = room - header - len_bytes;
     uint64_t before = s->out.next;
     bool fin = s->fin && offset + len == s->out.end;
     *p++ = (uint8_t)(STOQ_FRAME_STREAM | (fills ? 0 : STOQ_STREAM_LEN) |
@@ -389,7 +389,7 @@ static uint8_t *write_data(stoq_stream *s, uint8_t *p, uint8_t *end, stoq_sent *
     if (offset > 0)
         p = stoq_varint_write(p, offset);
     if (!fills)
-        p = stoq_varint_write_n(p, len, STOQ_STREAM_LEN_BYTES);
+        p = stoq_varint_write_n(p, len, len_bytes);
     if (len > 0)
         put_data(s, offset, len, fills, p, tail);
     p += len;

@@ -1,9 +1,9 @@
-// Constant time of packet protection, after A. Langley's ctgrind, with clang's MemorySanitizer, which
-// knows AVX-512: keys and text are made "uninitialised", so that a branch or an address that depends
-// on them is reported. Run by scripts/check-ct.sh.
+// Constant time of packet protection, after A. Langley's ctgrind, with clang's MemorySanitizer,
+// which knows AVX-512: keys and text are made "uninitialised", so that a branch or an address that
+// depends on them is reported. Run by scripts/check-ct.sh.
 //
-// What comes out must be as uninitialised, byte for byte: else secrets were lost sight of on the way
-// and silence would prove nothing.
+// What comes out must be as uninitialised, byte for byte: else secrets were lost sight of on the
+// way and silence would prove nothing.
 #include <sanitizer/msan_interface.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -49,7 +49,7 @@ static void net_send(void *ctx, const struct sockaddr_in6 *to, const uint8_t *by
 {
     peer *p = ctx;
     for (size_t at = 0; at < len; at += segment) {
-        uint8_t copy[2048];
+        static uint8_t copy[STOQ_UDP_MAX];
         size_t n = len - at < segment ? len - at : segment;
         p->datagrams++;
         p->bytes += n;
@@ -147,7 +147,9 @@ void peer_begin_with(peer *p, bool conn_is_server, stoq_limits limits, uint8_t p
 
 void peer_begin(peer *p, bool conn_is_server)
 {
-    peer_begin_with(p, conn_is_server, (stoq_limits){0}, STOQ_LOCAL_CID);
+    // Without probes of the path's MTU, which would be packets that tests do not expect.
+    stoq_limits limits = {.max_udp_payload_bytes = STOQ_MIN_INITIAL};
+    peer_begin_with(p, conn_is_server, limits, STOQ_LOCAL_CID);
 }
 
 void peer_end(peer *p)

@@ -109,6 +109,7 @@ struct world {
     uint64_t now;
     unsigned loss, dup, corrupt, jitter; // per cent; jitter in microseconds
     bool cut;                            // nothing arrives
+    size_t path_mtu;                     // longer datagrams do not; 0: no limit
     uint16_t client_port;
     hm_heap flying;
     side side[2];
@@ -123,7 +124,7 @@ static struct sockaddr_in6 address(uint16_t port)
 
 static void fly(world *w, unsigned to, const uint8_t *bytes, size_t len)
 {
-    if (w->cut || hm_prng_below(&w->prng, 100) < w->loss)
+    if (w->cut || (w->path_mtu != 0 && len > w->path_mtu) || hm_prng_below(&w->prng, 100) < w->loss)
         return;
     datagram *d = calloc(1, sizeof *d + len);
     assert_non_null(d);
@@ -596,12 +597,59 @@ static void test_keys_and_path(void **state)
     world_end(&w);
 }
 
+static uint32_t client_mtu(const world *w)
+{
+    stoq_conn_stats st;
+    stoq_conn_get_stats(w->side[CLIENT].conn, &st);
+    return st.mtu_bytes;
+}
+
+static bool half_received(const world *w)
+{
+    return w->side[SERVER].received > w->side[CLIENT].to_send / 2;
+}
+
+// Datagrams become as long as the path carries, and no longer; a path that becomes narrower in the
+// middle holds nothing up for good.
+static void test_path_mtu(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t path, then;
+        uint32_t proven;
+    } cases[] = {{1200, 0, 1200},    {1300, 0, 1232},     {1452, 0, 1452},    {1500, 0, 1452},
+                 {8952, 0, 8952},    {16383, 0, 16336},   {65488, 0, 65488},  {0, 0, 65527},
+                 {1452, 1300, 1232}, {65488, 1452, 1452}, {8952, 1280, 1232}, {0, 1231, 1200}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        world w;
+        world_begin(&w, 100 + i);
+        w.path_mtu = cases[i].path;
+        w.side[CLIENT].to_send = w.side[SERVER].to_send = 8000000;
+        make_both(&w, false);
+        assert_true(run(&w, half_received, UINT64_C(300000000)));
+        if (cases[i].then != 0)
+            w.path_mtu = cases[i].then;
+        assert_true(run(&w, exchanged, UINT64_C(300000000)));
+        assert_int_equal(client_mtu(&w), cases[i].proven);
+        assert_false(w.side[0].bad_bytes || w.side[1].bad_bytes);
+        stoq_conn_stats st;
+        stoq_conn_get_stats(w.side[CLIENT].conn, &st);
+        if (cases[i].then == 0)
+            assert_int_equal(st.packets_lost, 0); // probes say nothing of congestion
+        world_end(&w);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_clean),         cmocka_unit_test(test_rough),
-        cmocka_unit_test(test_refused),       cmocka_unit_test(test_idle_and_reset),
-        cmocka_unit_test(test_keys_and_path), cmocka_unit_test(test_server_tls_changes),
+        cmocka_unit_test(test_clean),
+        cmocka_unit_test(test_rough),
+        cmocka_unit_test(test_path_mtu),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_idle_and_reset),
+        cmocka_unit_test(test_keys_and_path),
+        cmocka_unit_test(test_server_tls_changes),
         cmocka_unit_test(test_malformed),
     };
     return cmocka_run_group_tests(tests, make_ids, free_ids);

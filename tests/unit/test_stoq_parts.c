@@ -94,7 +94,7 @@ static void test_socket(void **state)
         data[i] = (uint8_t)(i * 31);
     assert_int_equal(stoq_io_open(&a, &any, &at_a), HM_OK);
     assert_int_equal(stoq_io_open(&b, &any, &at_b), HM_OK);
-    stoq_io_send(&a, &at_b, data, sizeof data, 1200);
+    assert_true(stoq_io_send(&a, &at_b, data, sizeof data, 1200));
     size_t total = 0, len, segment;
     uint8_t ecn;
     while (stoq_io_receive(&b, &from, &len, &segment, &ecn)) {

@@ -71,6 +71,7 @@ typedef struct world {
     uint64_t now;
     // the network
     unsigned loss, dup, corrupt; // per mille
+    size_t path_mtu;             // longer datagrams get lost
     bool together;               // what arrives at one time does so in one piece
     uint64_t delay_us, jitter_us;
     uint64_t dark_from_us, dark_to_us;
@@ -108,7 +109,8 @@ static void wrong(world *w, const char *what)
 
 static void fly(world *w, unsigned to, const uint8_t *bytes, size_t len)
 {
-    if (chance(w, w->loss) || (w->now >= w->dark_from_us && w->now < w->dark_to_us))
+    if (len > w->path_mtu || chance(w, w->loss) ||
+        (w->now >= w->dark_from_us && w->now < w->dark_to_us))
         return;
     datagram *d = malloc(sizeof *d + len);
     hm_assert(d != NULL);
@@ -465,7 +467,7 @@ static void make_endpoint(world *w, unsigned side, bool retry)
                    .stream_send_bytes = windows[below(w, 4)],
                    .max_streams_bidi = 1 + (uint32_t)below(w, 8),
                    .max_streams_uni = 1 + (uint32_t)below(w, 8),
-                   .max_udp_payload_bytes = 1200 + (uint32_t)below(w, 300),
+                   .max_udp_payload_bytes = chance(w, 500) ? 0 : 1200 + (uint32_t)below(w, 300),
                    .max_idle_ms = 3600000,
                    .max_handshake_ms = 3600000},
     };
@@ -485,6 +487,7 @@ static void begin(world *w, uint64_t seed)
     w->corrupt = chance(w, 500) ? 0 : (unsigned)below(w, 100);
     w->delay_us = delays[below(w, 5)];
     w->together = chance(w, 600);
+    w->path_mtu = chance(w, 200) ? 65527 : 1200 + below(w, chance(w, 500) ? 300 : 10000);
     w->jitter_us = chance(w, 300) ? 0 : below(w, w->delay_us);
     if (chance(w, 200)) {
         w->dark_from_us = w->now + below(w, 20 * w->delay_us + SECOND);
