@@ -12,7 +12,6 @@ static hm_err context(EVP_CIPHER_CTX **out, const EVP_CIPHER *cipher, const uint
         EVP_CIPHER_CTX_free(ctx);
         return hm_fail(HM_E_CRYPTO, "OpenSSL refuses a key of packet protection");
     }
-    EVP_CIPHER_CTX_set_padding(ctx, 0);
     *out = ctx;
     return HM_OK;
 }
@@ -29,13 +28,19 @@ static hm_err init_chacha(hm_aead *a, const uint8_t *key)
 {
     return context(&a->ctx, EVP_chacha20_poly1305(), key, a->iv);
 }
+static hm_err hp_init_aes(hm_hp *hp, const EVP_CIPHER *ecb, const uint8_t *key)
+{
+    HM_TRY(context(&hp->ctx, ecb, key, NULL));
+    EVP_CIPHER_CTX_set_padding(hp->ctx, 0); // not for others: it would be set anew for each nonce
+    return HM_OK;
+}
 static hm_err hp_init_128(hm_hp *hp, const uint8_t *key)
 {
-    return context(&hp->ctx, EVP_aes_128_ecb(), key, NULL);
+    return hp_init_aes(hp, EVP_aes_128_ecb(), key);
 }
 static hm_err hp_init_256(hm_hp *hp, const uint8_t *key)
 {
-    return context(&hp->ctx, EVP_aes_256_ecb(), key, NULL);
+    return hp_init_aes(hp, EVP_aes_256_ecb(), key);
 }
 static hm_err hp_init_chacha(hm_hp *hp, const uint8_t *key)
 {
