@@ -3,6 +3,7 @@
 
 #ifdef __x86_64__
 #include <cpuid.h>
+#include <stdatomic.h>
 #endif
 
 size_t hm_aead_key_len(hm_aead_cipher cipher)
@@ -18,11 +19,18 @@ static bool have_aesni(void)
            __builtin_cpu_supports("avx");
 }
 
-// clang 14 does not know its name.
+// clang 14 does not know its name. CPUID costs microseconds in a virtual machine, so it is asked
+// once.
 static bool have_vaes(void)
 {
-    unsigned a, b, c = 0, d;
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (c & bit_VAES) != 0;
+    static atomic_int answer; // 0: not asked yet, else 1 more than the answer
+    int known = atomic_load_explicit(&answer, memory_order_relaxed);
+    if (known == 0) {
+        unsigned a, b, c = 0, d;
+        known = 1 + (__get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (c & bit_VAES) != 0);
+        atomic_store_explicit(&answer, known, memory_order_relaxed);
+    }
+    return known == 2;
 }
 
 static bool have_avx512(void)
