@@ -379,7 +379,7 @@ static void messages(hm_bytes op)
         {.type = MSG_BLOCK, .height = 3, .bytes = hm_bytes_str("block"), .cert = hm_bytes_str("c")},
         {.type = MSG_CHUNK_PUT, .request = 1, .hash = chain, .bytes = hm_bytes_str("chunk")},
         {.type = MSG_CHUNK_STORED, .request = 1, .ok = true},
-        {.type = MSG_CHUNK_GET, .request = 2, .manifest = true, .hash = chain},
+        {.type = MSG_CHUNK_GET, .request = 2, .hash = chain, .asset = chain, .index = 1},
         {.type = MSG_CHUNK, .request = 2, .ok = true, .bytes = hm_bytes_str("chunk")},
         {.type = MSG_HAVE_GET, .count = 1, .list = hm_bytes_of(&chain, sizeof chain)},
         {.type = MSG_HAVE, .manifest = true, .count = 1, .list = hm_bytes_of(&chain, sizeof chain)},

@@ -408,6 +408,29 @@ hm_err hm_content_get_manifest(hm_content *c, const hm_hash *root, hm_buf *out)
     return damaged(c, true, root);
 }
 
+hm_err hm_content_chunk_at(hm_content *c, const hm_hash *root, uint32_t index, hm_hash *chunk)
+{
+    hm_bytes manifest = {0};
+    const content_job *j = unsynced(c, true, root);
+    hm_err err = HM_OK;
+    int rc = mdb_txn_renew(c->read);
+    if (rc != 0)
+        return content_fail(rc, "begin");
+    MDB_val k = content_key(root), v;
+    if (j != NULL)
+        manifest = hm_buf_bytes(&j->bytes);
+    else if ((rc = mdb_get(c->read, c->manifests, &k, &v)) == 0)
+        manifest = hm_bytes_of(v.mv_data, v.mv_size);
+    else
+        err = content_fail(rc, "read");
+    if (err == HM_OK && index >= manifest.len / HM_HASH_BYTES)
+        err = HM_E_NOTFOUND;
+    if (err == HM_OK)
+        memcpy(chunk->b, manifest.ptr + (size_t)index * HM_HASH_BYTES, HM_HASH_BYTES);
+    mdb_txn_reset(c->read);
+    return err;
+}
+
 bool hm_content_has(hm_content *c, const hm_hash *hash)
 {
     return unsynced(c, false, hash) != NULL || load(c, c->chunks, hash, NULL) == HM_OK;

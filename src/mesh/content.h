@@ -70,6 +70,9 @@ HM_CHECK hm_err hm_content_sync_end(hm_content *c);
 // Appends. HM_E_NOTFOUND; HM_E_CHUNK_HASH when the stored bytes are damaged (they are removed).
 HM_CHECK hm_err hm_content_get(hm_content *c, const hm_hash *hash, hm_buf *out);
 HM_CHECK hm_err hm_content_get_manifest(hm_content *c, const hm_hash *root, hm_buf *out);
+// The hash of chunk `index` in a manifest that is here. HM_E_NOTFOUND.
+HM_CHECK hm_err hm_content_chunk_at(hm_content *c, const hm_hash *root, uint32_t index,
+                                    hm_hash *chunk);
 bool hm_content_has(hm_content *c, const hm_hash *hash);
 bool hm_content_has_manifest(hm_content *c, const hm_hash *root);
 // Does an asset that this store was told of refer to it, as a chunk or a manifest?

@@ -173,7 +173,10 @@ void hm_node_put_abort(hm_node_put *p);
 typedef struct hm_node_get hm_node_get;
 typedef void (*hm_node_get_cb)(void *ctx, hm_err err, const char *detail, hm_bytes chunk,
                                bool last);
-HM_CHECK hm_err hm_node_get_begin(hm_node *n, const hm_commitment *commitment, hm_node_get **out);
+// Chunks that are not here are had from members who hold them, who give them if the asset's policy
+// lets this node read it. Whether this node's user may is for the caller to see.
+HM_CHECK hm_err hm_node_get_begin(hm_node *n, const hm_hash *asset, const hm_commitment *commitment,
+                                  hm_node_get **out);
 // Asks for the next chunk; the bytes are valid during the callback. One call at a time.
 void hm_node_get_next(hm_node_get *g, hm_node_get_cb done, void *ctx);
 // The manifest instead of a chunk: the hashes of all chunks, 32 bytes each, checked.

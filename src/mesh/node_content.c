@@ -19,7 +19,8 @@ typedef struct ask {
     hm_list link; // in node.unsynced, then in node.sync_asks, while its copy here is not durable
     struct hm_node *node;
     bool manifest, fetching;
-    hm_hash hash;
+    hm_hash hash, asset; // asset and index: as what a chunk is fetched
+    uint32_t index;
     hm_buf bytes;         // what is to be stored elsewhere
     uint32_t order[100];  // members by placement, without this one
     uint32_t count, next; // how many, and who is asked next
@@ -56,6 +57,7 @@ struct hm_node_put {
 struct hm_node_get {
     hm_list link; // in node.gets
     hm_node *node;
+    hm_hash asset;
     hm_commitment commitment;
     hm_buf manifest;
     bool has_manifest, waiting, local;
@@ -146,6 +148,8 @@ static bool send_question(ask *a, uint32_t peer)
                       .request = q->id,
                       .manifest = a->manifest,
                       .hash = a->hash,
+                      .asset = a->asset,
+                      .index = a->index,
                       .bytes = hm_buf_bytes(&a->bytes)};
     bool ok = hm_map_put(&n->requests, &q->id, q) == HM_OK;
     if (ok && !peer_send(n, peer, LANE_BULK, &m)) {
@@ -378,7 +382,8 @@ void hm_node_put_abort(hm_node_put *p)
 
 // ---- reading ------------------------------------------------------------------------------------
 
-hm_err hm_node_get_begin(hm_node *n, const hm_commitment *commitment, hm_node_get **out)
+hm_err hm_node_get_begin(hm_node *n, const hm_hash *asset, const hm_commitment *commitment,
+                         hm_node_get **out)
 {
     if (n->closing)
         return hm_fail(HM_E_CLOSED, "the node is shutting down");
@@ -386,6 +391,7 @@ hm_err hm_node_get_begin(hm_node *n, const hm_commitment *commitment, hm_node_ge
     if (g == NULL)
         return HM_E_NOMEM;
     g->node = n;
+    g->asset = *asset;
     g->commitment = *commitment;
     hm_list_append(&n->gets, &g->link);
     *out = g;
@@ -460,6 +466,8 @@ static void get_step(hm_node_get *g)
             get_give(g, HM_E_NOMEM, (hm_bytes){0}, true);
         } else {
             a->fetching = true;
+            a->asset = g->asset;
+            a->index = g->index;
             a->get = g;
             g->ask = a;
             ask_step(a);
@@ -525,15 +533,44 @@ static void on_chunk_stored(hm_node *n, uint32_t from, const node_message *m)
     ask_step(a);
 }
 
-static void on_chunk_get(hm_node *n, uint32_t from, const node_message *asked)
+// A member is given what it should hold, the manifests of all among that; and the chunks of an
+// asset that it has the right to read. HM_E_NOTFOUND when this node knows too little of the asset
+// to say.
+static hm_err may_get(hm_node *n, uint32_t from, const node_message *asked)
+{
+    hm_asset a;
+    hm_hash chunk;
+    if (keep_should_hold(n, from, asked->manifest, &asked->hash))
+        return HM_OK;
+    hm_err err = hm_asset_get(hm_ledger_tip(n->ledger), &asked->asset, &a);
+    if (err == HM_OK && !a.has_content)
+        err = HM_E_NOTFOUND;
+    if (err == HM_OK)
+        err = hm_content_chunk_at(n->content, &a.content.root, asked->index, &chunk);
+    HM_TRY(err);
+    if (!hm_hash_eq(&chunk, &asked->hash))
+        return hm_fail(HM_E_DENIED, "%s asks for a chunk that is not of the asset it names",
+                       n->genesis->validators[from].name);
+    if ((hm_asset_rights(&a, &n->ids[from]) & HM_RIGHT_READ) == 0)
+        return hm_fail(HM_E_DENIED, "%s asks for a chunk of an asset that it may not read",
+                       n->genesis->validators[from].name);
+    return HM_OK;
+}
+
+static hm_err on_chunk_get(hm_node *n, uint32_t from, const node_message *asked)
 {
     hm_buf bytes = {0};
     node_message m = {.type = MSG_CHUNK, .request = asked->request};
-    m.ok = (asked->manifest ? hm_content_get_manifest(n->content, &asked->hash, &bytes)
+    hm_err err = may_get(n, from, asked);
+    m.ok = err == HM_OK &&
+           (asked->manifest ? hm_content_get_manifest(n->content, &asked->hash, &bytes)
                             : hm_content_get(n->content, &asked->hash, &bytes)) == HM_OK;
     m.bytes = hm_buf_bytes(&bytes);
     (void)peer_send(n, from, LANE_BULK, &m);
     hm_buf_free(&bytes);
+    // Who is ahead may have rights that this node does not know of yet.
+    bool ahead = n->peers[from].height > hm_ledger_height(n->ledger);
+    return err == HM_E_NOTFOUND || ahead ? HM_OK : err;
 }
 
 static hm_err on_chunk(hm_node *n, uint32_t from, const node_message *m)
@@ -569,7 +606,7 @@ void content_message(hm_node *n, uint32_t from, const node_message *m)
         on_chunk_stored(n, from, m);
         break;
     case MSG_CHUNK_GET:
-        on_chunk_get(n, from, m);
+        err = on_chunk_get(n, from, m);
         break;
     case MSG_CHUNK:
         err = on_chunk(n, from, m);

@@ -341,6 +341,8 @@ HM_CHECK hm_err content_put(hm_node *n, uint32_t from, bool manifest, const hm_h
 // node_keep.c
 void content_drained(hm_node *n, uint32_t index); // the bulk lane has room again
 void keep_committed(hm_node *n);
+// Is a member one of those that keep a chunk? All keep all manifests.
+bool keep_should_hold(const hm_node *n, uint32_t index, bool manifest, const hm_hash *hash);
 void keep_tick(hm_node *n, uint64_t now_us);
 void keep_have_get(hm_node *n, uint32_t from, const node_message *m);
 void keep_have(hm_node *n, uint32_t from, const node_message *m);

@@ -65,6 +65,7 @@ static void wanted_got(void *ctx, hm_err err, const char *detail, hm_bytes manif
 
 static void wanted_step(hm_node *n, uint64_t now_us)
 {
+    static const hm_hash no_asset; // a manifest is for every member
     hm_commitment content;
     const hm_hash *after = hm_hash_is_zero(&n->wanted_after) ? NULL : &n->wanted_after;
     if (n->wanted_get != NULL || now_us < n->wanted_at_us || n->closing)
@@ -75,13 +76,13 @@ static void wanted_step(hm_node *n, uint64_t now_us)
         return;
     }
     n->wanted_after = content.root;
-    if (hm_node_get_begin(n, &content, &n->wanted_get) == HM_OK)
+    if (hm_node_get_begin(n, &no_asset, &content, &n->wanted_get) == HM_OK)
         hm_node_get_manifest(n->wanted_get, wanted_got, n);
 }
 
 // ---- repair -------------------------------------------------------------------------------------
 
-static bool should_hold(const hm_node *n, uint32_t index, bool manifest, const hm_hash *hash)
+bool keep_should_hold(const hm_node *n, uint32_t index, bool manifest, const hm_hash *hash)
 {
     uint32_t order[100];
     if (manifest)
@@ -113,7 +114,7 @@ static void offer_more(hm_node *n, uint32_t index)
         p->offered = list[got - 1];
         uint32_t count = 0;
         for (size_t i = 0; i < got; i++)
-            if (should_hold(n, index, p->offer_manifests, &list[i]))
+            if (keep_should_hold(n, index, p->offer_manifests, &list[i]))
                 list[count++] = list[i];
         if (count == 0)
             continue;
@@ -168,6 +169,8 @@ void keep_have(hm_node *n, uint32_t from, const node_message *m)
         if (peer_backlog(n, from, LANE_BULK) > 8 * REPAIR_BACKLOG)
             break;
         hm_hash h = node_msg_hash(m, sent);
+        if (!keep_should_hold(n, from, m->manifest, &h))
+            continue; // it was not offered
         send_repair(n, from, m->manifest, &h);
     }
     if (sent > 0) {

@@ -95,6 +95,10 @@ static void read_body(hm_rd *r, node_message *m)
         hm_rd_copy(r, m->hash.b, HM_HASH_BYTES);
         if (m->type == MSG_CHUNK_PUT)
             m->bytes = hm_rd_bytes(r, HM_CONTENT_CHUNK_MAX);
+        if (m->type == MSG_CHUNK_GET) {
+            hm_rd_copy(r, m->asset.b, HM_HASH_BYTES);
+            m->index = hm_rd_u32(r);
+        }
         break;
     case MSG_CHUNK_STORED:
     case MSG_CHUNK:
@@ -163,6 +167,10 @@ void node_msg_write(const node_message *m, hm_buf *b)
         hm_wr_raw(b, m->hash.b, HM_HASH_BYTES);
         if (m->type == MSG_CHUNK_PUT)
             hm_wr_bytes(b, m->bytes);
+        if (m->type == MSG_CHUNK_GET) {
+            hm_wr_raw(b, m->asset.b, HM_HASH_BYTES);
+            hm_wr_u32(b, m->index);
+        }
         break;
     case MSG_CHUNK_STORED:
     case MSG_CHUNK:

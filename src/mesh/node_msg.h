@@ -19,7 +19,7 @@ typedef enum node_msg {
     MSG_BLOCK,        // bulk: u64 height, bytes block, bytes certificate
     MSG_CHUNK_PUT,    // bulk: u64 request, bool manifest, hash, bytes
     MSG_CHUNK_STORED, // bulk: u64 request, bool ok
-    MSG_CHUNK_GET,    // bulk: u64 request, bool manifest, hash
+    MSG_CHUNK_GET,    // bulk: u64 request, bool manifest, hash, hash asset, u32 index
     MSG_CHUNK,        // bulk: u64 request, bool found, bytes
     MSG_HAVE_GET,     // bulk: bool manifests, list of hashes
     MSG_HAVE,         // bulk: bool manifests, list of the hashes that are missing
@@ -36,6 +36,8 @@ typedef struct node_message {
     uint64_t height, to_height; // STATUS, BLOCK; BLOCKS_GET: first and last
     uint64_t request;           // CHUNK..., WHERE...
     hm_hash hash;               // STATUS: state root; CHUNK_PUT, CHUNK_GET: address
+    hm_hash asset;              // CHUNK_GET: whose content it is read as a part of
+    uint32_t index;             // CHUNK_GET: of the chunk in that content
     bool manifest;              // CHUNK_PUT, CHUNK_GET, HAVE...: of manifests, not of chunks
     bool ok;                    // CHUNK_STORED: it is; CHUNK: it was found
     hm_bytes bytes;             // CONSENSUS; BLOCK: the block; CHUNK_PUT, CHUNK: the content

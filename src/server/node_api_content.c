@@ -166,7 +166,7 @@ void api_content_get(void *ctx, hm_http_req *r)
     if (!api_find_asset(a, r, &x) || !may_read(a, r, &x))
         return;
     download *d = calloc(1, sizeof(*d));
-    hm_err err = d ? hm_node_get_begin(a->node, &x.content, &d->get) : HM_E_NOMEM;
+    hm_err err = d ? hm_node_get_begin(a->node, &x.id, &x.content, &d->get) : HM_E_NOMEM;
     if (err != HM_OK) {
         free(d);
         api_refuse(r, err);
@@ -295,7 +295,7 @@ void api_asset_chunks(void *ctx, hm_http_req *r)
         return;
     }
     chunk_list *l = calloc(1, sizeof(*l));
-    hm_err err = l ? hm_node_get_begin(a->node, &x.content, &l->get) : HM_E_NOMEM;
+    hm_err err = l ? hm_node_get_begin(a->node, &x.id, &x.content, &l->get) : HM_E_NOMEM;
     if (err != HM_OK) {
         free(l);
         api_refuse(r, err);

@@ -367,6 +367,113 @@ static void test_manifest_is_fetched(void **state)
     mesh_close();
 }
 
+static unsigned given, not_given, repaired;
+
+static void count_chunks(hostile *h, const node_message *m)
+{
+    given += m->type == MSG_CHUNK && m->ok;
+    not_given += m->type == MSG_CHUNK && !m->ok;
+    repaired += m->type == MSG_CHUNK_PUT && m->request == 0;
+    store_all(h, m);
+    if (m->type == MSG_HAVE_GET) // "I lack all that you offer, and these"
+        say(h, LANE_BULK,
+            &(node_message){
+                .type = MSG_HAVE, .count = 1, .list = hm_bytes_of(manifest, HM_HASH_BYTES)});
+}
+
+// Is the chunk given to a member who asks for it as a part of an asset?
+static bool is_given(unsigned to, const hm_hash *chunk, const hm_hash *asset, uint32_t index)
+{
+    unsigned before = given, answers = given + not_given;
+    say(&others[to], LANE_BULK,
+        &(node_message){
+            .type = MSG_CHUNK_GET, .request = 9, .hash = *chunk, .asset = *asset, .index = index});
+    UNTIL(given + not_given > answers);
+    return given > before;
+}
+
+static hm_hash register_content(const char *name, const hm_commitment *content, bool is_public)
+{
+    submitted s = {0};
+    hm_buf payload = {0};
+    hm_asset a;
+    hm_asset_register r = {.kind = HM_ASSET_DATA,
+                           .name = hm_bytes_str(name),
+                           .policy.is_public = is_public,
+                           .has_content = true,
+                           .content = *content};
+    OK(hm_asset_register_encode(&r, &payload));
+    submit(HM_ASSET_REGISTER, NULL, hm_buf_bytes(&payload), &s);
+    UNTIL(s.left == 0);
+    assert_int_equal(s.err, HM_OK);
+    hm_buf_free(&payload);
+    OK(hm_asset_find(hm_ledger_tip(node->ledger), &fx.ids[0], r.name, &a));
+    return a.id;
+}
+
+// The member that need not hold a chunk, 0 being the node.
+static unsigned left_over(const hm_hash *chunk)
+{
+    uint32_t order[FIXTURE_MEMBERS];
+    hm_placement(chunk, fx.ids, FIXTURE_MEMBERS, order);
+    return order[FIXTURE_MEMBERS - 1];
+}
+
+// A private content is given to those who should hold it and to those who may read it, and to
+// nobody else, whatever they call it.
+static void test_read_rights(void **state)
+{
+    (void)state;
+    put_result secret, open;
+    submitted s = {0};
+    hm_buf payload = {0};
+    char text[32];
+    hm_hash chunk;
+    unsigned reader, tries = 0;
+    mesh_open(10000, 0);
+    do {
+        snprintf(text, sizeof text, "secret %u", tries++);
+        chunk = hm_sha256(hm_bytes_str(text));
+        reader = left_over(&chunk);
+    } while (reader == 0);
+    unsigned holder = reader == 1 ? 2 : 1;
+    memcpy(manifest, chunk.b, sizeof manifest);
+    repaired = 0;
+    for (unsigned i = 1; i < FIXTURE_MEMBERS; i++) {
+        hostile_join(i);
+        others[i].heard = count_chunks;
+    }
+    UNTIL(is_up(1) && is_up(2) && is_up(3));
+    put_text(text, &secret);
+    put_text("open", &open);
+    UNTIL(secret.done && open.done);
+    hm_hash private_one = register_content("secret", &secret.commitment, false);
+    hm_hash public_one = register_content("open", &open.commitment, true);
+    hm_hash open_chunk = hm_sha256(hm_bytes_str("open"));
+    uint64_t refused = node->counts[COUNT_REFUSED_MESSAGE];
+    assert_true(is_given(holder, &chunk, &private_one, 0));
+    assert_false(is_given(reader, &chunk, &private_one, 0));
+    assert_false(is_given(reader, &chunk, &public_one, 0)); // it is not a part of that one
+    assert_int_equal(node->counts[COUNT_REFUSED_MESSAGE], refused + 2);
+    assert_false(is_given(reader, &chunk, &private_one, 1)); // there is none
+    assert_false(is_given(reader, &chunk, &(hm_hash){0}, 0));
+    assert_int_equal(node->counts[COUNT_REFUSED_MESSAGE], refused + 2);
+    for (unsigned i = 1; i < FIXTURE_MEMBERS; i++)
+        assert_true(is_given(i, &open_chunk, &public_one, 0));
+    // Nor by saying that it lacks it.
+    node->peers[reader].offer_at_us = 0;
+    UNTIL(node->peers[reader].offer_at_us != 0 && !node->peers[reader].offering);
+    assert_int_equal(repaired, 0);
+    hm_asset_policy p = {.grant_count = 1, .grants = {{fx.ids[reader], HM_RIGHT_READ}}};
+    OK(hm_asset_set_policy_encode(&p, &payload));
+    submit(HM_ASSET_SET_POLICY, &private_one, hm_buf_bytes(&payload), &s);
+    UNTIL(s.left == 0);
+    assert_int_equal(s.err, HM_OK);
+    assert_true(is_given(reader, &chunk, &private_one, 0));
+    hm_buf_free(&payload);
+    mesh_close();
+}
+
 // ---- peers --------------------------------------------------------------------------------------
 
 static void fall(unsigned index, uint64_t want_us)
@@ -457,6 +564,7 @@ int main(void)
         cmocka_unit_test(test_slow_disk),
         cmocka_unit_test(test_uploads_are_given_up),
         cmocka_unit_test(test_manifest_is_fetched),
+        cmocka_unit_test(test_read_rights),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -126,7 +126,7 @@ static void test_false_answers(void **state)
     UNTIL(is_up(1) && is_up(2));
     hm_node_get *get;
     get_result result = {0};
-    OK(hm_node_get_begin(node, &com, &get));
+    OK(hm_node_get_begin(node, &(hm_hash){0}, &com, &get));
     hm_node_get_next(get, on_get, &result);
     UNTIL(result.done);
     assert_int_equal(result.err, HM_OK);
