@@ -112,6 +112,7 @@ struct stoq_conn {
     bool has_peer_scid, has_retry;
     stoq_local_cid local[STOQ_CIDS_MAX];
     uint64_t next_local_seq;
+    bool ids_to_send; // perhaps: some of them have to_send
     stoq_peer_cid remote[STOQ_CIDS_MAX];
     unsigned remote_at; // in use
     uint64_t retire_prior_to;

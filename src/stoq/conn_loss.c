@@ -116,7 +116,7 @@ static void frames_lost(stoq_conn *c, stoq_level level, const stoq_sent *p)
         case STOQ_FRAME_NEW_CONNECTION_ID:
             for (unsigned k = 0; k < STOQ_CIDS_MAX; k++)
                 if (c->local[k].active && c->local[k].seq == f->id)
-                    c->local[k].to_send = true;
+                    c->local[k].to_send = c->ids_to_send = true;
             break;
         case STOQ_FRAME_RETIRE_CONNECTION_ID:
             conn_retire_remote(c, f->id);

@@ -28,6 +28,7 @@ hm_err conn_new_local_cid(stoq_conn *c)
                               .cid = stoq_cid_of(id, sizeof id),
                               .active = true,
                               .to_send = c->next_local_seq > 0};
+        c->ids_to_send |= l->to_send;
         c->next_local_seq++;
         conn_wake(c);
         return HM_OK;

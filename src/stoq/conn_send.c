@@ -89,7 +89,8 @@ static void write_crypto(maker *m)
 static void write_new_cids(maker *m)
 {
     stoq_conn *c = m->c;
-    for (unsigned i = 0; i < STOQ_CIDS_MAX && can_note(m, 50); i++) {
+    unsigned i = 0;
+    for (; c->ids_to_send && i < STOQ_CIDS_MAX && can_note(m, 50); i++) {
         stoq_local_cid *l = &c->local[i];
         if (!l->active || !l->to_send)
             continue;
@@ -103,6 +104,8 @@ static void write_new_cids(maker *m)
         note(m, STOQ_FRAME_NEW_CONNECTION_ID, l->seq);
         m->eliciting = true;
     }
+    if (i == STOQ_CIDS_MAX)
+        c->ids_to_send = false;
     while (c->retire_count > 0 && can_note(m, 10)) {
         uint64_t seq = c->retire[--c->retire_count];
         m->p = stoq_frame_write1(m->p, STOQ_FRAME_RETIRE_CONNECTION_ID, seq);
@@ -213,12 +216,10 @@ static bool level_has_work(const stoq_conn *c, stoq_level level, bool data_allow
         return true;
     if (level != STOQ_LEVEL_APP)
         return false;
-    bool cids = c->retire_count > 0;
-    for (unsigned i = 0; i < STOQ_CIDS_MAX; i++)
-        cids |= c->local[i].active && c->local[i].to_send;
-    return cids || c->done_pending || c->response_count > 0 || c->challenge_pending ||
-           c->ping_pending || c->max_data_pending || c->max_streams_pending[0] ||
-           c->max_streams_pending[1] || (c->handshake_complete && streams_pending(c));
+    return c->ids_to_send || c->retire_count > 0 || c->done_pending || c->response_count > 0 ||
+           c->challenge_pending || c->ping_pending || c->max_data_pending ||
+           c->max_streams_pending[0] || c->max_streams_pending[1] ||
+           (c->handshake_complete && streams_pending(c));
 }
 
 static bool begin(maker *m, stoq_conn *c, stoq_level level, uint8_t *at, uint8_t *limit)
@@ -398,7 +399,7 @@ static size_t build_batch(stoq_conn *c, uint8_t *out, size_t cap, uint64_t allow
     *segment = mss;
     while (count < BATCH_PACKETS && cap - total >= mss) {
         bool data = total + mss <= allowed;
-        if (!level_has_work(c, STOQ_LEVEL_APP, data, now))
+        if (count == 0 ? !level_has_work(c, STOQ_LEVEL_APP, data, now) : !data)
             break;
         maker m;
         if (!begin(&m, c, STOQ_LEVEL_APP, out + total, out + total + mss))
