@@ -120,7 +120,8 @@ void hm_http_reply_err(hm_http_req *r, hm_err err, const char *detail);
 unsigned hm_http_status_of(hm_err err);
 
 // A body in pieces; length -1 = not known (the connection closes after it on HTTP/1.1).
-// hm_http_stream_write copies; HM_E_AGAIN means taken, but wait for room(ctx) before more.
+// hm_http_stream_write copies; HM_E_AGAIN means taken, but wait for room(ctx) before more. After
+// hm_http_stream_end() or hm_http_stream_fail() no callback comes.
 void hm_http_stream(hm_http_req *r, unsigned status, const char *content_type, int64_t length,
                     void (*room)(void *ctx), void *ctx);
 HM_CHECK hm_err hm_http_stream_write(hm_http_req *r, hm_bytes data);

@@ -296,6 +296,7 @@ void hm_http_stream_end(hm_http_req *r)
 {
     hm_assert(r->answered && !r->finished);
     r->finished = true;
+    r->want_room = false;
     r->progress_ms = uv_now(r->server->loop);
     http_req_wake(r);
 }

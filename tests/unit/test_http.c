@@ -22,7 +22,7 @@ static struct {
     hm_http *http;
     pthread_t thread;
     int tls_port, plain_port;
-    _Atomic int aborted, sse_ended, closed;
+    _Atomic int aborted, sse_ended, closed, room_after_end;
     _Atomic uint64_t flooded; // the event that was refused last
     hm_http_req *waiting;
 } S;
@@ -126,6 +126,23 @@ static void download_more(void *ctx)
     free(d);
 }
 
+static void room_after_end(void *ctx)
+{
+    (void)ctx;
+    S.room_after_end++;
+}
+
+// The last piece is one that another would have to wait after.
+static void on_full(void *ctx, hm_http_req *r)
+{
+    static uint8_t piece[HM_HTTP_OUT_HIGH];
+    (void)ctx;
+    hm_http_stream(r, 200, "application/octet-stream", sizeof(piece), room_after_end, NULL);
+    if (hm_http_stream_write(r, hm_bytes_of(piece, sizeof(piece))) != HM_E_AGAIN)
+        abort();
+    hm_http_stream_end(r);
+}
+
 static void download_gone(void *ctx)
 {
     S.aborted++;
@@ -211,6 +228,7 @@ static const hm_http_route routes[] = {
     {"PUT", "/v1/upload", on_upload, HM_HTTP_STREAM, UINT64_C(1) << 40},
     {"PUT", "/v1/refuse", on_refuse_stream, HM_HTTP_STREAM, UINT64_C(1) << 40},
     {"GET", "/v1/download/{n}", on_download, 0, 0},
+    {"GET", "/v1/full", on_full, 0, 0},
     {"GET", "/v1/fail", on_fail, 0, 0},
     {"GET", "/v1/events", on_events, 0, 0},
     {"GET", "/v1/flood", on_flood, 0, 0},
@@ -404,6 +422,9 @@ static void test_download(void **state)
     assert_int_equal(sh("$C --limit-rate 2M -o $D/o $T/v1/download/4000000 && stat -c %s $D/o"), 0);
     assert_string_equal(out_text, "4000000\n");
     assert_int_not_equal(sh("$C -o $D/o $T/v1/fail 2>&1"), 0);
+    assert_int_equal(sh("$C -o $D/o $T/v1/full && stat -c %s $D/o"), 0);
+    assert_string_equal(out_text, "262144\n");
+    assert_int_equal(S.room_after_end, 0);
 }
 
 static void test_abort(void **state)
