@@ -1,6 +1,6 @@
 // The packet path without the kernel: two endpoints in one process, joined by memory. What a packet
-// costs whom: the sender (streams, packets, sealing, acknowledgements taken), the receiver (opening,
-// frames, the application's reading, acknowledgements made). One JSON line a figure.
+// costs whom: the sender (streams, packets, sealing, acknowledgements taken), the receiver
+// (opening, frames, the application's reading, acknowledgements made). One JSON line a figure.
 //
 //   stoq_path [BYTES OF A DATAGRAM] [MEGABYTES]
 //
@@ -162,8 +162,7 @@ static SSL_CTX *make_tls(bool is_server)
     X509 *cert = is_server ? X509_new() : NULL;
     must(ctx != NULL, "TLS");
     if (is_server) {
-        must(key != NULL && cert != NULL &&
-                 X509_gmtime_adj(X509_getm_notBefore(cert), 0) != NULL &&
+        must(key != NULL && cert != NULL && X509_gmtime_adj(X509_getm_notBefore(cert), 0) != NULL &&
                  X509_gmtime_adj(X509_getm_notAfter(cert), 3600) != NULL &&
                  X509_set_pubkey(cert, key) == 1 && X509_sign(cert, key, EVP_sha256()) > 0 &&
                  SSL_CTX_use_certificate(ctx, cert) == 1 && SSL_CTX_use_PrivateKey(ctx, key) == 1,

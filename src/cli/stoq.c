@@ -177,6 +177,9 @@ static void on_stream_closed(void *user, stoq_stream *st)
 static hm_err make_endpoint(session *s, cli *c)
 {
     tc_tls_config tls = {.clock = &hm_clock_system};
+    uint64_t datagram = 0;
+    if (hm_config_get(&c->cfg, "datagram"))
+        HM_TRY(hm_config_u64(&c->cfg, "datagram", 1200, 65527, &datagram));
     tls.roots_path = s->roots = hm_config_get(&c->cfg, "ca");
     if (!tls.roots_path)
         return hm_fail(HM_E_USAGE, "--ca is needed");
@@ -196,7 +199,7 @@ static hm_err make_endpoint(session *s, cli *c)
                       .stream_writable = on_writable,
                       .stream_closed = on_stream_closed},
         .user = s,
-        .limits = {.max_idle_ms = IDLE_MS},
+        .limits = {.max_idle_ms = IDLE_MS, .max_udp_payload_bytes = (uint32_t)datagram},
     };
     return stoq_endpoint_create(&cfg, &s->ep);
 }
