@@ -85,6 +85,8 @@ typedef struct stoq_callbacks {
     void (*stream_closed)(void *user, stoq_stream *stream);
     // Bytes of stoq_stream_lend() are the application's own again; in the order they were lent.
     void (*stream_returned)(void *user, stoq_stream *stream, void *tag);
+    // A datagram (RFC 9221) came; the bytes are borrowed for the call.
+    void (*datagram)(void *user, stoq_conn *conn, hm_bytes bytes);
 } stoq_callbacks; // any may be NULL
 
 // A network in place of the endpoint's own UDP socket, for tests and simulators. send hands over
@@ -98,16 +100,18 @@ typedef struct stoq_net {
 
 // Limits: zero means the default in brackets.
 typedef struct stoq_limits {
-    uint32_t max_connections;       // [4096] including those in handshake
-    uint32_t max_half_open;         // [256] server connections in handshake, or failed just now
-    uint32_t retry_from_half_open;  // [64] from so many on, new clients must pass a Retry
-    uint32_t max_streams_bidi;      // [256] of the peer, open at a time
-    uint32_t max_streams_uni;       // [256]
-    uint32_t stream_window_bytes;   // [1 MiB] receive window of a stream, rounded to a power of 2
-    uint32_t conn_window_bytes;     // [4 MiB] receive window of a connection
-    uint32_t stream_send_bytes;     // [1 MiB] unacknowledged bytes kept for a stream
-    uint32_t max_idle_ms;           // [30000]
-    uint32_t max_handshake_ms;      // [10000]
+    uint32_t max_connections;      // [4096] including those in handshake
+    uint32_t max_half_open;        // [256] server connections in handshake, or failed just now
+    uint32_t retry_from_half_open; // [64] from so many on, new clients must pass a Retry
+    uint32_t max_streams_bidi;     // [256] of the peer, open at a time
+    uint32_t max_streams_uni;      // [256]
+    uint32_t stream_window_bytes;  // [1 MiB] receive window of a stream, rounded to a power of 2
+    uint32_t conn_window_bytes;    // [4 MiB] receive window of a connection
+    uint32_t stream_send_bytes;    // [1 MiB] unacknowledged bytes kept for a stream
+    uint32_t max_idle_ms;          // [30000]
+    uint32_t max_handshake_ms;     // [10000]
+    uint32_t max_datagram_bytes;   // [0: none is taken] largest datagram (RFC 9221) of the peer, to
+                                   // within the 5 bytes of its header
     uint32_t max_udp_payload_bytes; // [65527] largest datagram that path MTU discovery tries, and
                                     // that the peer is told to send; at least 1200
 } stoq_limits;
@@ -134,7 +138,9 @@ typedef struct stoq_conn_stats {
     uint64_t stream_bytes_sent, stream_bytes_received; // without retransmissions
     uint64_t rtt_us, rtt_var_us, min_rtt_us;
     uint64_t cwnd_bytes, in_flight_bytes;
-    uint32_t mtu_bytes; // largest UDP payload that is known to get through
+    uint64_t datagrams_sent, datagrams_received;
+    uint64_t datagrams_dropped; // before they were sent, or because too many came at once
+    uint32_t mtu_bytes;         // largest UDP payload that is known to get through
     uint32_t key_updates;
     uint32_t streams_open;
 } stoq_conn_stats;
@@ -202,6 +208,14 @@ void stoq_conn_get_stats(const stoq_conn *conn, stoq_conn_stats *out);
 HM_CHECK hm_err stoq_conn_update_keys(stoq_conn *conn);
 // Sends a PING, so that an idle connection stays open.
 void stoq_conn_ping(stoq_conn *conn);
+
+// Sends bytes once, in a packet of its own or with others, unordered, and does not care whether
+// they arrive (RFC 9221). Copied. HM_E_STOQ_BLOCKED: so much waits already that these would only be
+// late; HM_E_RANGE: more than stoq_conn_datagram_max(); HM_E_CLOSED.
+HM_CHECK hm_err stoq_conn_send_datagram(stoq_conn *conn, hm_bytes bytes);
+// How long one may be now: it grows and may shrink with the path's MTU. 0: the peer takes none, or
+// its parameters are not known yet.
+size_t stoq_conn_datagram_max(const stoq_conn *conn);
 
 // Opens a stream. HM_E_STOQ_BLOCKED when the peer allows no more at present, HM_E_CLOSED.
 HM_CHECK hm_err stoq_stream_open(stoq_conn *conn, bool unidirectional, stoq_stream **out);

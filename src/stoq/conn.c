@@ -126,6 +126,7 @@ static hm_err start_tls(stoq_conn *c, SSL_CTX *ctx, const char *server_name, hm_
     }
     p.max_idle_timeout_ms = l->max_idle_ms;
     p.max_udp_payload_bytes = l->max_udp_payload_bytes;
+    p.max_datagram_frame_bytes = l->max_datagram_bytes > 0 ? l->max_datagram_bytes + 5 : 0;
     p.max_data = c->rx_max;
     p.max_stream_data_bidi_local = p.max_stream_data_bidi_remote = p.max_stream_data_uni =
         l->stream_window_bytes;
@@ -255,6 +256,7 @@ hm_err conn_make(stoq_endpoint *ep, bool is_server, const struct sockaddr_in6 *p
     c->alpn[0] = '\0';
     c->group = c->cipher = "";
     hm_list_init(&c->ready);
+    hm_list_init(&c->datagrams);
     hm_list_init(&c->sending);
     hm_list_init(&c->telling);
     hm_list_init(&c->ended);
@@ -338,6 +340,7 @@ void conn_free(stoq_conn *c)
     end_half_open(c);
     ep->failed -= c->counted_failed;
     streams_close_all(c);
+    datagrams_free(c);
     hm_map_free(&c->streams);
     for (unsigned i = 0; i < STOQ_CIDS_MAX; i++)
         if (c->local[i].active)

@@ -1,5 +1,6 @@
 // Private: one connection as a state machine. conn.c has its life and timers, conn_path.c its ids
-// and addresses, conn_mtu.c the length of datagrams, conn_send.c builds packets, conn_recv.c takes
+// and addresses, conn_mtu.c the length of UDP
+// datagrams, conn_datagram.c those of RFC 9221, conn_send.c builds packets, conn_recv.c takes
 // them apart, conn_loss.c is RFC 9002, stream.c the streams.
 #ifndef HM_STOQ_CONN_H
 #define HM_STOQ_CONN_H
@@ -183,6 +184,10 @@ struct stoq_conn {
     hm_list telling;          // streams with something to tell
     hm_list ended;            // streams to be closed and freed
 
+    // datagrams that wait to be sent
+    hm_list datagrams;
+    size_t datagram_bytes;
+
     // paths
     uint8_t challenge[8];
     bool challenge_pending, challenge_out;
@@ -299,6 +304,15 @@ void mtu_on_acked(stoq_conn *c, size_t size);
 // for_good: this host knows that it cannot be sent.
 void mtu_on_lost(stoq_conn *c, size_t size, bool for_good, uint64_t now);
 void mtu_on_timeout(stoq_conn *c, uint64_t now);
+
+// ---- conn_datagram.c ----------------------------------------------------------------------------
+
+HM_CHECK hm_err datagram_on_frame(stoq_conn *c, const stoq_frame *f, size_t frame_bytes,
+                                  uint64_t *code);
+// Writes those that fit; returns the end.
+uint8_t *datagrams_write(stoq_conn *c, uint8_t *p, uint8_t *end, bool *any);
+void datagrams_free(stoq_conn *c);
+void datagrams_tell(stoq_endpoint *ep); // those of this receive
 
 // ---- conn_recv.c --------------------------------------------------------------------------------
 

@@ -43,8 +43,8 @@ static hm_err on_crypto(stoq_conn *c, stoq_level level, const stoq_frame *f, uin
     return HM_OK;
 }
 
-static hm_err on_frame(stoq_conn *c, stoq_level level, const stoq_frame *f, const stoq_cid *dcid,
-                       uint64_t now, uint64_t *code)
+static hm_err on_frame(stoq_conn *c, stoq_level level, const stoq_frame *f, size_t frame_bytes,
+                       const stoq_cid *dcid, uint64_t now, uint64_t *code)
 {
     switch (f->type) {
     case STOQ_FRAME_PADDING:
@@ -85,6 +85,9 @@ static hm_err on_frame(stoq_conn *c, stoq_level level, const stoq_frame *f, cons
     case STOQ_FRAME_CLOSE_APP:
         conn_drain(c, f->code, f->type == STOQ_FRAME_CLOSE_APP, f->data);
         return HM_OK;
+    case STOQ_FRAME_DATAGRAM:
+    case STOQ_FRAME_DATAGRAM_LEN:
+        return datagram_on_frame(c, f, frame_bytes, code);
     case STOQ_FRAME_HANDSHAKE_DONE:
         if (c->is_server)
             return violation(code, STOQ_PROTOCOL_VIOLATION, "HANDSHAKE_DONE of a client");
@@ -109,13 +112,14 @@ static bool on_payload(stoq_conn *c, const stoq_packet *pkt, stoq_level level, h
     }
     while (p < end && c->state <= STOQ_CONN_OPEN) {
         stoq_frame f;
+        const uint8_t *start = p;
         hm_err err = stoq_frame_parse(&p, end, &f, &code);
         if (err == HM_OK && !stoq_frame_allowed(f.type, pkt->type))
             err = violation(&code, STOQ_PROTOCOL_VIOLATION, "a frame in the wrong kind of packet");
         if (err == HM_OK) {
             *eliciting |= stoq_frame_elicits_ack(f.type);
             *probing &= stoq_frame_is_probing(f.type);
-            err = on_frame(c, level, &f, &pkt->dcid, now, &code);
+            err = on_frame(c, level, &f, (size_t)(p - start), &pkt->dcid, now, &code);
         }
         if (err == HM_E_STOQ_DROPPED)
             return false; // not acknowledged: as if it had been lost

@@ -166,6 +166,7 @@ static void write_app(maker *m)
     write_new_cids(m);
     if (!c->handshake_complete)
         return;
+    m->p = datagrams_write(c, m->p, m->end, &m->eliciting);
     m->p = streams_write(c, m->p, m->end, m->sent, &m->tail, &m->eliciting);
 }
 
@@ -219,7 +220,7 @@ static bool level_has_work(const stoq_conn *c, stoq_level level, bool data_allow
     return c->ids_to_send || c->retire_count > 0 || c->done_pending || c->response_count > 0 ||
            c->challenge_pending || c->ping_pending || c->max_data_pending ||
            c->max_streams_pending[0] || c->max_streams_pending[1] ||
-           (c->handshake_complete && streams_pending(c));
+           (c->handshake_complete && (!hm_list_empty(&c->datagrams) || streams_pending(c)));
 }
 
 static bool begin(maker *m, stoq_conn *c, stoq_level level, uint8_t *at, uint8_t *limit)

@@ -203,6 +203,7 @@ static void end_loans(stoq_endpoint *ep)
             }
         }
     }
+    datagrams_tell(ep);
     ep->loans.count = 0;
 }
 

@@ -7,6 +7,8 @@
 
 #define STOQ_BATCH 65535u // bytes of one GSO send
 
+#define STOQ_DATAGRAMS_MAX 256u // of one receive
+
 struct stoq_endpoint {
     stoq_limits limits;
     stoq_callbacks callbacks;
@@ -30,6 +32,12 @@ struct stoq_endpoint {
     bool more_to_read;
     hm_list lending; // streams with bytes in the datagrams of this receive
     stoq_loans loans;
+    // Datagrams of RFC 9221 in them.
+    uint32_t datagram_count;
+    struct {
+        stoq_conn *conn;
+        hm_bytes bytes;
+    } datagrams[STOQ_DATAGRAMS_MAX];
     uint32_t failed; // server connections whose handshake failed, until they are gone
     stoq_endpoint_stats stats;
     uint8_t batch[STOQ_BATCH];

@@ -120,6 +120,10 @@ static bool parse_body(const uint8_t **p, const uint8_t *end, stoq_frame *f, uin
     case STOQ_FRAME_CLOSE:
     case STOQ_FRAME_CLOSE_APP:
         return parse_close(p, end, f);
+    case STOQ_FRAME_DATAGRAM:
+        return read_data(p, end, (uint64_t)(end - *p), &f->data);
+    case STOQ_FRAME_DATAGRAM_LEN:
+        return stoq_varint_read(p, end, &len) && read_data(p, end, len, &f->data);
     default:
         if (f->type >= STOQ_FRAME_STREAM && f->type < STOQ_FRAME_STREAM + 8)
             return parse_stream(p, end, f);

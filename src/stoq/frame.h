@@ -30,6 +30,8 @@ enum {
     STOQ_FRAME_CLOSE = 0x1c,
     STOQ_FRAME_CLOSE_APP = 0x1d,
     STOQ_FRAME_HANDSHAKE_DONE = 0x1e,
+    STOQ_FRAME_DATAGRAM = 0x30, // to the packet's end (RFC 9221)
+    STOQ_FRAME_DATAGRAM_LEN = 0x31,
 };
 #define STOQ_STREAM_FIN 0x01
 #define STOQ_STREAM_LEN 0x02
@@ -42,8 +44,8 @@ typedef struct stoq_frame {
     uint64_t offset;    // STREAM, CRYPTO; NEW_CONNECTION_ID: retire prior to
     uint64_t value;     // limits, final size; CLOSE: type of the offending frame
     uint64_t code;      // RESET_STREAM, STOP_SENDING, CLOSE
-    hm_bytes data;      // STREAM, CRYPTO, token, reason, path data (8 bytes), reset token (16)
-    stoq_cid cid;       // NEW_CONNECTION_ID
+    hm_bytes data; // STREAM, CRYPTO, DATAGRAM, token, reason, path data (8 bytes), reset token (16)
+    stoq_cid cid;  // NEW_CONNECTION_ID
     bool fin;
     // ACK: ranges are walked with stoq_ack_next().
     uint64_t ack_largest, ack_first, ack_count, ack_delay;

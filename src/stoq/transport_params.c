@@ -18,6 +18,7 @@ enum {
     ACTIVE_CID_LIMIT = 0x0e,
     INITIAL_SCID = 0x0f,
     RETRY_SCID = 0x10,
+    MAX_DATAGRAM_FRAME = 0x20, // RFC 9221
     KNOWN_COUNT
 };
 
@@ -38,6 +39,7 @@ static const struct {
     [ACK_DELAY_EXPONENT] = {FIELD(ack_delay_exponent), 3, 0, 20},
     [MAX_ACK_DELAY] = {FIELD(max_ack_delay_ms), 25, 0, (1 << 14) - 1},
     [ACTIVE_CID_LIMIT] = {FIELD(active_cid_limit), 2, 2, STOQ_VARINT_MAX},
+    [MAX_DATAGRAM_FRAME] = {FIELD(max_datagram_frame_bytes), 0, 0, STOQ_VARINT_MAX},
 #undef FIELD
 };
 

@@ -11,6 +11,7 @@ typedef struct stoq_transport_params {
     uint8_t reset_token[STOQ_RESET_TOKEN];
     uint64_t max_idle_timeout_ms; // 0: none
     uint64_t max_udp_payload_bytes;
+    uint64_t max_datagram_frame_bytes; // with its type and length; 0: none is taken
     uint64_t max_data;
     uint64_t max_stream_data_bidi_local, max_stream_data_bidi_remote, max_stream_data_uni;
     uint64_t max_streams_bidi, max_streams_uni;

@@ -6,7 +6,7 @@
 #include "stoq_forge.h"
 
 #define MS UINT64_C(1000)
-#define PEER_TYPES 32
+#define PEER_TYPES 64
 
 typedef struct peer {
     hm_prng prng;
