@@ -35,8 +35,11 @@ static void test_submit_without_quorum(void **state)
     assert_int_equal(pool_candidates(node, &after, &entry, 1), 1);
     assert_true(hm_bytes_eq(before, after));
     // It becomes final after all: nobody is told twice.
-    hm_bytes ops[] = {after};
+    hm_buf copy = {0}; // a block has bytes of its own
+    hm_buf_put(&copy, after);
+    hm_bytes ops[] = {hm_buf_bytes(&copy)};
     pool_committed(node, &(hm_block){.header = {.height = 1}, .count = 1, .ops = ops});
+    hm_buf_free(&copy);
     assert_int_equal(node->submit_count, 0);
     assert_int_equal(s.left, 0);
     // One that was told of and went stale is not made anew under another id, but forgotten.
