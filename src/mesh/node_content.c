@@ -225,10 +225,11 @@ static void ask_step(ask *a)
     }
 }
 
-static ask *request_end(hm_node *n, uint64_t id, uint32_t peer)
+// NULL when nothing of the kind was asked of that member.
+static ask *request_end(hm_node *n, uint64_t id, uint32_t peer, bool fetching)
 {
     node_request *q = hm_map_get(&n->requests, &id);
-    if (q == NULL || q->peer != peer)
+    if (q == NULL || q->peer != peer || q->ask->fetching != fetching)
         return NULL;
     ask *a = q->ask;
     (void)hm_map_remove(&n->requests, &id);
@@ -526,7 +527,7 @@ static hm_err on_chunk_put(hm_node *n, uint32_t from, const node_message *m)
 
 static void on_chunk_stored(hm_node *n, uint32_t from, const node_message *m)
 {
-    ask *a = request_end(n, m->request, from);
+    ask *a = request_end(n, m->request, from, false);
     if (a == NULL)
         return; // a repair, or it came too late
     a->have += m->ok;
@@ -575,7 +576,7 @@ static hm_err on_chunk_get(hm_node *n, uint32_t from, const node_message *asked)
 
 static hm_err on_chunk(hm_node *n, uint32_t from, const node_message *m)
 {
-    ask *a = request_end(n, m->request, from);
+    ask *a = request_end(n, m->request, from, true);
     if (a == NULL)
         return HM_OK;
     if (!m->ok) {
@@ -645,7 +646,7 @@ static void requests_fail(hm_node *n, uint32_t peer, uint64_t older_than_us)
             return;
         if (found->peer != peer)
             ask_last(n, found->peer);
-        ask *a = request_end(n, found->id, found->peer);
+        ask *a = request_end(n, found->id, found->peer, found->ask->fetching);
         ask_step(a);
     }
 }

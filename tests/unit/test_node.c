@@ -477,6 +477,68 @@ static void test_read_rights(void **state)
     mesh_close();
 }
 
+static const uint8_t told[] = "told";
+
+// Answers what was not asked, and then what was.
+static void answer_beside(hostile *h, const node_message *m)
+{
+    const node_message chunk = {.type = MSG_CHUNK,
+                                .request = m->request,
+                                .ok = true,
+                                .bytes = m->type == MSG_CHUNK_PUT ? m->bytes
+                                         : m->manifest ? hm_bytes_of(manifest, sizeof manifest)
+                                                       : hm_bytes_of(told, sizeof told)};
+    node_message stored = {.type = MSG_CHUNK_STORED, .request = m->request};
+    if (m->type == MSG_CHUNK_PUT) {
+        say(h, LANE_BULK, &chunk);
+        say(h, LANE_BULK, &stored);
+    } else if (m->type == MSG_CHUNK_GET) {
+        stored.ok = true;
+        say(h, LANE_BULK, &stored);
+        say(h, LANE_BULK, &chunk);
+    }
+}
+
+typedef struct get_result {
+    bool done;
+    hm_err err;
+} get_result;
+
+static void on_get(void *ctx, hm_err err, const char *detail, hm_bytes chunk, bool last)
+{
+    get_result *g = ctx;
+    (void)detail, (void)chunk, (void)last;
+    g->done = true;
+    g->err = err;
+}
+
+// An answer to another question than was asked is none: a chunk given back is not a chunk stored,
+// and "stored" does not end the wait for one.
+static void test_answers_of_another_kind(void **state)
+{
+    (void)state;
+    put_result put;
+    get_result got = {0};
+    hm_node_get *get;
+    hm_commitment com;
+    hm_hash h = hm_sha256(hm_bytes_of(told, sizeof told));
+    memcpy(manifest, h.b, sizeof manifest);
+    OK(hm_manifest_commit(hm_bytes_of(manifest, sizeof manifest), sizeof told, 4096, &com));
+    mesh_open(0, 0);
+    hostile_join(1);
+    others[1].heard = answer_beside;
+    UNTIL(is_up(1));
+    put_text("text", &put);
+    UNTIL(put.done);
+    assert_int_equal(put.err, HM_E_CHUNK_REPLICAS);
+    OK(hm_node_get_begin(node, &(hm_hash){0}, &com, &get));
+    hm_node_get_next(get, on_get, &got);
+    UNTIL(got.done);
+    assert_int_equal(got.err, HM_OK);
+    hm_node_get_close(get);
+    mesh_close();
+}
+
 // ---- peers --------------------------------------------------------------------------------------
 
 static void fall(unsigned index, uint64_t want_us)
@@ -568,6 +630,7 @@ int main(void)
         cmocka_unit_test(test_uploads_are_given_up),
         cmocka_unit_test(test_manifest_is_fetched),
         cmocka_unit_test(test_read_rights),
+        cmocka_unit_test(test_answers_of_another_kind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
