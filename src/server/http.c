@@ -7,26 +7,66 @@
 #include "base/config.h"
 #include "server/http_internal.h"
 
+#define LINGER_S 2
+
+static http_conn *conn_of(struct lws *wsi)
+{
+    return lws_get_opaque_user_data(lws_get_network_wsi(wsi));
+}
+
+// A method that the library does not know, or no HTTP at all: told in our words. What follows is
+// thrown away until the peer closes, which it does once it has read the answer.
+static int refuse_raw(http_conn *x, hm_bytes data)
+{
+    static const char bodies[2][128] = {
+        "{\"error\":{\"code\":\"PARSE\",\"message\":\"this is no HTTP "
+        "request\",\"detail\":\"\"}}\n",
+        "{\"error\":{\"code\":\"METHOD\",\"message\":\"the method is not known "
+        "here\",\"detail\":\"\"}}\n"};
+    size_t n = 0;
+    if (!x)
+        return -1;
+    if (x->refused || data.len == 0)
+        return 0;
+    x->refused = true;
+    while (n < data.len && data.ptr[n] >= 'A' && data.ptr[n] <= 'Z')
+        n++;
+    bool method = n > 0 && n < data.len && data.ptr[n] == ' ';
+    hm_http *h = x->listener->server;
+    char *p = (char *)h->out + LWS_PRE;
+    int len = snprintf(p, HTTP_WRITE_MAX,
+                       "HTTP/1.1 %s\r\ncontent-type: application/json\r\n"
+                       "x-content-type-options: nosniff\r\ncache-control: no-store\r\n"
+                       "content-length: %zu\r\nconnection: close\r\n\r\n%s",
+                       method ? "501 Not Implemented" : "400 Bad Request", strlen(bodies[method]),
+                       bodies[method]);
+    h->stats.requests++;
+    h->stats.status[method ? 5 : 4]++;
+    if (lws_write(x->wsi, (uint8_t *)p, (size_t)len, LWS_WRITE_RAW) < len)
+        return -1;
+    (void)shutdown(lws_get_socket_fd(x->wsi), SHUT_WR);
+    lws_set_timeout(x->wsi, PENDING_TIMEOUT_CLOSE_ACK, LINGER_S);
+    return 0;
+}
+
 // Adapts the library's callbacks: one protocol, whose session holds the request in progress.
 static int on_lws(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
                   size_t len)
 {
     http_session *s = user;
-    struct lws_context *context = lws_get_context(wsi);
-    hm_http *h = context ? lws_context_user(context) : NULL;
     switch (reason) {
-    case LWS_CALLBACK_ADD_POLL_FD:
-        h->fds++;
+    case LWS_CALLBACK_WSI_DESTROY:
+        if (conn_of(wsi) && conn_of(wsi)->wsi == wsi)
+            http_conn_free(conn_of(wsi));
         return 0;
-    case LWS_CALLBACK_DEL_POLL_FD:
-        h->fds--;
-        return 0;
+    case LWS_CALLBACK_RAW_RX: // its parser gave up at the method
+        return refuse_raw(conn_of(wsi), hm_bytes_of(in, len));
     case LWS_CALLBACK_HTTP: {
         // Not by the vhost: the library picks that again by name once it has read the headers.
-        http_listener *l = lws_get_opaque_user_data(lws_get_network_wsi(wsi));
-        if (!l || !s || s->req)
+        http_conn *x = conn_of(wsi);
+        if (!x || !s || s->req)
             return -1;
-        s->req = http_req_new(l, wsi, s);
+        s->req = http_req_new(x, wsi, s);
         if (!s->req)
             return -1;
         lws_set_timeout(wsi, NO_PENDING_TIMEOUT, 0); // the sweep watches from here
@@ -40,7 +80,14 @@ static int on_lws(struct lws *wsi, enum lws_callback_reasons reason, void *user,
         }
         return 0;
     case LWS_CALLBACK_HTTP_BODY_COMPLETION:
-        return 0; // lengths are always known here, so the last byte has said it
+        // Lengths are always known here, so the last byte has said it. Told again and again when
+        // something follows the body before the answer: libwebsockets 4.3 makes no step then, in
+        // one place for ever.
+        if (s && s->req && s->req->body_length && s->req->completed)
+            return -1;
+        if (s && s->req)
+            s->req->completed = true;
+        return 0;
     case LWS_CALLBACK_HTTP_WRITEABLE:
         return s && s->req ? http_req_writable(s->req) : 0;
     case LWS_CALLBACK_CLOSED_HTTP:
@@ -77,6 +124,7 @@ static void on_sweep(uv_timer_t *timer)
 {
     hm_http *h = timer->data;
     uint64_t now = uv_now(h->loop);
+    http_clients_sweep(h);
     hm_list_each(it, &h->requests)
     {
         hm_http_req *r = hm_container_of(it, hm_http_req, node);
@@ -105,6 +153,8 @@ static void on_own_handle_closed(uv_handle_t *handle)
         free(h->listeners[i].cert_path);
         free(h->listeners[i].key_path);
     }
+    http_clients_sweep(h);
+    hm_map_free(&h->clients);
     if (h->token)
         hm_zero(h->token, strlen(h->token));
     free(h->token);
@@ -155,6 +205,12 @@ hm_err hm_http_open(const hm_http_config *cfg, hm_http **out)
     h->route_count = cfg->route_count;
     h->ctx = cfg->ctx;
     h->max_connections = cfg->max_connections ? cfg->max_connections : 1024;
+    h->client_connections =
+        cfg->client_connections ? cfg->client_connections : (h->max_connections + 1) / 2;
+    h->client_rate = cfg->client_rate;
+    hm_list_init(&h->connections);
+    hm_list_init(&h->crowd.connections);
+    hm_map_init(&h->clients, HTTP_PREFIX_BYTES, HTTP_CLIENTS_MAX, &hm_random_system);
     h->token = cfg->token ? strdup(cfg->token) : NULL;
     hm_list_init(&h->requests);
     lws_set_log_level(LLL_ERR | LLL_WARN, on_lws_log);
@@ -166,11 +222,11 @@ hm_err hm_http_open(const hm_http_config *cfg, hm_http **out)
     info.port = CONTEXT_PORT_NO_LISTEN_SERVER;
     info.user = h;
     info.pcontext = &h->lws;
-    info.max_http_header_data = HM_HTTP_HEADER_MAX;
+    info.max_http_header_data2 = HTTP_LIBRARY_HEADERS_MAX;
     info.max_http_header_pool =
         (unsigned short)(h->max_connections < 512 ? h->max_connections + 1 : 512);
     info.pt_serv_buf_size = 65536;
-    info.timeout_secs = HM_HTTP_IDLE_MS / 1000;
+    info.timeout_secs = HM_HTTP_FIRST_MS / 1000;
     info.gid = (gid_t)-1;
     info.uid = (uid_t)-1;
     h->lws = lws_create_context(&info);
@@ -182,7 +238,6 @@ hm_err hm_http_open(const hm_http_config *cfg, hm_http **out)
         return hm_fail(HM_E_INTERNAL, "the HTTP library did not start (is "
                                       "libwebsockets-evlib-uv installed?)");
     }
-    h->base_fds = h->fds;
     uv_timer_init(h->loop, &h->sweep);
     h->sweep.data = h;
     uv_timer_start(&h->sweep, on_sweep, 1000, 1000);
@@ -200,17 +255,22 @@ static void on_connection(uv_poll_t *poll, int status, int events)
     if (status < 0 || !(events & UV_READABLE))
         return;
     for (int i = 0; i < 64; i++) {
-        int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        struct sockaddr_in6 from = {0};
+        socklen_t size = sizeof(from);
+        int fd = accept4(l->fd, (struct sockaddr *)&from, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0)
             return; // EAGAIN, or an error of the one connection
-        if (h->fds - h->base_fds >= h->max_connections) {
-            h->stats.refused_limit++;
+        http_client *c = http_client_of(h, &from);
+        if (!c || !http_client_admit(h, c)) {
             close(fd);
             continue;
         }
         struct lws *wsi = lws_adopt_socket_vhost(l->vhost, fd); // closes it itself on failure
-        if (wsi)
-            lws_set_opaque_user_data(wsi, l);
+        http_conn *x = wsi ? http_conn_new(l, c, wsi) : NULL;
+        if (x)
+            lws_set_opaque_user_data(wsi, x);
+        else if (wsi)
+            lws_set_timeout(wsi, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_ASYNC);
     }
 }
 
@@ -266,11 +326,12 @@ hm_err hm_http_listen(hm_http *h, const hm_http_listen_config *cfg, struct socka
     info.port = CONTEXT_PORT_NO_LISTEN_SERVER;
     info.protocols = protocols;
     info.user = l;
-    info.timeout_secs = HM_HTTP_IDLE_MS / 1000;
+    info.timeout_secs = HM_HTTP_FIRST_MS / 1000;
     info.keepalive_timeout = HM_HTTP_IDLE_MS / 1000;
     info.server_string = "hypermesh";
+    info.options = LWS_SERVER_OPTION_FALLBACK_TO_APPLY_LISTEN_ACCEPT_CONFIG;
     if (l->tls) {
-        info.options = LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
+        info.options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
         info.ssl_cert_filepath = cfg->cert_path;
         info.ssl_private_key_filepath = cfg->key_path;
         info.ssl_options_set = SSL_OP_NO_SSLv3 | SSL_OP_NO_TLSv1 | SSL_OP_NO_TLSv1_1 |
@@ -343,7 +404,7 @@ void hm_http_close(hm_http *h, uint64_t grace_ms, void (*closed)(void *ctx), voi
 void hm_http_get_stats(const hm_http *h, hm_http_stats *out)
 {
     *out = h->stats;
-    out->connections = h->fds - h->base_fds;
+    out->connections = h->connection_count;
     out->in_flight = 0;
     for (const hm_list *it = h->requests.next; it != &h->requests; it = it->next)
         out->in_flight++;

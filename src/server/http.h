@@ -6,12 +6,16 @@
 // lives until it was answered whole, or until its abort callback was called because the peer went
 // away; after either, it is gone. Everything belongs to the loop's thread.
 //
-// A peer's limits: HM_HTTP_HEADER_MAX bytes of headers, the route's body_max, the server's
-// connections, HM_HTTP_IDLE_MS without progress. Pausing a body stops reading from an HTTP/1.1
-// connection. HTTP/2 in libwebsockets 4.3 cannot hold back one stream, so what arrives during a
-// pause is kept up to HM_HTTP_HELD_MAX and the request refused beyond; and version 4.3.5 takes a
-// DATA frame that arrives in two reads near the end of a body for too long a body. For both reasons
-// HTTP/1.1 is chosen when a client offers both, and uploads belong there.
+// A peer's limits: HM_HTTP_HEADER_MAX bytes of headers (431 beyond, and without an answer beyond 60
+// KiB), the route's body_max, the server's and its own connections, its requests a second (429 with
+// Retry-After; this machine itself is not limited in that), HM_HTTP_FIRST_MS until a request is
+// there, HM_HTTP_IDLE_MS without progress. A request that comes before the answer to
+// the one before may end the connection (libwebsockets 4.3 mixes up the bodies of such requests).
+// Pausing a body stops reading from an HTTP/1.1 connection. HTTP/2 in libwebsockets 4.3 cannot hold
+// back one stream, so what arrives during a pause is kept up to HM_HTTP_HELD_MAX and the request
+// refused beyond; and version 4.3.5 takes a DATA frame that arrives in two reads near the end of a
+// body for too long a body. For both reasons HTTP/1.1 is chosen when a client offers both, and
+// uploads belong there.
 #ifndef HM_SERVER_HTTP_H
 #define HM_SERVER_HTTP_H
 
@@ -24,6 +28,7 @@
 #define HM_HTTP_BODY_MAX (256u << 10) // of a buffered body, unless the route says otherwise
 #define HM_HTTP_HELD_MAX (16u << 20)
 #define HM_HTTP_IDLE_MS 30000u
+#define HM_HTTP_FIRST_MS 10000u // of a connection: TLS and the first request
 #define HM_HTTP_QUERY_MAX 16u
 #define HM_HTTP_PARAM_MAX 4u
 #define HM_HTTP_OUT_HIGH (256u << 10) // bytes queued at which a writer should pause
@@ -54,6 +59,8 @@ typedef struct hm_http_config {
     void *ctx;         // for the handlers
     const char *token; // bearer token, copied; NULL refuses every HM_HTTP_AUTH route
     uint32_t max_connections;
+    uint32_t client_connections; // of one address (a /64); 0 = half of max_connections
+    uint32_t client_rate;        // requests a second of one address, twice that at once; 0 = any
 } hm_http_config;
 
 typedef struct hm_http_listen_config {
@@ -78,8 +85,10 @@ void hm_http_close(hm_http *h, uint64_t grace_ms, void (*closed)(void *ctx), voi
 
 typedef struct hm_http_stats {
     uint64_t requests, refused_auth, refused_limit, aborted;
-    uint64_t status[6];           // answers by class, [2] = 2xx
-    uint64_t bytes_in, bytes_out; // bodies
+    uint64_t refused_client, refused_rate; // connections and requests of one address
+    uint64_t displaced;                    // resting connections that made room for new ones
+    uint64_t status[6];                    // answers by class, [2] = 2xx
+    uint64_t bytes_in, bytes_out;          // bodies
     uint32_t connections, in_flight;
 } hm_http_stats;
 void hm_http_get_stats(const hm_http *h, hm_http_stats *out);

@@ -12,6 +12,10 @@
 #define HTTP_STATIC_FILES_MAX 512u
 #define HTTP_PATH_MAX 2048u
 #define HTTP_SSE_QUEUE_MAX (1u << 20)
+// What the library takes; it ends a connection whose headers are longer without a word.
+#define HTTP_LIBRARY_HEADERS_MAX 61440u
+#define HTTP_PREFIX_BYTES 8u
+#define HTTP_CLIENTS_MAX 65536u // addresses that are told apart
 
 typedef struct http_file {
     char *path; // "/assets/x.js"; owned
@@ -36,6 +40,27 @@ typedef struct http_listener {
     http_files files;
 } http_listener;
 
+// Whoever has one address: what it holds and how often it may ask.
+typedef struct http_client {
+    uint8_t prefix[HTTP_PREFIX_BYTES];
+    uint32_t count; // connections
+    bool free_rate; // this machine's own
+    uint64_t tokens_milli, at_ms;
+    hm_list connections; // of http_conn, who rests longest first
+} http_client;
+
+// A connection; the library's handle of it points here.
+typedef struct http_conn {
+    hm_list of_client, of_server;
+    http_listener *listener;
+    http_client *client;
+    struct lws *wsi;
+    uint64_t since_ms; // when its last request ended, or it began
+    unsigned busy;     // requests in progress
+    bool ending;
+    bool refused; // it was no request of this protocol, and was told so
+} http_conn;
+
 struct hm_http {
     uv_loop_t *loop;
     struct lws_context *lws;
@@ -43,9 +68,11 @@ struct hm_http {
     size_t route_count;
     void *ctx;
     char *token;
-    uint32_t max_connections;
-    uint32_t fds; // sockets of the library: connections and a few of its own
-    uint32_t base_fds;
+    uint32_t max_connections, client_connections, client_rate;
+    uint32_t connection_count;
+    hm_list connections;
+    hm_map clients;    // prefix -> http_client, owned
+    http_client crowd; // those who are not told apart
     http_listener listeners[HM_HTTP_LISTENERS_MAX];
     size_t listener_count;
     hm_list requests;
@@ -69,6 +96,7 @@ struct hm_http_req {
     hm_http *server;
     http_listener *listener;
     struct lws *wsi;
+    http_conn *conn;
     http_session *session;
     const hm_http_route *route;
     const char *method;
@@ -85,6 +113,7 @@ struct hm_http_req {
     uint64_t body_length, body_got;
     hm_buf body; // buffered body, or what is held back during a pause
     bool paused, dispatched, last_given;
+    bool completed; // the library told that the body is over
     hm_http_body_cb body_cb;
     void *body_ctx;
 
@@ -109,7 +138,7 @@ struct hm_http_req {
 };
 
 // http_req.c
-hm_http_req *http_req_new(http_listener *l, struct lws *wsi, http_session *s);
+hm_http_req *http_req_new(http_conn *x, struct lws *wsi, http_session *s);
 void http_req_free(hm_http_req *r);
 void http_req_body(hm_http_req *r, hm_bytes data);
 // The peer went away.
@@ -117,6 +146,19 @@ void http_req_gone(hm_http_req *r);
 // Writes what can be written; what the library's callback returns.
 int http_req_writable(hm_http_req *r);
 void http_req_wake(hm_http_req *r);
+
+// http_peer.c
+// The client at this address; NULL without memory.
+http_client *http_client_of(hm_http *h, const struct sockaddr_in6 *from);
+// May it have one more connection? May end another for that.
+bool http_client_admit(hm_http *h, const http_client *c);
+// Seconds until it may ask again; 0: it asks now.
+unsigned http_client_wait_s(hm_http *h, http_client *c);
+void http_clients_sweep(hm_http *h);
+http_conn *http_conn_new(http_listener *l, http_client *c, struct lws *wsi);
+void http_conn_free(http_conn *x);
+// One of its requests ended.
+void http_conn_rests(http_conn *x);
 
 // http_route.c
 // Reads path, query and method off the connection, finds the handler, checks token, name and

@@ -4,11 +4,14 @@
 
 #include "server/http_internal.h"
 
-hm_http_req *http_req_new(http_listener *l, struct lws *wsi, http_session *s)
+hm_http_req *http_req_new(http_conn *x, struct lws *wsi, http_session *s)
 {
+    http_listener *l = x->listener;
     hm_http_req *r = calloc(1, sizeof(*r));
     if (!r)
         return NULL;
+    x->busy++;
+    r->conn = x;
     r->server = l->server;
     r->listener = l;
     r->wsi = wsi;
@@ -24,6 +27,7 @@ void http_req_free(hm_http_req *r)
 {
     if (r->session)
         r->session->req = NULL;
+    http_conn_rests(r->conn);
     hm_list_remove(&r->node);
     hm_buf_free(&r->body);
     hm_buf_free(&r->out);
@@ -400,7 +404,7 @@ static int write_headers(hm_http_req *r)
     r->progress_ms = uv_now(r->server->loop);
     if (none)
         return end_exchange(r);
-    lws_callback_on_writable(r->wsi);
+    http_req_wake(r);
     return 0;
 }
 
@@ -453,6 +457,6 @@ int http_req_writable(hm_http_req *r)
             r->room(r->room_ctx);
     }
     if (r->out.len > r->out_at || r->finished)
-        lws_callback_on_writable(r->wsi);
+        http_req_wake(r);
     return 0;
 }

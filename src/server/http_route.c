@@ -239,11 +239,73 @@ static void refuse_unmatched(hm_http_req *r, const char *allow)
     }
 }
 
+// ---- what holds of every request ----------------------------------------------------------------
+
+typedef struct header_sum {
+    struct lws *wsi;
+    size_t bytes;
+} header_sum;
+
+static void add_custom(const char *name, int len, void *opaque)
+{
+    header_sum *sum = opaque;
+    int value = lws_hdr_custom_length(sum->wsi, name, len);
+    sum->bytes += (size_t)len + (size_t)(value > 0 ? value : 0);
+}
+
+// Names and values of those that the library does not know, values of the others.
+static size_t header_bytes(struct lws *wsi)
+{
+    header_sum sum = {wsi, 0};
+    for (int i = 0; i < WSI_TOKEN_COUNT; i++)
+        sum.bytes += (size_t)lws_hdr_total_length(wsi, (enum lws_token_indexes)i);
+    (void)lws_hdr_custom_name_foreach(wsi, add_custom, &sum);
+    return sum.bytes;
+}
+
+// RFC 9112, 3.2: exactly one, though it may be empty.
+static bool one_host(const hm_http_req *r)
+{
+    char version[16] = "", host[256];
+    if (r->h2 || (lws_hdr_copy(r->wsi, version, sizeof(version), WSI_TOKEN_HTTP) > 0 &&
+                  strcmp(version, "HTTP/1.0") == 0))
+        return true;
+    return lws_hdr_copy_fragment(r->wsi, host, sizeof(host), WSI_TOKEN_HOST, 0) >= 0 &&
+           lws_hdr_fragment_length(r->wsi, WSI_TOKEN_HOST, 1) == 0;
+}
+
+static bool check_request(hm_http_req *r)
+{
+    char text[96];
+    unsigned wait_s = http_client_wait_s(r->server, r->conn->client);
+    if (wait_s) {
+        snprintf(text, sizeof(text), "%u", wait_s);
+        hm_http_header(r, "retry-after", text);
+        snprintf(text, sizeof(text), "%u requests a second are answered to one address",
+                 r->server->client_rate);
+        hm_http_reply_error(r, 429, "BUSY", "too many requests", text);
+        return false;
+    }
+    if (header_bytes(r->wsi) > HM_HTTP_HEADER_MAX) {
+        snprintf(text, sizeof(text), "%u bytes are taken", HM_HTTP_HEADER_MAX);
+        r->server->stats.refused_limit++;
+        hm_http_reply_error(r, 431, "LIMIT", "the headers are too long", text);
+        return false;
+    }
+    if (!one_host(r)) {
+        hm_http_reply_error(r, 400, "HOST", "HTTP/1.1 needs one Host header", NULL);
+        return false;
+    }
+    return true;
+}
+
 void http_route_start(hm_http_req *r, const char *uri)
 {
     char allow[64], expect[32];
     r->h2 = lws_hdr_total_length(r->wsi, WSI_TOKEN_HTTP_COLON_METHOD) > 0;
     r->method = method_of(r->wsi, &r->head);
+    if (!check_request(r))
+        return;
     if (strlen(uri) >= sizeof(r->path) || !path_good(uri) || !read_query(r)) {
         hm_http_reply_error(r, 400, "PARSE", "the address cannot be read", NULL);
         return;

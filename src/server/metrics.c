@@ -48,6 +48,13 @@ void hm_metrics_http(hm_metrics *m, const hm_http *http)
                      s.refused_auth, false);
     hm_metrics_value(m, "hm_http_refused_total", "Requests refused", "reason=\"limit\"",
                      s.refused_limit, false);
+    hm_metrics_value(m, "hm_http_refused_total", "Requests refused", "reason=\"rate\"",
+                     s.refused_rate, false);
+    hm_metrics_value(m, "hm_http_connections_refused_total",
+                     "Connections refused for their number from one address", "", s.refused_client,
+                     false);
+    hm_metrics_value(m, "hm_http_connections_displaced_total",
+                     "Resting connections ended to make room for new ones", "", s.displaced, false);
     hm_metrics_value(m, "hm_http_aborted_total", "Requests whose peer left", "", s.aborted, false);
     hm_metrics_value(m, "hm_http_body_received_bytes_total", "Bytes of bodies received", "",
                      s.bytes_in, false);

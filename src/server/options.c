@@ -36,6 +36,11 @@ const hm_option hm_node_options[] = {
      "run: the built page; without it none is served"},
     {"max-connections", "HYPERMESH_MAX_CONNECTIONS", "api.max_connections", "N", "1024",
      "run: HTTP connections at a time"},
+    {"client-connections", "HYPERMESH_CLIENT_CONNECTIONS", "api.client_connections", "N", "0",
+     "run: of these, how many one address (a /64) may hold; 0: half of them"},
+    {"client-rate", "HYPERMESH_CLIENT_RATE", "api.client_rate", "N", "1000",
+     "run: requests a second that one address may send, twice as many at once, 429 beyond; this "
+     "machine itself may send any number; 0: no limit"},
     {"upload-limit", "HYPERMESH_UPLOAD_LIMIT", "content.upload_limit_mib", "MIB", "16384",
      "run: how much of each member is stored without an asset that refers to it; 0: no limit"},
     {"upload-keep-seconds", "HYPERMESH_UPLOAD_KEEP_SECONDS", "content.upload_keep_seconds", "N",
@@ -57,6 +62,11 @@ const hm_option hm_trust_options[] = {
      "run: names and IPv6 addresses in the API's certificate, with commas between"},
     {"max-connections", "TRUSTCHAIN_MAX_CONNECTIONS", "api.max_connections", "N", "1024",
      "run: HTTP connections at a time"},
+    {"client-connections", "TRUSTCHAIN_CLIENT_CONNECTIONS", "api.client_connections", "N", "0",
+     "run: of these, how many one address (a /64) may hold; 0: half of them"},
+    {"client-rate", "TRUSTCHAIN_CLIENT_RATE", "api.client_rate", "N", "1000",
+     "run: requests a second that one address may send, twice as many at once, 429 beyond; this "
+     "machine itself may send any number; 0: no limit"},
     {"log-level", "TRUSTCHAIN_LOG_LEVEL", "log.level", "LEVEL", "info",
      "error, warn, info or debug"},
     {"help", NULL, NULL, NULL, NULL, "this text"},

@@ -205,9 +205,16 @@ static void on_flood(void *ctx, hm_http_req *r)
 }
 
 // Answers when another request pokes it: the asynchronous case.
+static void wait_gone(void *ctx)
+{
+    if (S.waiting == ctx)
+        S.waiting = NULL;
+}
+
 static void on_wait(void *ctx, hm_http_req *r)
 {
     (void)ctx;
+    hm_http_on_abort(r, wait_gone, r);
     S.waiting = r;
 }
 
@@ -499,8 +506,9 @@ static void test_files(void **state)
     OUT_HAS("421");
 }
 
-// Writes raw bytes to the plain port; gives what comes back until the end or a while of silence.
-static void raw(const char *bytes, size_t len)
+// Writes raw bytes to the plain port, in pieces where two NULs are, and gives what comes back until
+// the end; goes on sending nothing meanwhile.
+static void raw_open(const char *bytes, size_t len, bool end)
 {
     struct sockaddr_in6 to = {.sin6_family = AF_INET6,
                               .sin6_addr = in6addr_loopback,
@@ -510,7 +518,8 @@ static void raw(const char *bytes, size_t len)
     assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
     (void)!send(fd, bytes, len, MSG_NOSIGNAL);
-    shutdown(fd, SHUT_WR);
+    if (end)
+        shutdown(fd, SHUT_WR);
     size_t at = 0;
     ssize_t n;
     while (at < sizeof(out_text) - 1 &&
@@ -518,6 +527,76 @@ static void raw(const char *bytes, size_t len)
         at += (size_t)n;
     out_text[at] = 0;
     close(fd);
+}
+
+static void raw(const char *bytes, size_t len)
+{
+    raw_open(bytes, len, true);
+}
+
+// What no handler sees is told all the same, in JSON.
+static void test_refusals(void **state)
+{
+    static const char *const methods[] = {"TRACE", "FOO", "PROPFIND", "CONNECT", "GARBAGE:"};
+    char text[128];
+    (void)state;
+    for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
+        snprintf(text, sizeof(text), "%s /v1/poke HTTP/1.1\r\nHost: localhost\r\n\r\n", methods[i]);
+        raw_open(text, strlen(text), false);
+        OUT_HAS(methods[i][0] == 'G' ? "HTTP/1.1 400 " : "HTTP/1.1 501 ");
+        OUT_HAS("content-type: application/json");
+        OUT_HAS("{\"error\":{\"code\":");
+    }
+    assert_int_equal(sh("$C -i -X TRACE $T/v1/poke"), 0);
+    OUT_HAS("HTTP/1.1 501 ");
+    OUT_HAS("\"code\":\"METHOD\"");
+    assert_int_equal(sh("$C -i -X OPTIONS $T/v1/poke"), 0);
+    OUT_HAS("HTTP/1.1 405 ");
+    OUT_HAS("allow: GET");
+    static const char *const hosts[] = {"", "Host: localhost\r\nHost: localhost\r\n"};
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(text, sizeof(text), "GET /v1/hello/x HTTP/1.1\r\nConnection: close\r\n%s\r\n",
+                 hosts[i]);
+        raw_open(text, strlen(text), false);
+        OUT_HAS("HTTP/1.1 400 ");
+        OUT_HAS("\"code\":\"HOST\"");
+    }
+    // Headers that are too long, of one name and of many, known to the library and not.
+    static const char *const kinds[] = {
+        "-H \"X-Big: $(head -c 9000 /dev/zero | tr '\\0' a)\"",
+        "-H \"Cookie: $(head -c 50000 /dev/zero | tr '\\0' a)\"",
+        "$(for i in $(seq 300); do echo -H X-Head-$i:aaaaaaaaaaaaaaaaaaaaaaaaaaaa; done)",
+    };
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        char command[256];
+        snprintf(command, sizeof(command), "$C -i %s $T/v1/hello/x", kinds[i]);
+        assert_int_equal(sh(command), 0);
+        OUT_HAS("HTTP/1.1 431 ");
+        OUT_HAS("\"code\":\"LIMIT\"");
+    }
+    assert_int_equal(sh("$C -i -H \"X-Big: $(head -c 7000 /dev/zero | tr '\\0' a)\" $T/v1/hello/x"),
+                     0);
+    OUT_HAS("HTTP/1.1 200 ");
+}
+
+// Requests that do not wait for the answers may lose their connection, and do nobody else any harm.
+static void test_pipelined(void **state)
+{
+    static const char get[] = "GET /v1/hello/x HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    static const char post[] =
+        "POST /v1/echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nbody-echo";
+    static const char wait[] =
+        "POST /v1/wait HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx";
+    const char *const all[] = {get, post, wait};
+    (void)state;
+    for (size_t i = 0; i < 27; i++) {
+        char text[1024];
+        snprintf(text, sizeof(text), "%s%s%s", all[i / 9], all[i / 3 % 3], all[i % 3]);
+        raw(text, strlen(text));
+        assert_null(strstr(out_text, "POST /v1"));
+        assert_int_equal(sh("$C -m 5 $T/v1/hello/ok"), 0);
+        OUT_HAS("\"ok\"");
+    }
 }
 
 static void test_raw(void **state)
@@ -557,10 +636,11 @@ static void test_no_ipv4(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_basic),   cmocka_unit_test(test_http2),
-        cmocka_unit_test(test_bodies),  cmocka_unit_test(test_download),
-        cmocka_unit_test(test_abort),   cmocka_unit_test(test_auth),
-        cmocka_unit_test(test_files),   cmocka_unit_test(test_raw),
+        cmocka_unit_test(test_basic),    cmocka_unit_test(test_http2),
+        cmocka_unit_test(test_bodies),   cmocka_unit_test(test_download),
+        cmocka_unit_test(test_abort),    cmocka_unit_test(test_auth),
+        cmocka_unit_test(test_files),    cmocka_unit_test(test_raw),
+        cmocka_unit_test(test_refusals), cmocka_unit_test(test_pipelined),
         cmocka_unit_test(test_no_ipv4),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
