@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """A running node answers as docs/api/openapi.yaml says: every path and method, every answer."""
-import hashlib, http.client, json, os, re, socket, struct, time
+import hashlib, http.client, json, os, re, socket, struct, subprocess, time
 
 import jsonschema
 import yaml
@@ -459,6 +459,60 @@ def page(api):
     assert answer.getheader("cross-origin-resource-policy") == "same-origin"
 
 
+def limits(mesh):
+    """One address neither shuts others out nor asks without end."""
+    node = mesh.nodes[1]
+    node.signal(15)
+    node.argv += [b"--client-rate", b"5", b"--max-connections", b"40"]
+    node.start()
+    node.wait_ready()
+    subprocess.run(["ip", "address", "add", "fd00::1/64", "dev", "lo", "nodad"], check=True)
+
+    def ask(n, source="::1"):
+        c = http.client.HTTPSConnection("::1", node.port, timeout=30, context=mesh.tls,
+                                        source_address=(source, 0))
+        answers = []
+        for _ in range(n):
+            c.request("GET", "/v1/status")
+            answers.append(c.getresponse())
+            answers[-1].read()
+        c.close()
+        return answers
+    assert {a.status for a in ask(50)} == {200} # this machine's own
+    answers = ask(50, "fd00::1")
+    assert {a.status for a in answers} == {200, 429}, {a.status for a in answers}
+    assert all(a.getheader("retry-after") == "1" for a in answers if a.status == 429)
+    assert sum(a.status == 200 for a in answers[:10]) == 10 # twice the rate at once
+    assert node.metric('hm_http_refused_total{reason="rate"}') >= 20
+    wait_until("it may ask again", 10, lambda: ask(1, "fd00::1")[0].status == 200)
+
+    def idle():
+        raw = socket.create_connection(("::1", node.port), source_address=("fd00::1", 0))
+        try:
+            return mesh.tls.wrap_socket(raw, server_hostname="::1")
+        except OSError:
+            raw.close()
+    crowd = [c for c in (idle() for _ in range(80)) if c]
+    assert len(crowd) <= 40, len(crowd)
+    assert node.metric("hm_http_connections_refused_total") > 0
+    assert {a.status for a in ask(3)} == {200} # of another address
+    # The crowd's own address gets in again for one that rests.
+    def again():
+        try:
+            return ask(1, "fd00::1")[0].status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+    wait_until("who rests makes room", 10, again)
+    assert node.metric("hm_http_connections_displaced_total") > 0
+    for c in crowd:
+        c.settimeout(30)
+        try:
+            assert c.recv(1) == b"", "an answer to no request"
+        except ConnectionError:
+            pass
+        c.close()
+
+
 def not_ready(api, mesh):
     for n in mesh.nodes[2:]:
         n.kill()
@@ -481,6 +535,7 @@ def main():
         lengths(api)
         page(api)
         events(api, mesh, made)
+        limits(mesh)
         not_ready(api, mesh)
         want = {(m, p) for p, item in api.doc["paths"].items() for m in item}
         good = {(m, p) for m, p, status in api.seen if status < 300}
