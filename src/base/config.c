@@ -250,6 +250,15 @@ hm_err hm_config_addr(const hm_config *c, const char *name, struct sockaddr_in6 
     return hm_addr_parse(v, out);
 }
 
+hm_err hm_addr_fail(const struct sockaddr_in6 *a, const char *protocol, int err_no)
+{
+    char text[HM_ADDR_TEXT_MAX];
+    bool choice = err_no == EADDRINUSE || err_no == EADDRNOTAVAIL || err_no == EACCES;
+    return hm_fail(choice ? HM_E_CONFIG : HM_E_IO, "cannot listen on %s %s: %s", protocol,
+                   hm_addr_text(a, text),
+                   err_no == EADDRINUSE ? "another program has this port" : strerror(err_no));
+}
+
 const char *hm_addr_text(const struct sockaddr_in6 *a, char out[HM_ADDR_TEXT_MAX])
 {
     char host[INET6_ADDRSTRLEN];

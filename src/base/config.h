@@ -61,6 +61,9 @@ HM_CHECK hm_err hm_addr_parse(const char *text, struct sockaddr_in6 *out);
 // "[2001:db8::1]:8443".
 #define HM_ADDR_TEXT_MAX 80
 const char *hm_addr_text(const struct sockaddr_in6 *a, char out[HM_ADDR_TEXT_MAX]);
+// Why there can be no socket at the address: HM_E_CONFIG when it is taken, not this machine's or
+// not for this user to take, else HM_E_IO; protocol is "TCP" or "UDP".
+hm_err hm_addr_fail(const struct sockaddr_in6 *a, const char *protocol, int err_no);
 
 // The options as --help shows them, two columns; and as the table of the manual, in Markdown.
 void hm_config_help(const hm_option *options, size_t count, hm_buf *out);

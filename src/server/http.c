@@ -276,7 +276,6 @@ static void on_connection(uv_poll_t *poll, int status, int events)
 
 static hm_err open_socket(const struct sockaddr_in6 *addr, int *out, struct sockaddr_in6 *bound)
 {
-    char text[HM_ADDR_TEXT_MAX];
     int on = 1;
     socklen_t len = sizeof(*bound);
     int fd = socket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -289,7 +288,7 @@ static hm_err open_socket(const struct sockaddr_in6 *addr, int *out, struct sock
         getsockname(fd, (struct sockaddr *)bound, &len) != 0) {
         int e = errno;
         close(fd);
-        return hm_fail(HM_E_IO, "cannot listen on %s: %s", hm_addr_text(addr, text), strerror(e));
+        return hm_addr_fail(addr, "TCP", e);
     }
     *out = fd;
     return HM_OK;

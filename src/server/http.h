@@ -73,8 +73,8 @@ typedef struct hm_http_listen_config {
 } hm_http_listen_config;
 
 HM_CHECK hm_err hm_http_open(const hm_http_config *cfg, hm_http **out);
-// HM_E_IO names address and reason; HM_E_CONFIG an unusable certificate. bound may be NULL and gets
-// the address with its real port.
+// HM_E_CONFIG names an address that is taken, or an unusable certificate. bound may be NULL and
+// gets the address with its real port.
 HM_CHECK hm_err hm_http_listen(hm_http *h, const hm_http_listen_config *cfg,
                                struct sockaddr_in6 *bound);
 // The files of listeners' certificates have new content: connections from now on get it.

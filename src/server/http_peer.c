@@ -1,8 +1,8 @@
 // Clients by address: how many connections each holds and how often it asks.
 //
 // A client is a /64, which is what one subscriber has at the least (RFC 6177). At its limit, or at
-// the server's, a new connection takes the place of the oldest one that rests: at the server's limit
-// of the client that holds most, so that a crowd from one address never shuts others out.
+// the server's, a new connection takes the place of the oldest one that rests: at the server's
+// limit of the client that holds most, so that a crowd from one address never shuts others out.
 #include <stdlib.h>
 
 #include "server/http_internal.h"

@@ -120,7 +120,6 @@ static hm_err start_endpoint(daemon_state *d)
 {
     uint64_t connections;
     SSL_CTX *tls = NULL;
-    char why[400];
     stoq_config cfg = {
         .alpn = {STOQ_PERF_ALPN, STOQ_ALPN_MESH},
         .callbacks = stoq_perf_callbacks,
@@ -135,10 +134,6 @@ static hm_err start_endpoint(daemon_state *d)
     if (err == HM_OK) {
         cfg.server_tls = tls;
         err = stoq_endpoint_create(&cfg, &d->ep);
-        if (err != HM_OK) {
-            snprintf(why, sizeof(why), "%s", hm_err_detail());
-            hm_fail(err, "--listen %s: %s", hm_config_get(d->config, "listen"), why);
-        }
     }
     SSL_CTX_free(tls);
     hm_zero(cfg.secret, sizeof(cfg.secret));

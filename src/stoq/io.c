@@ -1,5 +1,7 @@
 #include "stoq/io.h"
 
+#include "base/config.h"
+
 #include <errno.h>
 #include <netinet/udp.h>
 #include <stdlib.h>
@@ -18,8 +20,7 @@ static hm_err fail(stoq_io *io, const char *what)
 {
     int e = errno;
     stoq_io_close(io);
-    return hm_fail(e == EADDRINUSE || e == EADDRNOTAVAIL || e == EACCES ? HM_E_CONFIG : HM_E_IO,
-                   "UDP socket: %s: %s", what, strerror(e));
+    return hm_fail(HM_E_IO, "UDP socket: %s: %s", what, strerror(e));
 }
 
 hm_err stoq_io_open(stoq_io *io, const struct sockaddr_in6 *bind_to, struct sockaddr_in6 *bound)
@@ -40,8 +41,11 @@ hm_err stoq_io_open(stoq_io *io, const struct sockaddr_in6 *bind_to, struct sock
     (void)setsockopt(io->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
     (void)setsockopt(io->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
     (void)setsockopt(io->fd, IPPROTO_UDP, UDP_GRO, &one, sizeof one);
-    if (bind(io->fd, (struct sockaddr *)&addr, sizeof addr) != 0)
-        return fail(io, "bind");
+    if (bind(io->fd, (struct sockaddr *)&addr, sizeof addr) != 0) {
+        int e = errno;
+        stoq_io_close(io);
+        return hm_addr_fail(&addr, "UDP", e);
+    }
     socklen_t len = sizeof *bound;
     if (getsockname(io->fd, (struct sockaddr *)bound, &len) != 0)
         return fail(io, "getsockname");

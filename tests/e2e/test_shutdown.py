@@ -43,6 +43,14 @@ def main():
         plain = last.argv[last.argv.index(b"--num-callers=30") + 1:]
         with open(f"/proc/{first.pid}/cmdline", "rb") as f:
             refused(f.read().split(b"\0")[:-1], 1, "in use by another process")
+        def on(flag, addr):
+            argv = list(plain)
+            argv[argv.index(flag) + 1] = addr
+            return argv
+        taken = ": another program has this port"
+        refused(on(b"--mesh-listen", b"[::1]:9293"), 2, "cannot listen on UDP [::1]:9293" + taken)
+        refused(on(b"--mesh-listen", b"[::]:9293"), 2, "cannot listen on UDP [::]:9293" + taken)
+        refused(on(b"--api-listen", b"[::1]:8444"), 2, "cannot listen on TCP [::1]:8444" + taken)
         os.rename(os.path.join(last.dir, "votes.wal"), os.path.join(mesh.dir, "votes.wal"))
         refused(plain, 1, "votes.wal is gone")
         os.rename(os.path.join(mesh.dir, "votes.wal"), os.path.join(last.dir, "votes.wal"))
