@@ -532,6 +532,9 @@ static const struct {
     [COUNT_CHUNKS_RECEIVED] = {"hm_content_chunks_received_total", "chunks taken from peers", ""},
     [COUNT_CHUNKS_REPAIRED] = {"hm_content_chunks_repaired_total",
                                "chunks sent again to keep their copies", ""},
+    [COUNT_CLAIMS_TRUE] = {"hm_content_claims_total", "chunks asked of members that claim them",
+                           "held=\"true\""},
+    [COUNT_CLAIMS_FALSE] = {"hm_content_claims_total", "", "held=\"false\""},
 };
 
 void hm_node_each_counter(const hm_node *n, hm_node_counter_cb cb, void *ctx)

@@ -28,6 +28,8 @@ typedef struct ask {
     bool here; // stored and synced on this node
     struct hm_node_put *put;
     struct hm_node_get *get;
+    bool probe;   // fetched of the one member that claims to have it, to see whether it has
+    bool refused; // it did not give it
 } ask;
 
 // One question to one member.
@@ -74,6 +76,7 @@ typedef struct stored_ack {
     uint64_t request;
 } stored_ack;
 
+static void ask_last(hm_node *n, uint32_t peer);
 static void put_advance(hm_node_put *p);
 static void get_result(hm_node_get *g, hm_err err, hm_bytes bytes);
 
@@ -178,8 +181,29 @@ static bool ask_more(ask *a)
     return a->asked > 0 || have >= want;
 }
 
+// What a member claims to have it must give when it is asked for; if it does not, it is sent again.
+static void probe_settle(ask *a, hm_err err)
+{
+    hm_node *n = a->node;
+    uint32_t peer = a->order[0];
+    n->counts[COUNT_CLAIMS_TRUE] += err == HM_OK;
+    if (a->refused) {
+        n->counts[COUNT_CLAIMS_FALSE]++;
+        ask_last(n, peer);
+        node_refused(n, COUNT_REFUSED_MESSAGE, &n->ids[peer],
+                     "%s says that it has a chunk, and does not give it",
+                     n->genesis->validators[peer].name);
+        keep_send(n, peer, false, &a->hash);
+    }
+    ask_free(a);
+}
+
 static void ask_settle(ask *a, hm_err err, hm_bytes bytes)
 {
+    if (a->probe) {
+        probe_settle(a, err);
+        return;
+    }
     hm_node_put *p = a->put;
     hm_node_get *g = a->get;
     if (p != NULL) {
@@ -236,6 +260,18 @@ static ask *request_end(hm_node *n, uint64_t id, uint32_t peer, bool fetching)
     free(q);
     a->asked--;
     return a;
+}
+
+void content_probe(hm_node *n, uint32_t peer, const hm_hash *chunk)
+{
+    ask *a = ask_make(n, false, chunk);
+    if (a == NULL)
+        return;
+    a->fetching = a->probe = true;
+    a->order[0] = peer;
+    a->count = 1;
+    if (!ask_more(a))
+        ask_free(a);
 }
 
 // ---- putting ------------------------------------------------------------------------------------
@@ -580,6 +616,7 @@ static hm_err on_chunk(hm_node *n, uint32_t from, const node_message *m)
     if (a == NULL)
         return HM_OK;
     if (!m->ok) {
+        a->refused = true;
         ask_step(a);
         return HM_OK;
     }
@@ -587,6 +624,7 @@ static hm_err on_chunk(hm_node *n, uint32_t from, const node_message *m)
     if (err != HM_OK) {
         char why[160];
         snprintf(why, sizeof why, "%s", hm_err_detail());
+        a->refused = true;
         ask_last(n, from);
         ask_step(a);
         return hm_fail(err, "%s", why);

@@ -73,6 +73,7 @@ typedef struct node_peer {
     uint64_t content_last_until_us;      // so long it is asked for contents after all others
     // Repair: which chunk was last offered to it, and whether an offer is out.
     hm_hash offered;
+    hm_hash probe; // of the lot that is offered; zero: none
     bool offering, offer_manifests, offer_waits;
     uint64_t offer_at_us; // when all is offered again
 } node_peer;
@@ -156,6 +157,8 @@ typedef enum node_count {
     COUNT_CHUNKS_SENT,
     COUNT_CHUNKS_RECEIVED,
     COUNT_CHUNKS_REPAIRED,
+    COUNT_CLAIMS_TRUE,
+    COUNT_CLAIMS_FALSE,
     COUNTS,
 } node_count;
 
@@ -338,7 +341,11 @@ uint32_t content_copies(const hm_node *n); // how many members hold a chunk
 HM_CHECK hm_err content_put(hm_node *n, uint32_t from, bool manifest, const hm_hash *hash,
                             hm_bytes bytes);
 
+// Asks one member for a chunk that it claims to have.
+void content_probe(hm_node *n, uint32_t peer, const hm_hash *chunk);
+
 // node_keep.c
+void keep_send(hm_node *n, uint32_t to, bool manifest, const hm_hash *hash);
 void content_drained(hm_node *n, uint32_t index); // the bulk lane has room again
 void keep_committed(hm_node *n);
 // Is a member one of those that keep a chunk? All keep all manifests.

@@ -4,7 +4,8 @@
 // Each block's new assets are told to the content store, which keeps their contents; what was
 // uploaded and no asset came to refer to is collected after a while. A manifest that is not here is
 // fetched from others. Each member is offered what it should hold when it comes up, and again from
-// time to time, and is sent what it lacks.
+// time to time, and is sent what it lacks. Of what it claims to have, one chunk of each lot is
+// asked for at random.
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -94,6 +95,16 @@ bool keep_should_hold(const hm_node *n, uint32_t index, bool manifest, const hm_
     return false;
 }
 
+// One of the chunks that were offered, such as this node may be given.
+static hm_hash probe_choose(hm_node *n, const hm_hash *list, uint32_t count)
+{
+    uint32_t at = (uint32_t)(hm_random_u64(&hm_random_system) % count);
+    for (uint32_t i = 0; i < count; i++, at++)
+        if (keep_should_hold(n, n->self, false, &list[at % count]))
+            return list[at % count];
+    return (hm_hash){0};
+}
+
 // Offers the next lot of addresses that the peer should hold: the manifests first, from which it
 // knows that the chunks are to stay.
 static void offer_more(hm_node *n, uint32_t index)
@@ -122,6 +133,7 @@ static void offer_more(hm_node *n, uint32_t index)
                           .manifest = p->offer_manifests,
                           .count = count,
                           .list = hm_bytes_of(list, count * sizeof list[0])};
+        p->probe = p->offer_manifests ? (hm_hash){0} : probe_choose(n, list, count);
         p->offer_waits = peer_send(n, index, LANE_BULK, &m);
         if (!p->offer_waits)
             return;
@@ -145,7 +157,7 @@ void keep_have_get(hm_node *n, uint32_t from, const node_message *asked)
     hm_buf_free(&list);
 }
 
-static void send_repair(hm_node *n, uint32_t to, bool manifest, const hm_hash *hash)
+void keep_send(hm_node *n, uint32_t to, bool manifest, const hm_hash *hash)
 {
     hm_buf bytes = {0};
     // Request 0: nobody waits for the answer.
@@ -171,7 +183,9 @@ void keep_have(hm_node *n, uint32_t from, const node_message *m)
         hm_hash h = node_msg_hash(m, sent);
         if (!keep_should_hold(n, from, m->manifest, &h))
             continue; // it was not offered
-        send_repair(n, from, m->manifest, &h);
+        keep_send(n, from, m->manifest, &h);
+        if (hm_hash_eq(&h, &p->probe))
+            p->probe = (hm_hash){0}; // it does not claim that one
     }
     if (sent > 0) {
         hm_node_event e = {.peer = n->ids[from], .count = sent};
@@ -181,6 +195,8 @@ void keep_have(hm_node *n, uint32_t from, const node_message *m)
     if (sent < m->count)
         p->offered = (hm_hash){0}; // begin again: what arrived is not offered twice
     p->offer_waits = false;
+    if (sent == m->count && !hm_hash_is_zero(&p->probe))
+        content_probe(n, from, &p->probe);
     offer_more(n, from);
 }
 

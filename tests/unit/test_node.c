@@ -539,6 +539,61 @@ static void test_answers_of_another_kind(void **state)
     mesh_close();
 }
 
+static bool honest;
+static char claimed[32];
+
+// Claims to have all, and has it or not.
+static void claim_all(hostile *h, const node_message *m)
+{
+    store_all(h, m);
+    repaired += m->type == MSG_CHUNK_PUT && m->request == 0;
+    if (m->type == MSG_HAVE_GET)
+        say(h, LANE_BULK, &(node_message){.type = MSG_HAVE, .manifest = m->manifest});
+    if (m->type == MSG_CHUNK_GET)
+        say(h, LANE_BULK,
+            &(node_message){.type = MSG_CHUNK,
+                            .request = m->request,
+                            .ok = honest,
+                            .bytes = honest ? hm_bytes_str(claimed) : (hm_bytes){0}});
+}
+
+// A member that claims a chunk is asked for it; one that cannot give it is told of and sent it
+// again.
+static void test_claims_are_probed(void **state)
+{
+    (void)state;
+    put_result put;
+    hm_hash chunk;
+    unsigned tries = 0;
+    mesh_open(10000, 0);
+    do { // one that this node should hold, and so may be given
+        snprintf(claimed, sizeof claimed, "claimed %u", tries++);
+        chunk = hm_sha256(hm_bytes_str(claimed));
+    } while (left_over(&chunk) == 0);
+    for (unsigned i = 1; i < FIXTURE_MEMBERS; i++) {
+        hostile_join(i);
+        others[i].heard = claim_all;
+    }
+    UNTIL(is_up(1) && is_up(2) && is_up(3));
+    put_text(claimed, &put);
+    UNTIL(put.done);
+    (void)register_content("claimed", &put.commitment, false);
+    UNTIL(hm_content_is_kept(node->content, &chunk));
+    unsigned holder = left_over(&chunk) == 1 ? 2 : 1;
+    honest = true;
+    uint64_t refused = node->counts[COUNT_REFUSED_MESSAGE];
+    node->peers[holder].offer_at_us = 0;
+    UNTIL(node->counts[COUNT_CLAIMS_TRUE] == 1);
+    assert_int_equal(node->counts[COUNT_CLAIMS_FALSE], 0);
+    honest = false;
+    repaired = 0;
+    node->peers[holder].offer_at_us = 0;
+    UNTIL(repaired == 1);
+    assert_int_equal(node->counts[COUNT_CLAIMS_FALSE], 1);
+    assert_int_equal(node->counts[COUNT_REFUSED_MESSAGE], refused + 1);
+    mesh_close();
+}
+
 // ---- peers --------------------------------------------------------------------------------------
 
 static void fall(unsigned index, uint64_t want_us)
@@ -631,6 +686,7 @@ int main(void)
         cmocka_unit_test(test_manifest_is_fetched),
         cmocka_unit_test(test_read_rights),
         cmocka_unit_test(test_answers_of_another_kind),
+        cmocka_unit_test(test_claims_are_probed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
