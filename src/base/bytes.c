@@ -208,12 +208,12 @@ static hm_err write_all(int fd, const char *path, hm_bytes data)
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
-            return hm_fail(HM_E_IO, "%s: %s", path, strerror(errno));
+            return hm_fail(hm_err_of_write(errno), "%s: %s", path, strerror(errno));
         data.ptr += n;
         data.len -= (size_t)n;
     }
     if (fsync(fd) != 0)
-        return hm_fail(HM_E_IO, "%s: fsync: %s", path, strerror(errno));
+        return hm_fail(hm_err_of_write(errno), "%s: fsync: %s", path, strerror(errno));
     return HM_OK;
 }
 
@@ -247,14 +247,14 @@ hm_err hm_file_write(const char *path, hm_bytes data, unsigned mode)
         return hm_fail(HM_E_INVALID, "path longer than %zu bytes", sizeof tmp);
     int fd = mkostemp(tmp, O_CLOEXEC);
     if (fd < 0)
-        return hm_fail(HM_E_IO, "%s: %s", tmp, strerror(errno));
+        return hm_fail(hm_err_of_write(errno), "%s: %s", tmp, strerror(errno));
     hm_err err = write_all(fd, tmp, data);
     if (err == HM_OK && fchmod(fd, (mode_t)mode) != 0)
         err = hm_fail(HM_E_IO, "%s: chmod: %s", tmp, strerror(errno));
     if (close(fd) != 0 && err == HM_OK)
-        err = hm_fail(HM_E_IO, "%s: %s", tmp, strerror(errno));
+        err = hm_fail(hm_err_of_write(errno), "%s: %s", tmp, strerror(errno));
     if (err == HM_OK && rename(tmp, path) != 0)
-        err = hm_fail(HM_E_IO, "%s: %s", path, strerror(errno));
+        err = hm_fail(hm_err_of_write(errno), "%s: %s", path, strerror(errno));
     if (err != HM_OK) {
         unlink(tmp);
         return err;
@@ -270,7 +270,8 @@ hm_err hm_dir_lock(const char *path, int *fd)
         return hm_fail(HM_E_INVALID, "unusable path");
     int lock = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (lock < 0)
-        return hm_fail(errno == ENOENT ? HM_E_NOTFOUND : HM_E_IO, "%s: %s", file, strerror(errno));
+        return hm_fail(errno == ENOENT ? HM_E_NOTFOUND : hm_err_of_write(errno), "%s: %s", file,
+                       strerror(errno));
     if (flock(lock, LOCK_EX | LOCK_NB) != 0) {
         close(lock);
         return hm_fail(HM_E_BUSY, "%s is in use by another process", path);
@@ -291,7 +292,7 @@ hm_err hm_dir_make(const char *path)
         char c = *p;
         *p = 0;
         if (mkdir(dir, 0700) != 0 && errno != EEXIST)
-            return hm_fail(HM_E_IO, "%s: %s", dir, strerror(errno));
+            return hm_fail(hm_err_of_write(errno), "%s: %s", dir, strerror(errno));
         *p = c;
         if (c == 0)
             break;

@@ -1,5 +1,6 @@
 #include "base/err.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,6 +56,11 @@ const char *hm_err_detail(void)
 void hm_err_clear(void)
 {
     detail[0] = 0;
+}
+
+hm_err hm_err_of_write(int err_no)
+{
+    return err_no == ENOSPC || err_no == EDQUOT ? HM_E_FULL : HM_E_IO;
 }
 
 void hm_assert_failed(const char *expr, const char *file, int line, const char *func)

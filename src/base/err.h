@@ -33,7 +33,7 @@
     X(HM_E_UNSUPPORTED, 18, "not supported")                                                       \
     X(HM_E_BUSY, 19, "busy")                                                                       \
     X(HM_E_INTERNAL, 20, "internal error")                                                         \
-    X(HM_E_FULL, 21, "no room for more")                                                           \
+    X(HM_E_FULL, 21, "no space left")                                                              \
     /* crypto: 100..199 */                                                                         \
     X(HM_E_CRYPTO, 100, "cryptographic library error")                                             \
     X(HM_E_SIGNATURE, 101, "signature does not verify")                                            \
@@ -119,6 +119,9 @@ void hm_err_clear(void);
         if (err != HM_OK)                                                                          \
             goto out;                                                                              \
     } while (0)
+
+// The code of a failed write: HM_E_FULL for a disk or a quota that is full, else HM_E_IO.
+hm_err hm_err_of_write(int err_no);
 
 _Noreturn void hm_assert_failed(const char *expr, const char *file, int line, const char *func);
 #define hm_assert(expr) ((expr) ? (void)0 : hm_assert_failed(#expr, __FILE__, __LINE__, __func__))

@@ -109,7 +109,7 @@ static hm_err write_synced(hm_wal *w, hm_bytes data)
             continue;
         if (n <= 0) {
             w->broken = true;
-            return hm_fail(HM_E_IO, "%s: %s", w->path, strerror(errno));
+            return hm_fail(hm_err_of_write(errno), "%s: %s", w->path, strerror(errno));
         }
         data.ptr += n;
         data.len -= (size_t)n;
@@ -117,7 +117,7 @@ static hm_err write_synced(hm_wal *w, hm_bytes data)
     }
     if (fdatasync(w->fd) != 0) {
         w->broken = true;
-        return hm_fail(HM_E_IO, "%s: fdatasync: %s", w->path, strerror(errno));
+        return hm_fail(hm_err_of_write(errno), "%s: fdatasync: %s", w->path, strerror(errno));
     }
     return HM_OK;
 }

@@ -9,7 +9,7 @@ hm_err content_fail(int rc, const char *what)
 {
     if (rc == MDB_NOTFOUND)
         return HM_E_NOTFOUND;
-    return hm_fail(rc == ENOMEM ? HM_E_NOMEM : HM_E_IO, "content store: %s: %s", what,
+    return hm_fail(rc == ENOMEM ? HM_E_NOMEM : hm_err_of_write(rc), "content store: %s: %s", what,
                    mdb_strerror(rc));
 }
 

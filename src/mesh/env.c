@@ -133,7 +133,7 @@ hm_err hm_env_open(const char *dir, unsigned tables, unsigned flags, MDB_env **o
     if (rc != 0)
         return hm_fail(rc == ENOMEM                                      ? HM_E_NOMEM
                        : rc == MDB_INVALID || rc == MDB_VERSION_MISMATCH ? HM_E_CORRUPT
-                                                                         : HM_E_IO,
+                                                                         : hm_err_of_write(rc),
                        "%s cannot be opened: %s", dir, mdb_strerror(rc));
     hm_err err = check_size(env, dir, tables, map);
     if (err != HM_OK) {

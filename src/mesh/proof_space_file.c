@@ -27,7 +27,7 @@ static hm_err write_all(int fd, const char *path, const void *ptr, size_t len)
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
-            return hm_fail(HM_E_IO, "%s: cannot write: %s%s", path, strerror(errno),
+            return hm_fail(hm_err_of_write(errno), "%s: cannot write: %s%s", path, strerror(errno),
                            errno == ENOSPC ? " (free some space or choose a smaller sector)" : "");
         at += n;
         len -= (size_t)n;
@@ -74,7 +74,7 @@ hm_err space_file_write(const char *path, const hm_space_info *info, const hm_ha
         return hm_fail(HM_E_INVALID, "%s: path too long", path);
     int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
-        return hm_fail(HM_E_IO, "%s: cannot create: %s", tmp, strerror(errno));
+        return hm_fail(hm_err_of_write(errno), "%s: cannot create: %s", tmp, strerror(errno));
     hm_err err;
     uint8_t header[SPACE_HEADER_BYTES] = {0};
     hm_buf b = hm_buf_fixed(header, sizeof header);
@@ -85,7 +85,7 @@ hm_err space_file_write(const char *path, const hm_space_info *info, const hm_ha
     HM_TRY_OUT(write_all(fd, tmp, rows, 32 * space_rows_count(&info->params)));
     HM_TRY_OUT(write_all(fd, tmp, seal.ptr, seal.len));
     if (fsync(fd) != 0) {
-        err = hm_fail(HM_E_IO, "%s: cannot sync: %s", tmp, strerror(errno));
+        err = hm_fail(hm_err_of_write(errno), "%s: cannot sync: %s", tmp, strerror(errno));
         goto out;
     }
     if (renameat2(AT_FDCWD, tmp, AT_FDCWD, path, RENAME_NOREPLACE) != 0) {

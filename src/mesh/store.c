@@ -18,7 +18,7 @@ hm_err store_fail(int rc, const char *what)
                  : rc == MDB_MAP_FULL ? HM_E_LIMIT
                  : rc == MDB_CORRUPTED || rc == MDB_PAGE_NOTFOUND || rc == MDB_INVALID
                      ? HM_E_CORRUPT
-                     : HM_E_IO;
+                     : hm_err_of_write(rc);
     return hm_fail(err, "ledger store: %s: %s", what, mdb_strerror(rc));
 }
 

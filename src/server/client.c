@@ -313,7 +313,7 @@ hm_err hm_client_download(const hm_client *c, const char *path, const char *to)
         return hm_fail(HM_E_IO, "the file's name is too long");
     o.f = out ? stdout : fopen(part, "wb");
     if (!o.f)
-        return hm_fail(HM_E_IO, "%s cannot be written: %s", part, strerror(errno));
+        return hm_fail(hm_err_of_write(errno), "%s cannot be written: %s", part, strerror(errno));
     o.h = prepare(c, "GET", path, &headers);
     if (!o.h) {
         if (!out)
