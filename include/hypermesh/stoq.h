@@ -8,7 +8,7 @@
 // clock: times are monotonic microseconds given by the caller.
 //
 // Callbacks run only inside stoq_endpoint_process() and stoq_endpoint_receive(). Every call of this
-// header except stoq_endpoint_destroy() may be made inside a callback.
+// header may be made inside a callback, except those two and stoq_endpoint_destroy().
 //
 // Life times: a connection lives from stoq_connect() or the conn_open callback until its
 // conn_closed callback returns, a stream from stoq_stream_open() or stream_open until its

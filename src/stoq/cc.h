@@ -25,6 +25,8 @@ void stoq_cc_on_acked(stoq_cc *c, uint64_t bytes, uint64_t sent_us, bool limited
                       uint64_t now_us);
 // Loss (or an ECN mark) of a packet sent at sent_us: at most one reduction a round trip.
 void stoq_cc_on_congestion(stoq_cc *c, uint64_t sent_us, uint64_t now_us);
+// Packets have another size from now on; the window in bytes stays.
+void stoq_cc_set_mss(stoq_cc *c, uint64_t mss);
 void stoq_cc_on_persistent(stoq_cc *c);
 
 #endif

@@ -12,6 +12,15 @@ void stoq_cc_init(stoq_cc *c, uint64_t mss)
     *c = (stoq_cc){.mss = mss, .cwnd = INITIAL_WINDOW * mss, .ssthresh = UINT64_MAX};
 }
 
+void stoq_cc_set_mss(stoq_cc *c, uint64_t mss)
+{
+    double ratio = (double)c->mss / (double)mss;
+    c->w_max *= ratio;
+    c->w_est *= ratio;
+    c->k = cbrt(ratio) * c->k;
+    c->mss = mss;
+}
+
 static bool before_recovery(const stoq_cc *c, uint64_t sent_us)
 {
     return c->in_recovery_ever && sent_us <= c->recovery_start_us;

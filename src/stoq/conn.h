@@ -162,10 +162,13 @@ struct stoq_conn {
     uint64_t pace_wait_us; // 0: not waiting
 
     // path MTU: of the UDP payload
-    uint16_t mtu;          // proven
-    uint16_t mtu_probe;    // under way, 0: none
-    uint16_t mtu_failed;   // bits of sizes that do not get through
-    uint8_t mtu_tries;     // of the size
+    uint16_t mtu;        // proven
+    uint16_t mtu_probe;  // under way, 0: none
+    uint16_t mtu_failed; // bits of sizes that do not get through
+    uint8_t mtu_tries;   // of the size
+    uint64_t mtu_probe_pn;
+    uint32_t mtu_losses; // of long packets since one was acknowledged
+    uint64_t mtu_lost_since_us;
     uint64_t mtu_again_us; // when those are tried again, 0: none has failed
 
     // flow control
@@ -300,10 +303,10 @@ void path_on_timer(stoq_conn *c, uint64_t now);
 void mtu_begin(stoq_conn *c); // on a new path
 // The size of a probe that is to be sent now into so much of a window, 0: none.
 size_t mtu_probe_due(stoq_conn *c, uint64_t window, uint64_t now);
-void mtu_on_acked(stoq_conn *c, size_t size);
-// for_good: this host knows that it cannot be sent.
-void mtu_on_lost(stoq_conn *c, size_t size, bool for_good, uint64_t now);
-void mtu_on_timeout(stoq_conn *c, uint64_t now);
+void mtu_on_acked(stoq_conn *c, const stoq_sent *p);
+void mtu_on_lost(stoq_conn *c, const stoq_sent *p, uint64_t now);
+void mtu_on_timeout(stoq_conn *c);
+void mtu_unsendable(stoq_conn *c, uint64_t now); // the probe, by this host
 
 // ---- conn_datagram.c ----------------------------------------------------------------------------
 

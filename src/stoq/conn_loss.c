@@ -204,10 +204,9 @@ static void detect(stoq_conn *c, stoq_level level, uint64_t now)
             continue;
         }
         settle(c, s, p);
-        if (p->mtu_probe) {
-            mtu_on_lost(c, p->bytes, false, now);
-            continue;
-        }
+        mtu_on_lost(c, p, now);
+        if (p->mtu_probe)
+            continue; // which says nothing of congestion
         c->stats.packets_lost++;
         frames_lost(c, level, p);
         note_loss(c, &lost, p);
@@ -230,8 +229,7 @@ static void acked_one(stoq_conn *c, stoq_level level, stoq_sent *p, uint64_t now
     settle(c, s, p);
     p->acked = true;
     frames_acked(c, level, p);
-    if (p->mtu_probe)
-        mtu_on_acked(c, p->bytes);
+    mtu_on_acked(c, p);
     // A window that is not used does not grow (section 7.8).
     bool limited = level == STOQ_LEVEL_APP && p->pn >= c->full_pn;
     stoq_cc_on_acked(&c->cc, p->bytes, p->time_us, limited, c->rtt_smooth_us, now);
@@ -360,12 +358,17 @@ void loss_on_timer(stoq_conn *c, uint64_t now)
         return;
     }
     c->pto_count++;
-    mtu_on_timeout(c, now);
+    mtu_on_timeout(c);
     probe(c, level, 2);
     // The peer may have keys for one space only (section 6.2.4).
     for (int l = 0; l < STOQ_LEVELS; l++)
         if (l != (int)level && c->spaces[l].eliciting_out > 0)
             probe(c, l, 1);
+    // A server that is through with the handshake has no keys for its packets any more. It knows a
+    // client whose address changed meanwhile by a 1-RTT packet alone.
+    stoq_space *app = &c->spaces[STOQ_LEVEL_APP];
+    if (!c->is_server && c->handshake_complete && !c->confirmed && app->probes == 0)
+        app->probes = 1;
     // So that the timer moves on even if nothing can be sent.
     c->spaces[level].last_eliciting_us = now;
     conn_wake(c);

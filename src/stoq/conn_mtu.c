@@ -5,7 +5,10 @@
 
 #define TRIES 2u
 #define AGAIN_US 600000000u // RFC 8899, section 5.1.1: PMTU_RAISE_TIMER
+// A black hole: so many probe timeouts without an answer, or so many long packets lost one after
+// another within as long a time.
 #define BLACK_HOLE_PTOS 3u
+#define BLACK_HOLE_LOSSES 4u
 
 // UDP payload over IPv6, which takes 48 bytes: of loopback, of jumbo frames of three sizes, of
 // Ethernet, of PPPoE, and of tunnels in Ethernet.
@@ -26,8 +29,9 @@ static size_t size_at(const stoq_conn *c, unsigned i)
 
 static void set(stoq_conn *c, size_t size)
 {
+    stoq_cc_set_mss(&c->cc, size);
     c->mtu = (uint16_t)size;
-    c->cc.mss = size;
+    c->mtu_losses = 0;
     if (c->cc.cwnd < 2 * size) // the smallest window (RFC 9002, section 7.2)
         c->cc.cwnd = 2 * size;
 }
@@ -72,20 +76,9 @@ size_t mtu_probe_due(stoq_conn *c, uint64_t window, uint64_t now)
     return next_size(c, window);
 }
 
-void mtu_on_acked(stoq_conn *c, size_t size)
+static void probe_failed(stoq_conn *c, bool for_good, uint64_t now)
 {
-    if (size != c->mtu_probe)
-        return; // of a path before
-    c->mtu_probe = 0;
-    c->mtu_tries = 0;
-    set(c, size);
-    conn_wake(c);
-}
-
-void mtu_on_lost(stoq_conn *c, size_t size, bool for_good, uint64_t now)
-{
-    if (size != c->mtu_probe)
-        return;
+    size_t size = c->mtu_probe;
     c->mtu_probe = 0;
     if (!for_good && ++c->mtu_tries < TRIES)
         return;
@@ -95,13 +88,49 @@ void mtu_on_lost(stoq_conn *c, size_t size, bool for_good, uint64_t now)
     conn_wake(c);
 }
 
-// Nothing gets through any more: perhaps because the path is another one now.
-void mtu_on_timeout(stoq_conn *c, uint64_t now)
+// A probe of a path before says nothing of this one.
+static bool is_current(const stoq_conn *c, const stoq_sent *p)
 {
-    if (c->pto_count != BLACK_HOLE_PTOS || c->mtu <= STOQ_MIN_INITIAL)
+    return c->mtu_probe != 0 && p->pn == c->mtu_probe_pn;
+}
+
+void mtu_on_acked(stoq_conn *c, const stoq_sent *p)
+{
+    if (p->bytes > STOQ_MIN_INITIAL)
+        c->mtu_losses = 0;
+    if (!p->mtu_probe || !is_current(c, p))
         return;
-    size_t was = c->mtu;
-    mtu_begin(c);
-    mark_failed(c, was);
-    c->mtu_again_us = now + AGAIN_US;
+    c->mtu_probe = 0;
+    c->mtu_tries = 0;
+    set(c, p->bytes);
+    conn_wake(c);
+}
+
+// Long packets get lost one after another while short ones get through: the path is another one
+// now. What does not fit it fails as a probe.
+void mtu_on_lost(stoq_conn *c, const stoq_sent *p, uint64_t now)
+{
+    if (p->mtu_probe) {
+        if (is_current(c, p))
+            probe_failed(c, false, now);
+        return;
+    }
+    if (p->bytes <= STOQ_MIN_INITIAL)
+        return;
+    if (c->mtu_losses++ == 0)
+        c->mtu_lost_since_us = p->time_us;
+    uint64_t period = BLACK_HOLE_PTOS * conn_pto_us(c, STOQ_LEVEL_APP);
+    if (c->mtu_losses >= BLACK_HOLE_LOSSES && p->time_us >= c->mtu_lost_since_us + period)
+        mtu_begin(c);
+}
+
+void mtu_on_timeout(stoq_conn *c)
+{
+    if (c->pto_count == BLACK_HOLE_PTOS && c->mtu > STOQ_MIN_INITIAL)
+        mtu_begin(c);
+}
+
+void mtu_unsendable(stoq_conn *c, uint64_t now)
+{
+    probe_failed(c, true, now);
 }

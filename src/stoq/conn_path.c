@@ -145,10 +145,9 @@ static void return_to_proven(stoq_conn *c)
     c->challenge_until_us = 0;
     c->challenge_out = c->challenge_pending = false;
     c->peer = c->proven_peer;
-    c->cc = c->proven_cc;
     mtu_begin(c);
-    c->mtu = (uint16_t)c->proven_cc.mss;
-    c->cc.mss = c->mtu;
+    c->cc = c->proven_cc;
+    c->mtu = (uint16_t)c->cc.mss;
     c->first_rtt_us = c->proven_rtt_us;
     c->address_validated = true;
     conn_wake(c);

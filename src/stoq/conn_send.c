@@ -436,6 +436,7 @@ static size_t build_probe(stoq_conn *c, uint8_t *out, size_t size, uint64_t now)
     *m.p++ = STOQ_FRAME_PING;
     m.eliciting = true;
     m.sent->mtu_probe = true;
+    c->mtu_probe_pn = c->spaces[STOQ_LEVEL_APP].next_pn;
     finish(&m, out + size, now, &seal);
     c->mtu_probe = (uint16_t)size;
     return seal_now(c, STOQ_LEVEL_APP, &seal, 1) ? size : 0;
@@ -443,9 +444,8 @@ static size_t build_probe(stoq_conn *c, uint8_t *out, size_t size, uint64_t now)
 
 void conn_unsendable(stoq_conn *c, uint64_t now)
 {
-    size_t size = c->mtu_probe;
     loss_take_back(c, STOQ_LEVEL_APP);
-    mtu_on_lost(c, size, true, now);
+    mtu_unsendable(c, now);
 }
 
 // ---- how much may be sent -----------------------------------------------------------------------

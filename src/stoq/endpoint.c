@@ -226,9 +226,12 @@ static void receive_from_socket(stoq_endpoint *ep)
 void stoq_endpoint_receive(stoq_endpoint *ep, const struct sockaddr_in6 *from, uint8_t *bytes,
                            size_t len, size_t segment, uint8_t ecn, uint64_t now_us)
 {
+    hm_assert(segment > 0 && !ep->inside);
+    ep->inside = true;
     ep->now_us = now_us;
     receive_all(ep, from, bytes, len, segment, ecn);
     end_loans(ep);
+    ep->inside = false;
 }
 
 // ---- the turn of the loop -----------------------------------------------------------------------
@@ -262,6 +265,8 @@ static bool serve(stoq_endpoint *ep, stoq_conn *c, uint64_t now)
 
 void stoq_endpoint_process(stoq_endpoint *ep, uint64_t now_us, bool readable)
 {
+    hm_assert(!ep->inside);
+    ep->inside = true;
     ep->now_us = now_us;
     if (!ep->has_net && (readable || ep->more_to_read))
         receive_from_socket(ep);
@@ -279,6 +284,7 @@ void stoq_endpoint_process(stoq_endpoint *ep, uint64_t now_us, bool readable)
         if (serve(ep, c, now_us))
             conn_set_timer(c);
     }
+    ep->inside = false;
 }
 
 uint64_t stoq_endpoint_next_timeout_us(const stoq_endpoint *ep)

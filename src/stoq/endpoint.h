@@ -5,7 +5,7 @@
 #include "stoq/conn.h"
 #include "stoq/io.h"
 
-#define STOQ_BATCH 65535u // bytes of one GSO send
+#define STOQ_BATCH STOQ_UDP_MAX // bytes of one GSO send
 
 #define STOQ_DATAGRAMS_MAX 256u // of one receive
 
@@ -30,6 +30,7 @@ struct stoq_endpoint {
     hm_list conns, ready;
     hm_heap timers;
     bool more_to_read;
+    bool inside;     // a call that calls back
     hm_list lending; // streams with bytes in the datagrams of this receive
     stoq_loans loans;
     // Datagrams of RFC 9221 in them.

@@ -100,7 +100,12 @@ bool stoq_io_send(stoq_io *io, const struct sockaddr_in6 *to, const uint8_t *byt
     if (!io->no_gso) {
         if (send_once(io, to, bytes, len, segment))
             return true;
-        io->no_gso = true; // this kernel or device does not segment
+        // Where one goes alone, this kernel or device does not segment; else the route has changed.
+        io->no_gso = send_once(io, to, bytes, segment, segment);
+        if (!io->no_gso)
+            return true;
+        bytes += segment;
+        len -= segment;
     }
     for (size_t at = 0; at < len; at += segment)
         (void)send_once(io, to, bytes + at, len - at < segment ? len - at : segment, segment);

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#define KEPT_EMPTY 2048u // bytes of a ring that may stay without content
+
 void stoq_recvbuf_free(stoq_recvbuf *b)
 {
     free(b->mem);
@@ -120,6 +122,11 @@ void stoq_recvbuf_consume(stoq_recvbuf *b, size_t n)
 {
     hm_assert(n <= b->ready - b->read);
     b->read += n;
+    if (b->read == b->ready && b->ahead.count == 0 && b->cap > KEPT_EMPTY) {
+        free(b->mem); // a stream that has been read holds no memory
+        b->mem = NULL;
+        b->cap = 0;
+    }
     while (b->loans != NULL && b->lent_at < b->read) {
         hm_bytes *data = &b->loans->at[b->first].bytes;
         size_t gone = b->read - b->lent_at < data->len ? (size_t)(b->read - b->lent_at) : data->len;

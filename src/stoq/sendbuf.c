@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#define BLOCK_MIN 2048u
+#define BLOCK_MIN 512u
 #define BLOCK_MAX 65536u
 
 // The extent at an index from the first.
@@ -48,14 +48,15 @@ static hm_err reserve(stoq_sendbuf *b, uint32_t more)
     return HM_OK;
 }
 
-// What is kept is little more than what was written: blocks grow with it.
+// Blocks grow with what is written: each is twice as long as the one before it, but for one that
+// follows lent bytes, which may be short and end it soon.
 static uint32_t block_size(const stoq_sendbuf *b, size_t wanted)
 {
-    uint64_t kept = b->end - b->base;
-    uint32_t size = BLOCK_MIN;
-    while (size < BLOCK_MAX && (size < wanted || size < kept))
+    uint32_t size = b->count > 0 ? 2 * extent(b, b->count - 1)->cap : 0;
+    size = size < BLOCK_MIN ? BLOCK_MIN : size;
+    while (size < BLOCK_MAX && size < wanted)
         size *= 2;
-    return size;
+    return size < BLOCK_MAX ? size : BLOCK_MAX;
 }
 
 hm_err stoq_sendbuf_append(stoq_sendbuf *b, hm_bytes data)
@@ -254,6 +255,7 @@ void stoq_sendbuf_on_lost(stoq_sendbuf *b, uint64_t offset, size_t len)
             after = b->acked.at[i].hi;
         }
         if (hi > lo && stoq_spans_add(&b->lost, lo, hi) != HM_OK) {
+            hm_assert(b->lost.count > 0); // the first one finds memory, or nothing goes on
             // No room for another span: send again from here to the last one instead.
             stoq_span *last = &b->lost.at[b->lost.count - 1];
             uint64_t from = lo < last->lo ? lo : last->lo, to = hi > last->hi ? hi : last->hi;

@@ -549,7 +549,9 @@ void streams_close_all(stoq_conn *c)
     const uint8_t *key;
     void *value;
     while (pos = 0, hm_map_next(&c->streams, &pos, &key, &value)) {
-        if (c->told_open && cb->stream_closed != NULL && !((stoq_stream *)value)->tell_open)
+        const stoq_stream *s = value;
+        bool known = is_local(c, s->id) || (c->told_open && !s->tell_open);
+        if (known && cb->stream_closed != NULL)
             cb->stream_closed(conn_endpoint_user(c), value);
         stream_free(value);
     }

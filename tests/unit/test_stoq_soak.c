@@ -71,8 +71,9 @@ typedef struct world {
     uint64_t now;
     // the network
     unsigned loss, dup, corrupt; // per mille
-    size_t path_mtu;             // longer datagrams get lost
-    bool together;               // what arrives at one time does so in one piece
+    size_t path_mtu, narrow_mtu; // longer datagrams get lost; the second one from narrow_us on
+    uint64_t narrow_us;
+    bool together; // what arrives at one time does so in one piece
     uint64_t delay_us, jitter_us;
     uint64_t dark_from_us, dark_to_us;
     uint16_t client_port;
@@ -109,7 +110,7 @@ static void wrong(world *w, const char *what)
 
 static void fly(world *w, unsigned to, const uint8_t *bytes, size_t len)
 {
-    if (len > w->path_mtu || chance(w, w->loss) ||
+    if (len > (w->now < w->narrow_us ? w->path_mtu : w->narrow_mtu) || chance(w, w->loss) ||
         (w->now >= w->dark_from_us && w->now < w->dark_to_us))
         return;
     datagram *d = malloc(sizeof *d + len);
@@ -488,6 +489,8 @@ static void begin(world *w, uint64_t seed)
     w->delay_us = delays[below(w, 5)];
     w->together = chance(w, 600);
     w->path_mtu = chance(w, 200) ? 65527 : 1200 + below(w, chance(w, 500) ? 300 : 10000);
+    w->narrow_mtu = chance(w, 500) ? 1200 + below(w, 250) : w->path_mtu;
+    w->narrow_us = w->now + below(w, 10 * SECOND);
     w->jitter_us = chance(w, 300) ? 0 : below(w, w->delay_us);
     if (chance(w, 200)) {
         w->dark_from_us = w->now + below(w, 20 * w->delay_us + SECOND);
