@@ -4,9 +4,9 @@
 usage: test_mesh.py [DIR [DIR2]]   DIR: imported while one node is killed (default
 /usr/include/linux); DIR2: while all are (default /usr/include/c++).
 """
-import json, os, subprocess, sys, threading, time
+import json, os, re, subprocess, sys, threading, time
 
-from mesh import Mesh, Refused, isolate, say, wait_until
+from mesh import Mesh, Node, Refused, isolate, say, wait_until
 
 
 def files_below(root):
@@ -85,7 +85,6 @@ def import_with_all_killed(mesh, root):
     total = sum(1 for _ in files_below(root))
     first = mesh.nodes[0]
     before = first.status()["ops_final"]
-    from mesh import Node
     writers = [Registrar(Node(mesh, n.number)) for n in mesh.nodes[:2]]
     for w in writers:
         w.start()
@@ -119,6 +118,38 @@ def import_with_all_killed(mesh, root):
         assert not lost, f"{n.name} lost what was acknowledged: {lost[:5]}"
 
 
+def known(node, op):
+    try:
+        return node.get(f"/v1/operations/{op}")
+    except Refused as e:
+        assert e.status == 404, e
+        return None
+
+
+def unanswered(mesh, a, b):
+    """Without a quorum a client is told in the end that it is not known, and a node that is told to
+    stop does so although one waits. Gives the id of the operation that waits on."""
+    waiting = mesh.cli_begin(b, "asset", "register", "--kind", "service", "--name", "unanswered")
+    wait_until("an operation waits", 20, lambda: b.status()["pending_ops"] > 0)
+    b.signal(15)
+    assert [p.wait() for p in mesh.children if p.pid == b.pid] in ([], [0])
+    waiting.communicate()
+    assert waiting.returncode != 0
+    b.start()
+    wait_until(f"{b.name} answers", 60, b.status)
+    try:
+        Node(mesh, a.number).request("POST", "/v1/assets",
+                                     {"kind": "service", "name": "patient"}, timeout=60)
+    except Refused as e:
+        assert e.status == 504, e
+        op = re.search("[0-9a-f]{64}", str(e)).group()
+    else:
+        raise AssertionError("an operation became final without a quorum")
+    assert known(a, op) is None
+    say("a client is told after a while that nobody knows yet; a node stops all the same")
+    return op
+
+
 def half_dead(mesh):
     a, b, c, d = mesh.nodes
     c.kill(), d.kill()
@@ -134,9 +165,11 @@ def half_dead(mesh):
             heights = now
         time.sleep(0.2)
     wait_until("node-1 says that it is not ready", 20, lambda: not a.status()["ready"])
+    op = unanswered(mesh, a, b)
     c.start()
     wait_until("blocks are final with three of four", 60, lambda: a.height() > heights[0] + 2)
     say("one is back: blocks become final again")
+    wait_until("the operation that waited is final", 30, lambda: known(a, op))
     d.start()
     mesh.agree()
 
