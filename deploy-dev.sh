@@ -58,12 +58,20 @@ say() { echo "deploy-dev: $*"; }
 
 # ---- processes: NAME.pid beside NAME.log, alive only when it is our program in our folder -----
 
+# is_ours PID NAME: one of our servers, of whatever build, that runs on that folder.
+is_ours() {
+    local exe args
+    exe=$(readlink "/proc/$1/exe" 2>/dev/null) || return 1
+    exe=${exe% (deleted)}
+    case ${exe##*/} in trustchain-server | hypermesh-server | stoq-server) ;; *) return 1 ;; esac
+    mapfile -d '' args 2>/dev/null <"/proc/$1/cmdline" || return 1
+    [ "${args[1]:-}" = run ] && printf '%s\n' "${args[@]}" | grep -qxF "$dir/$2"
+}
+
 pid_of() {
-    local pid exe
+    local pid
     pid=$(cat "$dir/$1.pid" 2>/dev/null) || return 1
-    exe=$(readlink "/proc/$pid/exe" 2>/dev/null) || return 1
-    case ${exe% (deleted)} in "$bin"/*) ;; *) return 1 ;; esac
-    tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | grep -qxF "$dir/$1" || return 1
+    is_ours "$pid" "$1" || return 1
     echo "$pid"
 }
 
@@ -78,7 +86,8 @@ names() {
 stop_all() {
     local name pid pids='' n
     for name in $(names | tac); do
-        if pid=$(pid_of "$name"); then
+        if pid=$(pid_of "$name" || find_pid "$name"); then
+            echo "$pid" >"$dir/$name.pid"
             kill -TERM "$pid" 2>/dev/null || true
             pids+=" $name"
         fi
@@ -147,7 +156,7 @@ step() {
     local text=$1 hint=$2 log=$3 start=$SECONDS pid shown=0
     shift 3
     : >"$log"
-    "$@" >"$log" 2>&1 </dev/null 9>&- &
+    "$@" >"$log" 2>&1 </dev/null & # with the lock, which it holds on when this script is killed
     pid=$!
     while kill -0 $pid 2>/dev/null; do
         if [ -t 1 ]; then
@@ -183,7 +192,7 @@ start() {
     shift
     if pid_of "$name" >/dev/null; then return; fi
     # Left by a start that was cut off before it could note the number.
-    if find_pid "$name" "$1" >"$dir/$name.pid"; then return; fi
+    if find_pid "$name" >"$dir/$name.pid"; then return; fi
     [ ! -e "$dir/$name.log" ] || mv "$dir/$name.log" "$dir/$name.log.1"
     setsid "$@" >"$dir/$name.log" 2>&1 </dev/null 9>&- &
     local pid=$!
@@ -193,11 +202,10 @@ start() {
         sleep 0.01
     done
 }
-find_pid() { # NAME PROGRAM
+find_pid() { # NAME
     local p
     for p in /proc/[0-9]*; do
-        [ "$(readlink "$p/exe" 2>/dev/null)" = "$2" ] || continue
-        if tr '\0' '\n' 2>/dev/null <"$p/cmdline" | grep -qxF "$dir/$1"; then
+        if is_ours "${p#/proc/}" "$1"; then
             echo "${p#/proc/}"
             return
         fi
@@ -297,12 +305,19 @@ make_genesis() {
     mv "$dir/genesis.bin.new" "$dir/genesis.bin"
 }
 
+# One at a time; what a script that was killed left at work ends by itself first.
+lock() {
+    exec 9>"$dir/.lock"
+    flock -n 9 && return
+    say "waits for another deploy-dev.sh, or for what one that was killed left at work here"
+    flock -w 300 9 || { say "another deploy-dev.sh is at work here" >&2; exit 1; }
+}
+
 start_all() {
     local i began=$SECONDS kept
     mkdir -p "$dir"
     chmod 700 "$dir"
-    exec 9>"$dir/.lock"
-    flock -n 9 || { say "another deploy-dev.sh is at work here" >&2; exit 1; }
+    lock
     kept=$(cat "$dir/nodes" 2>/dev/null || true)
     if [ -n "$kept" ] && [ -n "$nodes" ] && [ "$kept" != "$nodes" ]; then
         say "the mesh in $dir has $kept nodes; ./deploy-dev.sh --clean, then --nodes $nodes" >&2
@@ -365,6 +380,10 @@ clean)
         say "$dir holds no mesh; it stays" >&2
         exit 1
     }
+    if [ -d "$dir" ]; then
+        lock
+        stop_all >/dev/null # what was just being started
+    fi
     rm -rf "$dir"
     say "$dir is gone"
     ;;
