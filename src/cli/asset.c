@@ -68,8 +68,8 @@ static void show_when(const char *label, uint64_t height, uint64_t time_ms)
     cli_fact_buf(label, &b);
 }
 
-// Where the chunks are: by placement on each node, and in fact on the one that was asked.
-static void show_kept(cli *c, yyjson_val *kept, uint64_t chunks)
+// Where the chunks should be by placement, and who says that it holds them.
+static void show_kept(yyjson_val *kept, uint64_t chunks)
 {
     size_t at, max;
     yyjson_val *n;
@@ -79,15 +79,21 @@ static void show_kept(cli *c, yyjson_val *kept, uint64_t chunks)
     }
     yyjson_arr_foreach(yyjson_obj_get(kept, "placed"), at, max, n)
     {
-        cli_fact(at ? "" : "kept", "%s: %llu of %llu chunks, by placement", cli_str(n, "name"),
-                 (unsigned long long)cli_u64(n, "chunks"), (unsigned long long)chunks);
+        hm_buf b = {0};
+        hm_buf_printf(&b, "%s: ", cli_str(n, "name"));
+        if (cli_true(n, "answered"))
+            hm_buf_printf(&b, "holds %llu of %llu chunks, ", (unsigned long long)cli_u64(n, "held"),
+                          (unsigned long long)chunks);
+        else
+            hm_buf_puts(&b, "does not answer, ");
+        hm_buf_printf(&b, "should hold %llu", (unsigned long long)cli_u64(n, "chunks"));
+        cli_fact_buf(at ? "" : "kept", &b);
     }
-    cli_fact(max ? "" : "kept", "%s holds %llu of %llu now", c->client.url,
-             (unsigned long long)cli_u64(kept, "here"), (unsigned long long)chunks);
 }
 
 hm_err cli_asset_facts(cli *c, yyjson_val *a)
 {
+    (void)c;
     hm_buf b = {0};
     yyjson_val *content = yyjson_obj_get(a, "content");
     cli_fact("asset", "%s", cli_str(a, "name"));
@@ -114,7 +120,7 @@ hm_err cli_asset_facts(cli *c, yyjson_val *a)
     cli_put_size(&b, cli_u64(content, "chunk_bytes"));
     cli_fact_buf("content", &b);
     cli_fact("content root", "%s", cli_str(content, "root"));
-    show_kept(c, yyjson_obj_get(a, "kept"), cli_u64(content, "chunks"));
+    show_kept(yyjson_obj_get(a, "kept"), cli_u64(content, "chunks"));
     return HM_OK;
 }
 
@@ -159,22 +165,23 @@ hm_err cli_receipt_show(cli *c, yyjson_val *r)
 typedef struct kept {
     struct {
         char name[64];
-        uint64_t chunks;
+        uint64_t placed, held; // chunks
+        bool answered;
     } nodes[NODES_MAX];
     size_t count;
     uint64_t here;
 } kept;
 
-static void count_placed(kept *k, const char *name)
+// The place of a node's name, NODES_MAX when there is no room for one more.
+static size_t place_of(kept *k, yyjson_val *text)
 {
+    const char *name = yyjson_get_str(text) ? yyjson_get_str(text) : "?";
     size_t i = 0;
     while (i < k->count && strcmp(k->nodes[i].name, name) != 0)
         i++;
-    if (i == NODES_MAX)
-        return;
-    if (i == k->count)
+    if (i == k->count && i < NODES_MAX)
         snprintf(k->nodes[k->count++].name, sizeof(k->nodes[0].name), "%s", name);
-    k->nodes[i].chunks++;
+    return i;
 }
 
 static void count_chunks(kept *k, yyjson_val *page)
@@ -186,8 +193,22 @@ static void count_chunks(kept *k, yyjson_val *page)
         k->here += cli_true(chunk, "here");
         yyjson_arr_foreach(yyjson_obj_get(chunk, "nodes"), i, n, name)
         {
-            count_placed(k, yyjson_get_str(name) ? yyjson_get_str(name) : "?");
+            size_t place = place_of(k, name);
+            if (place < NODES_MAX)
+                k->nodes[place].placed++;
         }
+        yyjson_arr_foreach(yyjson_obj_get(chunk, "held_by"), i, n, name)
+        {
+            size_t place = place_of(k, name);
+            if (place < NODES_MAX)
+                k->nodes[place].held++;
+        }
+    }
+    yyjson_arr_foreach(yyjson_obj_get(page, "answered"), at, max, name)
+    {
+        size_t place = place_of(k, name);
+        if (place < NODES_MAX)
+            k->nodes[place].answered = true;
     }
 }
 
@@ -201,9 +222,9 @@ static hm_err ask_chunks(cli *c, const char *path, kept *k)
         hm_buf_printf(&page, "%s/chunks?limit=500&cursor=%s", path, next);
         err = cli_ask(&c->client, "GET", hm_buf_cstr(&page), (hm_bytes){0}, &doc);
         if (err == HM_OK)
-            err = cli_need(c, yyjson_doc_get_root(doc), "next~");
+            err = cli_need(c, yyjson_doc_get_root(doc), "next~ answered[");
         if (err == HM_OK)
-            err = cli_need_items(c, yyjson_doc_get_root(doc), "index# here? nodes[");
+            err = cli_need_items(c, yyjson_doc_get_root(doc), "index# here? nodes[ held_by[");
         if (err == HM_OK)
             count_chunks(k, yyjson_doc_get_root(doc));
         snprintf(next, sizeof(next), "%s", cli_str(yyjson_doc_get_root(doc), "next"));
@@ -221,7 +242,9 @@ static void put_kept(hm_buf *b, const kept *k)
     for (size_t i = 0; i < k->count; i++) {
         hm_jw_open(b, NULL, '{');
         hm_jw_str(b, "name", k->nodes[i].name);
-        hm_jw_u64(b, "chunks", k->nodes[i].chunks);
+        hm_jw_u64(b, "chunks", k->nodes[i].placed);
+        hm_jw_u64(b, "held", k->nodes[i].held);
+        hm_jw_bool(b, "answered", k->nodes[i].answered);
         hm_jw_close(b, '}');
     }
     hm_jw_close(b, ']');

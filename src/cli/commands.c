@@ -101,6 +101,10 @@ static const cli_option asset_state_options[] = {
     {"state", "STATE", "the new state", .words = STATES, .needed = true},
     {0},
 };
+static const cli_option asset_policy_options[] = {
+    {"policy", "WORD", "who may use it", .words = "public private", .needed = true},
+    {0},
+};
 #define GENESIS_OPTIONS                                                                            \
     {"genesis", "FILE", "the genesis to trust, genesis.bin"},                                      \
         {"chain", "ID", "the id of the chain to trust, 64 digits: the genesis' SHA-256"}
@@ -188,8 +192,8 @@ const cli_command cli_commands[] = {
      .options = asset_list_options, .run = cli_list, .path = "/v1/assets", .page_max = 500,
      .show = cli_assets_show, .item_needs = "id name kind state policy owner owner_name content~"},
     {"asset", "show", "ASSET", "one asset, and where its content is kept",
-     .about = "The node's answer, and where the chunks of its content are: on which nodes by "
-              "placement, and how many of them the node that is asked holds now.",
+     .about = "The node's answer, and where the chunks of its content are: how many each node says "
+              "that it holds, and how many it should hold by placement.",
      .run = cli_asset_show, .path = "/v1/assets/%s", .show = cli_asset_facts,
      .needs = "id name kind state policy owner owner_name addr registered_height# registered_ms# "
               "registered_op updated_height# updated_ms# revision# grants[ content~"},
@@ -232,6 +236,10 @@ const cli_command cli_commands[] = {
               "Whoever takes a public asset from available to allocated is its holder. For good "
               "there is asset retire.\n\n" TOKEN,
      .options = asset_state_options, .run = cli_asset_change, .path = "/v1/assets/%s/state",
+     .show = cli_receipt_show, .needs = CLI_NEEDS_RECEIPT},
+    {"asset", "set-policy", "ASSET", "change who may use an asset",
+     .about = "Rights that were given to single nodes end with it.\n\n" TOKEN,
+     .options = asset_policy_options, .run = cli_asset_change, .path = "/v1/assets/%s/policy",
      .show = cli_receipt_show, .needs = CLI_NEEDS_RECEIPT},
     {"asset", "retire", "ASSET", "retire an asset for good", .about = TOKEN,
      .run = cli_asset_change, .path = "/v1/assets/%s/retire", .show = cli_receipt_show,

@@ -68,6 +68,16 @@ static hm_err upload_data(void *ctx, hm_bytes data, bool last)
 void api_content_put(void *ctx, hm_http_req *r)
 {
     hm_node_api *a = ctx;
+    // Refused before it comes, not once all of it has come.
+    uint64_t max = (uint64_t)hm_ledger_genesis(hm_node_ledger(a->node))->params.chunk_bytes *
+                   (HM_CONTENT_MANIFEST_MAX / HM_HASH_BYTES);
+    if (hm_http_body_length(r) > max) {
+        char detail[96];
+        snprintf(detail, sizeof(detail), "a content may have %llu bytes, %llu were announced",
+                 (unsigned long long)max, (unsigned long long)hm_http_body_length(r));
+        hm_http_reply_error(r, 413, "LIMIT", "the body is too large", detail);
+        return;
+    }
     upload *u = calloc(1, sizeof(*u));
     hm_err err = u ? hm_node_put_begin(a->node, &u->put) : HM_E_NOMEM;
     if (err != HM_OK) {

@@ -443,6 +443,7 @@ def lengths(api):
     assert send("POST /v1/assets HTTP/1.1\r\ntransfer-encoding: chunked\r\n") == 411
     assert send("POST /v1/assets HTTP/1.1\r\ncontent-length: 99999999\r\n") == 413
     assert send("POST /v1/assets HTTP/1.1\r\ncontent-length: x\r\n") == 400
+    assert send(f"POST /v1/content HTTP/1.1\r\ncontent-length: {32768 * 262144 + 1}\r\n") == 413
 
 
 def page(api):

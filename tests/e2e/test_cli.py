@@ -190,9 +190,11 @@ def assets(c, d, ids):
         kept = shown.pop("kept")
         assert shown == c.node.get("/v1/assets/" + data), what
         assert kept["here"] >= 0 and sum(n["chunks"] for n in kept["placed"]) == 3 * 3, kept
+        assert sum(n["held"] for n in kept["placed"]) >= 3 * 3, kept
+        assert all(n["answered"] for n in kept["placed"]), kept
     f = facts(c.out("asset", "show", data))
     assert f["content"].startswith("700.0 kB (700001 bytes) in 3 chunks"), f
-    assert re.match(r"node-\d: \d of 3 chunks", f["kept"]), f
+    assert re.match(r"node-\d: holds \d of 3 chunks, should hold \d", f["kept"]), f
     assert c.json("asset", "show", "my cpu")["kept"] is None
     c.refused(NOTFOUND, "asset", "show", "no such", says="no such")
     c.refused(NOTFOUND, "asset", "show", "0" * 64, says="no asset has this id")
@@ -220,6 +222,9 @@ def assets(c, d, ids):
     assert d.json("asset", "get", data, "-o", "got2")["size"] == 700_001
 
     # States: what is legal, what is not.
+    for policy in ("public", "private"):
+        assert c.json("asset", "set-policy", "my cpu", "--policy", policy)["height"] > 0
+        assert c.json("asset", "show", "my cpu")["policy"] == policy
     move = lambda state: ("asset", "set-state", "my cpu", "--state", state)
     error = c.refused(REFUSED, *move("in_use"), says="an asset that is available cannot become")
     assert error["code"] == "OP_STATE", error

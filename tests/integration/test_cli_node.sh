@@ -253,6 +253,7 @@ all() {
     lacks asset import files
     lacks asset transfer $id --to node-1
     lacks asset set-state $id --state available
+    lacks asset set-policy $id --policy public
     lacks asset retire $id
     lacks proof show $id
     lacks proof show 1/0

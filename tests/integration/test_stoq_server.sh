@@ -172,6 +172,10 @@ refused client_gave_up code 3 ping --ca other/mesh-root.crt; says 'certificate'
 code 2 "$hypermesh" stoq ping 127.0.0.1 --ca ca/edge-root.crt; says IPv4
 
 say "openssl s_client -quic"
+# As docs/stoq.md has it.
+[ "$( (printf '\0\0\0\0\0\0\0\20'; sleep 1) | openssl s_client -quic -quiet -no_ign_eof \
+    -alpn perf -connect "$at" -CAfile ca/edge-root.crt 2>/dev/null | wc -c)" = 16 ] ||
+    fail "the example of the manual"
 printf '\0\0\0\0\0\0\x27\x10' >request # 10,000 bytes, please
 hold=1 s_client -alpn perf
 grep -q '^ALPN protocol: perf' out || fail "no ALPN"
