@@ -127,7 +127,7 @@ start
 ss -Hlntup | grep "pid=$pid," >sockets || fail "no socket"
 [ "$(wc -l <sockets)" = 2 ] || fail "not one socket of UDP and one of TCP"
 awk '$5 !~ /^\[::1\]:[0-9]+$/ {exit 1}' sockets || { cat sockets; fail "a socket that is not IPv6"; }
-code 2 "$server" run --dir data --listen "$at" --metrics-listen off; says 'in use'
+code 2 "$server" run --dir data --listen "$at" --metrics-listen off; says 'another program has this port'
 
 say "ping and perf"
 code 0 ping --ca ca/edge-root.crt; says '2 requests, 2 answers'
