@@ -149,7 +149,10 @@ static const cli_option cert_revoke_options[] = {
 
 #define STOQ_OPTIONS                                                                               \
     {"cert", "FILE", "certificate chain to show, PEM"}, {"key", "FILE", "the key of --cert, PEM"}, \
-        {"server-name", "NAME", "what the server's certificate must name, unless it is the host"}
+        {"server-name", "NAME", "what the server's certificate must name, unless it is the host"}, \
+        {"datagram", "BYTES",                                                                      \
+         "largest datagram either way, 1200 to 65527; what the path carries is found out",         \
+         .def = "65527"}
 static const cli_option stoq_ping_options[] = {
     {"count", "N", "requests", .def = "10"},
     {"interval", "MS", "milliseconds from one to the next", .def = "200"},

@@ -139,18 +139,22 @@ assert a["answers"] == 2 and a["group"] == "X25519MLKEM768" and a["peer"].starts
 assert 0 < a["min_us"] <= a["p50_us"] <= a["p99_us"] <= a["max_us"] and a["handshake_us"] > 0, a
 PY
 perf() { "$hypermesh" stoq perf "$at" --ca ca/mesh-root.crt "$@"; }
-check_perf() { # STREAMS DOWN UP
+check_perf() { # STREAMS DOWN UP [BYTES OF A DATAGRAM]
     python3 - "$@" <<'PY'
 import json, sys
 a = json.load(open("out"))
-streams, down, up = map(int, sys.argv[1:])
+streams, down, up, datagram = map(int, (sys.argv[1:] + ["65527"])[:4])
 got = {r["direction"]: r for r in a["runs"]}
 assert got["down"]["bytes"] == down and got["up"]["bytes"] == up, a
 assert all(r["streams"] == streams and r["bits_per_second"] > 0 for r in a["runs"]), a
-assert got["down"]["packets_received"] * 1452 > down and got["up"]["packets_sent"] * 1452 > up, a
+assert got["down"]["packets_received"] * datagram > down, a
+assert got["up"]["packets_sent"] * datagram > up, a
+assert all(1200 <= r["mtu_bytes"] <= datagram for r in a["runs"]), a
 PY
 }
 code 0 perf --down 20M --up 20M --json; check_perf 1 20971520 20971520
+code 0 perf --down 20M --up 20M --datagram 1452 --json; check_perf 1 20971520 20971520 1452
+code 2 perf --datagram 1199; says 1199
 code 0 perf --down 30000001 --up 30000001 --streams 200 --json
 check_perf 200 30000001 30000001
 code 0 perf --down 4000 --up 4000 --streams 1000 --json # more than the server takes at once
