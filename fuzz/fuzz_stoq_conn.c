@@ -461,6 +461,8 @@ static void begin(pair *p, input *in)
                        .stream_send_bytes = 4096u << (a >> 4 & 3),
                        .max_streams_bidi = 1 + (b & 7),
                        .max_streams_uni = 1 + (b >> 3 & 7),
+                       .max_datagram_bytes = b & 64 ? 300 : 0,
+                       .max_udp_payload_bytes = 1452, // what the network here takes
                        .max_idle_ms = 3600000},
         };
         hm_assert(stoq_endpoint_create(&config, &x->ep) == HM_OK);

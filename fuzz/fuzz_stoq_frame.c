@@ -73,6 +73,12 @@ static uint8_t *write(uint8_t *p, const stoq_frame *f)
     case STOQ_FRAME_PATH_RESPONSE:
         *p++ = type;
         return put(p, f->data);
+    case STOQ_FRAME_DATAGRAM:
+    case STOQ_FRAME_DATAGRAM_LEN:
+        *p++ = type;
+        if (type == STOQ_FRAME_DATAGRAM_LEN)
+            p = stoq_varint_write(p, f->data.len);
+        return put(p, f->data);
     case STOQ_FRAME_CLOSE:
         return put(stoq_frame_write3(p, type, f->code, f->value, f->data.len), f->data);
     case STOQ_FRAME_CLOSE_APP:

@@ -226,7 +226,8 @@ static void begin(pair *p, bool retry)
                               .callbacks = {.conn_open = on_open, .conn_closed = on_closed},
                               .user = x,
                               .always_retry = retry,
-                              .secret = {1}};
+                              .secret = {1},
+                              .limits = {.max_udp_payload_bytes = 1452}};
         hm_assert(stoq_endpoint_create(&config, &x->ep) == HM_OK);
         x->ep->now_us = p->now;
     }

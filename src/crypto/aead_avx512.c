@@ -187,6 +187,8 @@ INLINE source source_begin(const hm_aead_seal *s)
 INLINE __m512i source_take(source *s, size_t at, size_t n)
 {
     __m512i v = _mm512_setzero_si512();
+    if (n == at)
+        return v;
     if (s->left >= n - at) {
         const void *from = (const void *)((uintptr_t)s->ptr - at);
         s->ptr += n - at, s->left -= n - at;

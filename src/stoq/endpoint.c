@@ -226,7 +226,7 @@ static void receive_from_socket(stoq_endpoint *ep)
 void stoq_endpoint_receive(stoq_endpoint *ep, const struct sockaddr_in6 *from, uint8_t *bytes,
                            size_t len, size_t segment, uint8_t ecn, uint64_t now_us)
 {
-    hm_assert(segment > 0 && !ep->inside);
+    hm_assert((segment > 0 || len == 0) && !ep->inside);
     ep->inside = true;
     ep->now_us = now_us;
     receive_all(ep, from, bytes, len, segment, ecn);

@@ -45,8 +45,10 @@ HM_CHECK hm_err stoq_sendbuf_lend(stoq_sendbuf *b, hm_bytes data, void *tag);
 bool stoq_sendbuf_returned(stoq_sendbuf *b, void **tag);
 static inline bool stoq_sendbuf_returns(const stoq_sendbuf *b)
 {
+    if (b->count == 0)
+        return false;
     const stoq_extent *e = &b->at[b->first];
-    return b->count > 0 && e->cap == 0 && (b->abandoned || e->offset + e->len <= b->base);
+    return e->cap == 0 && (b->abandoned || e->offset + e->len <= b->base);
 }
 // Nothing more is sent, written or acknowledged: all that was lent goes back.
 void stoq_sendbuf_abandon(stoq_sendbuf *b);
