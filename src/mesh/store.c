@@ -6,6 +6,7 @@
 //   meta       "chain" -> chain id, "tip" -> u64 height, block id
 #include <stdlib.h>
 #include <errno.h>
+#include <sys/statvfs.h>
 
 #include "mesh/env.h"
 #include "mesh/ledger_internal.h"
@@ -20,6 +21,16 @@ hm_err store_fail(int rc, const char *what)
                      ? HM_E_CORRUPT
                      : hm_err_of_write(rc);
     return hm_fail(err, "ledger store: %s: %s", what, mdb_strerror(rc));
+}
+
+// A disk that fills up in the middle of a write makes it a short one, which LMDB calls EIO.
+static int commit(const hm_ledger *l, MDB_txn *txn)
+{
+    int rc = mdb_txn_commit(txn);
+    struct statvfs fs;
+    if (rc == EIO && statvfs(l->cfg.dir, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < 65536)
+        rc = ENOSPC;
+    return rc;
 }
 
 static MDB_val val_of(hm_bytes b)
@@ -241,7 +252,7 @@ hm_err store_commit(hm_ledger *l, hm_view *v, hm_bytes certificate)
         mdb_txn_abort(txn);
         return store_fail(rc, "write a block");
     }
-    rc = mdb_txn_commit(txn);
+    rc = commit(l, txn);
     if (rc != 0)
         return store_fail(rc, "commit a block");
     return store_refresh(l);
