@@ -164,10 +164,6 @@ static const cli_option stoq_perf_options[] = {
     {"up", "BYTES", "send so many"},
     {"seconds", "N", "each direction for so long, 5 unless given"},
     {"streams", "N", "streams at a time", .def = "1"},
-    {"datagram", "BYTES",
-     "largest datagram either way, 1200 to 65527; the path's limit is found "
-     "out below that",
-     .def = "65527"},
     STOQ_OPTIONS,
     {0},
 };
