@@ -127,7 +127,7 @@ static hm_err open_tables(hm_content *c)
     if (rc == 0)
         rc = read_followed(c, txn);
     if (rc == 0)
-        rc = mdb_txn_commit(txn);
+        rc = hm_env_commit(txn);
     else
         mdb_txn_abort(txn);
     if (rc == 0)

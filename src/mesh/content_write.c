@@ -317,7 +317,7 @@ void content_write(hm_content *c, const content_batch *b, content_done *done)
     }
     if (rc == 0 && err != HM_OK)
         mdb_txn_abort(w.txn);
-    else if (rc == 0 && (rc = mdb_txn_commit(w.txn)) != 0)
+    else if (rc == 0 && (rc = hm_env_commit(w.txn)) != 0)
         err = content_fail(rc, "commit");
     done->err = err;
     snprintf(done->detail, sizeof done->detail, "%.190s", err == HM_OK ? "" : hm_err_detail());

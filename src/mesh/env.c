@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@
 #define MAP_MIN_BYTES ((size_t)1 << 30)
 #define FREE_TABLE 0 // LMDB's own, of free pages
 #define NAME_MAX_BYTES 64
+#define FULL_BYTES 65536u // so little left is nothing
 
 static int open_with(const char *dir, unsigned tables, unsigned flags, size_t map, MDB_env **out)
 {
@@ -146,4 +148,16 @@ hm_err hm_env_open(const char *dir, unsigned tables, unsigned flags, MDB_env **o
     (void)mdb_reader_check(env, &dead);
     *out = env;
     return HM_OK;
+}
+
+int hm_env_commit(MDB_txn *txn)
+{
+    const char *dir;
+    struct statvfs fs;
+    MDB_env *env = mdb_txn_env(txn);
+    int rc = mdb_txn_commit(txn);
+    if (rc == EIO && mdb_env_get_path(env, &dir) == 0 && statvfs(dir, &fs) == 0 &&
+        (uint64_t)fs.f_bavail * fs.f_frsize < FULL_BYTES)
+        rc = ENOSPC;
+    return rc;
 }

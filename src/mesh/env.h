@@ -15,5 +15,8 @@
 HM_CHECK hm_err hm_env_open(const char *dir, unsigned tables, unsigned flags, MDB_env **out);
 // Is there a file with anything in it?
 bool hm_env_exists(const char *dir);
+// mdb_txn_commit(). A disk that fills up in the middle of a write makes it a short one, which LMDB
+// calls EIO: here that is ENOSPC, as it is between writes.
+HM_CHECK int hm_env_commit(MDB_txn *txn);
 
 #endif

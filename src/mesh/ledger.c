@@ -437,7 +437,8 @@ static hm_err op_run(hm_exec *x, uint32_t index, hm_bytes bytes, hm_hash *id, bo
 // A failure that speaks of this machine, not of the operation.
 static bool is_local_failure(hm_err err)
 {
-    return err == HM_E_NOMEM || err == HM_E_IO || err == HM_E_CORRUPT || err == HM_E_CLOSED;
+    return err == HM_E_NOMEM || err == HM_E_IO || err == HM_E_FULL || err == HM_E_CORRUPT ||
+           err == HM_E_CLOSED;
 }
 
 // What a block is built of.

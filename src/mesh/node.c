@@ -435,26 +435,13 @@ static void latency_percentiles(const hm_node *n, uint64_t *p50, uint64_t *p99)
     *p99 = sorted[(have * 99) / 100];
 }
 
-static uint32_t peers_connected(const hm_node *n, uint64_t *power, uint64_t *total)
-{
-    uint32_t up = 0;
-    *power = *total = 0;
-    for (uint32_t i = 0; i < n->count; i++) {
-        *total += n->validators[i].power;
-        bool counts = i == n->self || peer_is_up(n, i);
-        *power += counts ? n->validators[i].power : 0;
-        up += i != n->self && counts;
-    }
-    return up;
-}
-
 void hm_node_get_status(const hm_node *n, hm_node_status *out)
 {
     *out = (hm_node_status){.id = n->id};
     hm_view *tip = hm_ledger_tip(n->ledger);
     const hm_block_header *h = hm_view_header(tip);
     hm_simplex_status s;
-    uint64_t power, total;
+    bool quorum;
     hm_simplex_get_status(n->simplex, &s);
     snprintf(out->name, sizeof out->name, "%s", n->genesis->validators[n->self].name);
     hm_overlay_addr(&n->id, 0, out->overlay_addr.s6_addr);
@@ -467,14 +454,14 @@ void hm_node_get_status(const hm_node *n, hm_node_status *out)
     out->block_time_ms = h != NULL ? h->time_ms : n->genesis->time_ms;
     out->epoch = h != NULL ? h->epoch : 0;
     out->validators = n->count;
-    out->peers_connected = peers_connected(n, &power, &total);
+    out->peers_connected = peers_connected(n, &quorum);
     uint32_t q = 1;
     while (q < n->count && !hm_simplex_is_quorum(q, n->count))
         q++;
     out->quorum = q;
     out->pending_ops = (uint32_t)n->pending_count;
     out->syncing = n->syncing;
-    out->ready = hm_simplex_is_quorum(power, total) && !n->syncing && !n->stalled;
+    out->ready = quorum && !n->syncing && !n->stalled;
     latency_percentiles(n, &out->finality_p50_us, &out->finality_p99_us);
     out->ops_final = n->counts[COUNT_OPS_FINAL];
     hm_content_stats content;

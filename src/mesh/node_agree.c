@@ -310,12 +310,9 @@ static void watch_progress(hm_node *n, uint64_t now)
                    (unsigned long long)(behind ? told : s.final_height));
     }
     n->stalled = now > n->final_mono_us + STALL_US;
-    uint64_t power = 0, total = 0;
-    for (uint32_t i = 0; i < n->count; i++) {
-        total += n->validators[i].power;
-        power += i == n->self || peer_is_up(n, i) ? n->validators[i].power : 0;
-    }
-    if (!hm_simplex_is_quorum(power, total))
+    bool quorum;
+    (void)peers_connected(n, &quorum);
+    if (!quorum)
         n->quorum_since_ms = 0;
     else if (n->quorum_since_ms == 0)
         n->quorum_since_ms = node_wall_ms();

@@ -283,6 +283,12 @@ hm_err content_put(hm_node *n, uint32_t from, bool manifest, const hm_hash *hash
                     : hm_content_put(n->content, hash, bytes, from, now);
 }
 
+hm_err content_get(hm_node *n, bool manifest, const hm_hash *hash, hm_buf *out)
+{
+    return manifest ? hm_content_get_manifest(n->content, hash, out)
+                    : hm_content_get(n->content, hash, out);
+}
+
 // Stores here and sends out.
 static hm_err put_store(hm_node_put *p, bool manifest, const hm_hash *hash, hm_buf *bytes)
 {
@@ -493,8 +499,7 @@ static void get_step(hm_node_get *g)
         return;
     }
     hm_hash hash = get_hash(g);
-    hm_err err = g->has_manifest ? hm_content_get(n->content, &hash, &bytes)
-                                 : hm_content_get_manifest(n->content, &hash, &bytes);
+    hm_err err = content_get(n, !g->has_manifest, &hash, &bytes);
     if (err == HM_OK) {
         get_result(g, HM_OK, hm_buf_bytes(&bytes));
     } else {
@@ -599,9 +604,7 @@ static hm_err on_chunk_get(hm_node *n, uint32_t from, const node_message *asked)
     hm_buf bytes = {0};
     node_message m = {.type = MSG_CHUNK, .request = asked->request};
     hm_err err = may_get(n, from, asked);
-    m.ok = err == HM_OK &&
-           (asked->manifest ? hm_content_get_manifest(n->content, &asked->hash, &bytes)
-                            : hm_content_get(n->content, &asked->hash, &bytes)) == HM_OK;
+    m.ok = err == HM_OK && content_get(n, asked->manifest, &asked->hash, &bytes) == HM_OK;
     m.bytes = hm_buf_bytes(&bytes);
     (void)peer_send(n, from, LANE_BULK, &m);
     hm_buf_free(&bytes);

@@ -277,6 +277,8 @@ void peers_tick(hm_node *n, uint64_t now_us);
 // Closes connections whose certificate the newest revocation list names.
 void peers_recheck(hm_node *n);
 bool peer_is_up(const hm_node *n, uint32_t index);
+// How many are up, and whether they and this node are a quorum.
+uint32_t peers_connected(const hm_node *n, bool *quorum);
 // Queues a message; false when the peer is not up, too much waits for it already, or memory ends.
 // Calls nothing of the other parts: who sends may be in the middle of anything.
 bool peer_send(hm_node *n, uint32_t index, node_lane lane, const node_message *m);
@@ -333,20 +335,21 @@ void duty_cancel(hm_node *n); // ends what runs on worker threads soon
 HM_CHECK hm_err content_open(hm_node *n, uint64_t upload_bytes);
 void content_close(hm_node *n);
 void content_message(hm_node *n, uint32_t from, const node_message *m);
-void content_peer_up(hm_node *n, uint32_t index);
 void content_peer_down(hm_node *n, uint32_t index);
 void content_flush(hm_node *n); // makes what was stored durable and answers for it
 void content_tick(hm_node *n, uint64_t now_us);
 uint32_t content_copies(const hm_node *n); // how many members hold a chunk
+// Into and out of the store on this node.
 HM_CHECK hm_err content_put(hm_node *n, uint32_t from, bool manifest, const hm_hash *hash,
                             hm_bytes bytes);
-
+HM_CHECK hm_err content_get(hm_node *n, bool manifest, const hm_hash *hash, hm_buf *out);
 // Asks one member for a chunk that it claims to have.
 void content_probe(hm_node *n, uint32_t peer, const hm_hash *chunk);
 
 // node_keep.c
 void keep_send(hm_node *n, uint32_t to, bool manifest, const hm_hash *hash);
-void content_drained(hm_node *n, uint32_t index); // the bulk lane has room again
+void keep_peer_up(hm_node *n, uint32_t index);
+void keep_drained(hm_node *n, uint32_t index); // the bulk lane has room again
 void keep_committed(hm_node *n);
 // Is a member one of those that keep a chunk? All keep all manifests.
 bool keep_should_hold(const hm_node *n, uint32_t index, bool manifest, const hm_hash *hash);

@@ -162,8 +162,7 @@ void keep_send(hm_node *n, uint32_t to, bool manifest, const hm_hash *hash)
     hm_buf bytes = {0};
     // Request 0: nobody waits for the answer.
     node_message m = {.type = MSG_CHUNK_PUT, .manifest = manifest, .hash = *hash};
-    hm_err err = manifest ? hm_content_get_manifest(n->content, hash, &bytes)
-                          : hm_content_get(n->content, hash, &bytes);
+    hm_err err = content_get(n, manifest, hash, &bytes);
     m.bytes = hm_buf_bytes(&bytes);
     if (err == HM_OK && peer_send(n, to, LANE_BULK, &m))
         n->counts[COUNT_CHUNKS_REPAIRED]++;
@@ -212,12 +211,12 @@ static void offer_all(hm_node *n, uint32_t index)
     offer_more(n, index);
 }
 
-void content_peer_up(hm_node *n, uint32_t index)
+void keep_peer_up(hm_node *n, uint32_t index)
 {
     offer_all(n, index);
 }
 
-void content_drained(hm_node *n, uint32_t index)
+void keep_drained(hm_node *n, uint32_t index)
 {
     offer_more(n, index);
 }

@@ -80,6 +80,20 @@ bool peer_is_up(const hm_node *n, uint32_t index)
     return n->peers[index].state == HM_PEER_UP;
 }
 
+uint32_t peers_connected(const hm_node *n, bool *quorum)
+{
+    uint32_t up = 0;
+    uint64_t power = 0, total = 0;
+    for (uint32_t i = 0; i < n->count; i++) {
+        bool counts = i == n->self || peer_is_up(n, i);
+        total += n->validators[i].power;
+        power += counts ? n->validators[i].power : 0;
+        up += i != n->self && counts;
+    }
+    *quorum = hm_simplex_is_quorum(power, total);
+    return up;
+}
+
 static void set_state(node_peer *p, hm_peer_state state, const char *reason)
 {
     hm_node *n = p->node;
@@ -366,7 +380,7 @@ static void on_stream_writable(void *user, stoq_stream *s)
         return;
     flush(p, (node_lane)lane);
     if (lane == LANE_BULK && p->state == HM_PEER_UP)
-        content_drained(p->node, p->index);
+        keep_drained(p->node, p->index);
 }
 
 // ---- connections --------------------------------------------------------------------------------
@@ -379,7 +393,7 @@ static void peer_ready(node_peer *p)
     peer_status(n, p->index);
     agree_peer_up(n, p->index);
     pool_peer_up(n, p->index);
-    content_peer_up(n, p->index);
+    keep_peer_up(n, p->index);
 }
 
 static hm_err open_lanes(node_peer *p)

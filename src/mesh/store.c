@@ -6,7 +6,6 @@
 //   meta       "chain" -> chain id, "tip" -> u64 height, block id
 #include <stdlib.h>
 #include <errno.h>
-#include <sys/statvfs.h>
 
 #include "mesh/env.h"
 #include "mesh/ledger_internal.h"
@@ -21,16 +20,6 @@ hm_err store_fail(int rc, const char *what)
                      ? HM_E_CORRUPT
                      : hm_err_of_write(rc);
     return hm_fail(err, "ledger store: %s: %s", what, mdb_strerror(rc));
-}
-
-// A disk that fills up in the middle of a write makes it a short one, which LMDB calls EIO.
-static int commit(const hm_ledger *l, MDB_txn *txn)
-{
-    int rc = mdb_txn_commit(txn);
-    struct statvfs fs;
-    if (rc == EIO && statvfs(l->cfg.dir, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < 65536)
-        rc = ENOSPC;
-    return rc;
 }
 
 static MDB_val val_of(hm_bytes b)
@@ -59,7 +48,7 @@ static hm_err open_tables(hm_ledger *l)
             return store_fail(rc, "open a table");
         }
     }
-    rc = mdb_txn_commit(txn);
+    rc = hm_env_commit(txn);
     return rc == 0 ? HM_OK : store_fail(rc, "commit");
 }
 
@@ -252,7 +241,7 @@ hm_err store_commit(hm_ledger *l, hm_view *v, hm_bytes certificate)
         mdb_txn_abort(txn);
         return store_fail(rc, "write a block");
     }
-    rc = commit(l, txn);
+    rc = hm_env_commit(txn);
     if (rc != 0)
         return store_fail(rc, "commit a block");
     return store_refresh(l);
