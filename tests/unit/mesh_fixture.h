@@ -30,6 +30,14 @@ typedef struct mesh_fixture_options {
     uint32_t chunk_bytes;
 } mesh_fixture_options;
 
+// For tests with cmocka: must be HM_OK, and the failure tells why it is not.
+#define OK(expr)                                                                                   \
+    do {                                                                                           \
+        hm_err ok_err_ = (expr);                                                                   \
+        if (ok_err_ != HM_OK)                                                                      \
+            fail_msg("%s: %s: %s", #expr, hm_err_text(ok_err_), hm_err_detail());                  \
+    } while (0)
+
 // Both abort the program on failure.
 void mesh_fixture_make(mesh_fixture *f);
 void mesh_fixture_make_for(mesh_fixture *f, const mesh_fixture_options *o);

@@ -15,13 +15,6 @@
 
 #define GUARD_US 60000000u // only to end a test that would wait for ever
 
-#define OK(expr)                                                                                   \
-    do {                                                                                           \
-        hm_err ok_err_ = (expr);                                                                   \
-        if (ok_err_ != HM_OK)                                                                      \
-            fail_msg("%s: %s: %s", #expr, hm_err_text(ok_err_), hm_err_detail());                  \
-    } while (0)
-
 // A member as the test plays it: it takes connections, and the node, being the first in the
 // genesis, makes them.
 typedef struct hostile {

@@ -19,13 +19,6 @@
 static mesh_fixture fx;
 static const hm_module *const modules[] = {&hm_module_node, &hm_module_proof, &hm_module_asset};
 
-#define OK(expr)                                                                                   \
-    do {                                                                                           \
-        hm_err ok_err_ = (expr);                                                                   \
-        if (ok_err_ != HM_OK)                                                                      \
-            fail_msg("%s: %s: %s", #expr, hm_err_text(ok_err_), hm_err_detail());                  \
-    } while (0)
-
 // ---- the tree -----------------------------------------------------------------------------------
 
 static hm_err t_get(void *ctx, hm_bytes key, hm_bytes *value)
@@ -685,7 +678,9 @@ static hm_err asset_fails_half_way(hm_exec *x, const hm_op *op)
     hm_asset_register r;
     HM_TRY(hm_module_asset.apply(x, op));
     HM_TRY(hm_asset_register_decode(op->payload, &r));
-    return r.name.ptr[0] == 'x' ? hm_fail(HM_E_OP_STATE, "half way") : HM_OK;
+    return r.name.ptr[0] == 'x'   ? hm_fail(HM_E_OP_STATE, "half way")
+           : r.name.ptr[0] == 'f' ? hm_fail(HM_E_FULL, "no space left")
+                                  : HM_OK;
 }
 
 // Of a candidate whose effect fails half way nothing stays in the block that is built: others, who
@@ -749,6 +744,34 @@ static int teardown(void **state)
     return 0;
 }
 
+// A full disk is this machine's failure: it makes no operation illegal and no block invalid.
+static void test_full_disk(void **state)
+{
+    (void)state;
+    hm_module failing = hm_module_asset;
+    failing.apply = asset_fails_half_way;
+    const hm_module *const with[] = {&hm_module_node, &hm_module_proof, &failing};
+    hm_ledger *a = ledger_open_with("full-a", with), *b = ledger_open("full-b");
+    hm_buf op = {0}, block = {0}, other = {0};
+    hm_view *v = NULL;
+    hm_hash id;
+    (void)register_op(a, 0, 1, "full", &op, &id);
+    hm_bytes candidate = hm_buf_bytes(&op);
+    uint64_t time_ms = fx.time_ms + 1000;
+    assert_int_equal(hm_ledger_build(a, hm_ledger_tip(a), 1, &fx.ids[0], time_ms, &candidate, 1,
+                                     NULL, &block, &v),
+                     HM_E_FULL);
+    OK(hm_ledger_build(b, hm_ledger_tip(b), 1, &fx.ids[0], time_ms, &candidate, 1, NULL, &other,
+                       &v));
+    hm_view_release(v);
+    assert_int_equal(hm_ledger_execute(a, hm_ledger_tip(a), hm_buf_bytes(&other), &v), HM_E_FULL);
+    hm_buf_free(&op);
+    hm_buf_free(&block);
+    hm_buf_free(&other);
+    hm_ledger_close(a);
+    hm_ledger_close(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -760,6 +783,7 @@ int main(void)
         cmocka_unit_test(test_genesis_json),
         cmocka_unit_test(test_revocation_and_evidence),
         cmocka_unit_test(test_half_way),
+        cmocka_unit_test(test_full_disk),
         cmocka_unit_test(test_certificate_renewed),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
