@@ -177,9 +177,8 @@ static void on_stream_closed(void *user, stoq_stream *st)
 static hm_err make_endpoint(session *s, cli *c)
 {
     tc_tls_config tls = {.clock = &hm_clock_system};
-    uint64_t datagram = 0;
-    if (hm_config_get(&c->cfg, "datagram"))
-        HM_TRY(hm_config_u64(&c->cfg, "datagram", 1200, 65527, &datagram));
+    uint64_t datagram;
+    HM_TRY(hm_config_u64(&c->cfg, "datagram", 1200, 65527, &datagram));
     tls.roots_path = s->roots = hm_config_get(&c->cfg, "ca");
     if (!tls.roots_path)
         return hm_fail(HM_E_USAGE, "--ca is needed");

@@ -126,7 +126,8 @@ static hm_err start_tls(stoq_conn *c, SSL_CTX *ctx, const char *server_name, hm_
     }
     p.max_idle_timeout_ms = l->max_idle_ms;
     p.max_udp_payload_bytes = l->max_udp_payload_bytes;
-    p.max_datagram_frame_bytes = l->max_datagram_bytes > 0 ? l->max_datagram_bytes + 5 : 0;
+    if (l->max_datagram_bytes > 0)
+        p.max_datagram_frame_bytes = (uint64_t)l->max_datagram_bytes + STOQ_DATAGRAM_HEAD;
     p.max_data = c->rx_max;
     p.max_stream_data_bidi_local = p.max_stream_data_bidi_remote = p.max_stream_data_uni =
         l->stream_window_bytes;

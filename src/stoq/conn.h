@@ -1,7 +1,7 @@
 // Private: one connection as a state machine. conn.c has its life and timers, conn_path.c its ids
-// and addresses, conn_mtu.c the length of UDP
-// datagrams, conn_datagram.c those of RFC 9221, conn_send.c builds packets, conn_recv.c takes
-// them apart, conn_loss.c is RFC 9002, stream.c the streams.
+// and addresses, conn_mtu.c the length of UDP datagrams, conn_datagram.c those of RFC 9221,
+// conn_send.c builds packets, conn_recv.c takes them apart, conn_loss.c is RFC 9002, stream.c the
+// streams.
 #ifndef HM_STOQ_CONN_H
 #define HM_STOQ_CONN_H
 
@@ -306,7 +306,8 @@ size_t mtu_probe_due(stoq_conn *c, uint64_t window, uint64_t now);
 void mtu_on_acked(stoq_conn *c, const stoq_sent *p);
 void mtu_on_lost(stoq_conn *c, const stoq_sent *p, uint64_t now);
 void mtu_on_timeout(stoq_conn *c);
-void mtu_unsendable(stoq_conn *c, uint64_t now); // the probe, by this host
+// The probe that conn_send() built just now is too long for this host.
+void mtu_unsendable(stoq_conn *c, uint64_t now);
 
 // ---- conn_datagram.c ----------------------------------------------------------------------------
 
@@ -322,23 +323,20 @@ void datagrams_tell(stoq_endpoint *ep); // those of this receive
 void conn_receive(stoq_conn *c, const struct sockaddr_in6 *from, uint8_t *bytes, size_t len,
                   uint8_t ecn, uint64_t now);
 // Datagrams of `segment` bytes each (the last one maybe shorter, none shorter than
-// STOQ_SHORT_MIN), at most STOQ_RUN_MAX, that are 1-RTT packets for the same id.
-#define STOQ_RUN_MAX 64u
+// STOQ_SHORT_MIN), two to STOQ_RUN_MAX, that are 1-RTT packets for the same id.
+#define STOQ_RUN_MAX STOQ_BATCH_MAX
 void conn_receive_run(stoq_conn *c, const struct sockaddr_in6 *from, uint8_t *bytes, size_t len,
                       size_t segment, uint8_t ecn, uint64_t now);
 
-// Is this a stateless reset of the connection (RFC 9000, section 10.3.1)?
-bool conn_is_reset(const stoq_conn *c, const struct sockaddr_in6 *from, const uint8_t *bytes,
-                   size_t len);
+// Ends the connection if this is a stateless reset of it (RFC 9000, section 10.3.1).
+bool conn_take_reset(stoq_conn *c, const struct sockaddr_in6 *from, const uint8_t *bytes,
+                     size_t len);
 
 // ---- conn_send.c --------------------------------------------------------------------------------
 
 // Builds datagrams into out: equal in length but for the last. Returns the bytes, 0 for nothing;
-// *segment is the length of each. When it is c->mtu_probe, conn_unsendable() may follow.
+// *segment is the length of each. When it is c->mtu_probe, mtu_unsendable() may follow.
 size_t conn_send(stoq_conn *c, uint8_t *out, size_t cap, uint64_t now, size_t *segment);
-
-// The probe that conn_send() built just now is too long for this host.
-void conn_unsendable(stoq_conn *c, uint64_t now);
 
 // ---- conn_loss.c --------------------------------------------------------------------------------
 

@@ -4,7 +4,6 @@
 #include "stoq/endpoint.h"
 
 #define WAITING_MAX 65536u // bytes that wait to be sent; more would only be late
-#define HEAD_MAX 5u        // type and length
 
 typedef struct waiting {
     hm_list link;
@@ -23,7 +22,7 @@ size_t stoq_conn_datagram_max(const stoq_conn *c)
     uint64_t theirs = c->has_params ? c->theirs.max_datagram_frame_bytes : 0;
     uint64_t room = c->mtu - packet_overhead(c);
     uint64_t frame = theirs < room ? theirs : room;
-    return frame > HEAD_MAX ? (size_t)frame - HEAD_MAX : 0;
+    return frame > STOQ_DATAGRAM_HEAD ? (size_t)frame - STOQ_DATAGRAM_HEAD : 0;
 }
 
 hm_err stoq_conn_send_datagram(stoq_conn *c, hm_bytes bytes)
@@ -72,7 +71,7 @@ uint8_t *datagrams_write(stoq_conn *c, uint8_t *p, uint8_t *end, bool *any)
             drop(c, w);
             continue;
         }
-        if ((size_t)(end - p) < HEAD_MAX + w->len)
+        if ((size_t)(end - p) < STOQ_DATAGRAM_HEAD + w->len)
             break; // in the next packet
         p = stoq_frame_write1(p, STOQ_FRAME_DATAGRAM_LEN, w->len);
         memcpy(p, w->bytes, w->len);
@@ -88,7 +87,7 @@ hm_err datagram_on_frame(stoq_conn *c, const stoq_frame *f, size_t frame_bytes, 
 {
     stoq_endpoint *ep = c->ep;
     uint32_t most = ep->limits.max_datagram_bytes;
-    if (most == 0 || frame_bytes > most + HEAD_MAX) {
+    if (most == 0 || frame_bytes > (uint64_t)most + STOQ_DATAGRAM_HEAD) {
         *code = STOQ_PROTOCOL_VIOLATION;
         return hm_fail(HM_E_STOQ_TRANSPORT, "a datagram of %zu bytes, where %u may come",
                        f->data.len, most);

@@ -132,5 +132,6 @@ void mtu_on_timeout(stoq_conn *c)
 
 void mtu_unsendable(stoq_conn *c, uint64_t now)
 {
+    loss_take_back(c, STOQ_LEVEL_APP);
     probe_failed(c, true, now);
 }

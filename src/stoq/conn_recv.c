@@ -276,11 +276,24 @@ static void on_version_packet(stoq_conn *c, const stoq_packet *pkt)
     conn_drain(c, STOQ_CLOSED_VERSION, false, hm_bytes_str("no common version"));
 }
 
-bool conn_is_reset(const stoq_conn *c, const struct sockaddr_in6 *from, const uint8_t *bytes,
-                   size_t len)
+bool conn_take_reset(stoq_conn *c, const struct sockaddr_in6 *from, const uint8_t *bytes,
+                     size_t len)
 {
-    return len >= STOQ_RESET_MIN && c->watching && conn_same_address(from, &c->peer) &&
-           hm_equal_ct(c->watched, bytes + len - STOQ_RESET_TOKEN, STOQ_RESET_TOKEN);
+    if (len < STOQ_RESET_MIN || !c->watching || !conn_same_address(from, &c->peer) ||
+        !hm_equal_ct(c->watched, bytes + len - STOQ_RESET_TOKEN, STOQ_RESET_TOKEN))
+        return false;
+    conn_drain(c, STOQ_CLOSED_RESET, false, hm_bytes_str("stateless reset"));
+    return true;
+}
+
+// What has come counts, whatever it is.
+static void count_arrival(stoq_conn *c, const struct sockaddr_in6 *from, size_t len)
+{
+    c->stats.bytes_received += len;
+    if (!c->address_validated && conn_same_address(from, &c->peer)) {
+        c->amp_received += len;
+        conn_wake(c); // what was held back may go now
+    }
 }
 
 // A packet that was opened.
@@ -368,11 +381,7 @@ void conn_receive(stoq_conn *c, const struct sockaddr_in6 *from, uint8_t *bytes,
     }
     if (c->state >= STOQ_CONN_DRAINING)
         return;
-    c->stats.bytes_received += len;
-    if (!c->address_validated && conn_same_address(from, &c->peer)) {
-        c->amp_received += len;
-        conn_wake(c); // what was held back may go now
-    }
+    count_arrival(c, from, len);
     bool opened = false;
     arrival a = {from, len, ecn, now};
     stoq_cid first = {0};
@@ -399,8 +408,8 @@ void conn_receive(stoq_conn *c, const struct sockaddr_in6 *from, uint8_t *bytes,
             c->stats.packets_dropped++;
         at += pkt.len;
     }
-    if (!opened && conn_is_reset(c, from, bytes, len))
-        conn_drain(c, STOQ_CLOSED_RESET, false, hm_bytes_str("stateless reset"));
+    if (!opened)
+        (void)conn_take_reset(c, from, bytes, len);
     conn_set_timer(c);
 }
 
@@ -426,8 +435,7 @@ static void after_run(stoq_conn *c, const stoq_open *o, const stoq_packet *pkt, 
     }
     c->stats.packets_dropped++;
     forged(c);
-    if (conn_is_reset(c, a->from, o->packet, o->header_len + o->payload_len))
-        conn_drain(c, STOQ_CLOSED_RESET, false, hm_bytes_str("stateless reset"));
+    (void)conn_take_reset(c, a->from, o->packet, a->len);
 }
 
 void conn_receive_run(stoq_conn *c, const struct sockaddr_in6 *from, uint8_t *bytes, size_t len,
@@ -438,27 +446,22 @@ void conn_receive_run(stoq_conn *c, const struct sockaddr_in6 *from, uint8_t *by
     uint32_t truncated[STOQ_RUN_MAX];
     uint8_t pn_len[STOQ_RUN_MAX];
     size_t count = (len + segment - 1) / segment;
-    if (count == 1 || c->state != STOQ_CONN_OPEN || !c->handshake_complete ||
-        !stoq_keys_ready(&s->rx) || (!c->is_server && !conn_same_address(from, &c->peer))) {
+    if (c->state != STOQ_CONN_OPEN || !c->handshake_complete || !stoq_keys_ready(&s->rx) ||
+        (!c->is_server && !conn_same_address(from, &c->peer))) {
         for (size_t at = 0; at < len; at += segment)
             conn_receive(c, from, bytes + at, len - at < segment ? len - at : segment, ecn, now);
         return;
     }
-    c->stats.bytes_received += len;
-    if (!c->address_validated && conn_same_address(from, &c->peer)) {
-        c->amp_received += len;
-        conn_wake(c);
-    }
-    const size_t pn_offset = 1 + STOQ_LOCAL_CID;
-    if (stoq_unmask_headers(&s->rx.hp, bytes, segment, count, pn_offset, truncated, pn_len) !=
+    count_arrival(c, from, len);
+    if (stoq_unmask_headers(&s->rx.hp, bytes, segment, count, STOQ_SHORT_PN, truncated, pn_len) !=
         HM_OK)
         return;
     for (size_t i = 0; i < count; i++) {
         size_t size = i + 1 < count ? segment : len - i * segment;
         // Whatever a sender may count on to be received is so already: one base serves all.
         run[i] = (stoq_open){.packet = bytes + i * segment,
-                             .header_len = (uint32_t)pn_offset + pn_len[i],
-                             .payload_len = (uint32_t)(size - pn_offset) - pn_len[i],
+                             .header_len = STOQ_SHORT_PN + pn_len[i],
+                             .payload_len = (uint32_t)(size - STOQ_SHORT_PN) - pn_len[i],
                              .pn = stoq_pn_decode(expected_pn(s), truncated[i], pn_len[i])};
     }
     stoq_packet pkt = {.type = STOQ_PACKET_1RTT, .dcid = stoq_cid_of(bytes + 1, STOQ_LOCAL_CID)};

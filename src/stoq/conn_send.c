@@ -442,12 +442,6 @@ static size_t build_probe(stoq_conn *c, uint8_t *out, size_t size, uint64_t now)
     return seal_now(c, STOQ_LEVEL_APP, &seal, 1) ? size : 0;
 }
 
-void conn_unsendable(stoq_conn *c, uint64_t now)
-{
-    loss_take_back(c, STOQ_LEVEL_APP);
-    mtu_unsendable(c, now);
-}
-
 // ---- how much may be sent -----------------------------------------------------------------------
 
 static uint64_t pace(stoq_conn *c, uint64_t now)

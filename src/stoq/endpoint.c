@@ -144,10 +144,8 @@ static void receive(stoq_endpoint *ep, const struct sockaddr_in6 *from, uint8_t 
     }
     if (len >= STOQ_RESET_MIN)
         c = hm_map_get(&ep->by_token, bytes + len - STOQ_RESET_TOKEN);
-    if (c != NULL && conn_is_reset(c, from, bytes, len) && c->state <= STOQ_CONN_OPEN) {
-        conn_drain(c, STOQ_CLOSED_RESET, false, hm_bytes_str("stateless reset"));
+    if (c != NULL && c->state <= STOQ_CONN_OPEN && conn_take_reset(c, from, bytes, len))
         return;
-    }
     ep->stats.datagrams_dropped++;
     if (err == HM_OK && pkt.type == STOQ_PACKET_1RTT)
         send_reset(ep, from, &pkt.dcid, len);
@@ -250,7 +248,7 @@ static bool serve(stoq_endpoint *ep, stoq_conn *c, uint64_t now)
         more = len > 0;
         if (more && !endpoint_send(ep, &c->peer, ep->batch, len, segment) &&
             segment == c->mtu_probe)
-            conn_unsendable(c, now);
+            mtu_unsendable(c, now);
     }
     bool to_tell = !hm_list_empty(&c->telling) || !hm_list_empty(&c->ended) ||
                    (c->state >= STOQ_CONN_CLOSING && !c->told_closed);

@@ -5,8 +5,6 @@
 #include "stoq/conn.h"
 #include "stoq/io.h"
 
-#define STOQ_BATCH STOQ_UDP_MAX // bytes of one GSO send
-
 #define STOQ_DATAGRAMS_MAX 256u // of one receive
 
 struct stoq_endpoint {
@@ -41,7 +39,7 @@ struct stoq_endpoint {
     } datagrams[STOQ_DATAGRAMS_MAX];
     uint32_t failed; // server connections whose handshake failed, until they are gone
     stoq_endpoint_stats stats;
-    uint8_t batch[STOQ_BATCH];
+    uint8_t batch[STOQ_UDP_MAX]; // of one GSO send
 };
 
 // False: longer than what this host can send there.

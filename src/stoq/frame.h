@@ -33,6 +33,7 @@ enum {
     STOQ_FRAME_DATAGRAM = 0x30, // to the packet's end (RFC 9221)
     STOQ_FRAME_DATAGRAM_LEN = 0x31,
 };
+#define STOQ_DATAGRAM_HEAD 5u // of a DATAGRAM frame at most: type and length
 #define STOQ_STREAM_FIN 0x01
 #define STOQ_STREAM_LEN 0x02
 #define STOQ_STREAM_OFF 0x04

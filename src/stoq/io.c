@@ -1,12 +1,12 @@
 #include "stoq/io.h"
 
-#include "base/config.h"
-
 #include <errno.h>
 #include <netinet/udp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "base/config.h"
 
 #ifndef UDP_SEGMENT
 #define UDP_SEGMENT 103

@@ -63,14 +63,14 @@ hm_err stoq_packet_parse(const uint8_t *bytes, size_t len, stoq_packet *out)
         return HM_E_STOQ_DROPPED;
     if (bytes[0] & 0x80)
         return parse_long(bytes, len, out);
-    if (!(bytes[0] & 0x40) || len < 1 + STOQ_LOCAL_CID + 4 + STOQ_AEAD_TAG)
+    if (!(bytes[0] & 0x40) || len < STOQ_SHORT_MIN)
         return HM_E_STOQ_DROPPED;
     out->type = STOQ_PACKET_1RTT;
     out->version = STOQ_VERSION_1;
     out->dcid = stoq_cid_of(bytes + 1, STOQ_LOCAL_CID);
     out->scid = (stoq_cid){0};
     out->token = hm_bytes_of(NULL, 0);
-    out->pn_offset = 1 + STOQ_LOCAL_CID;
+    out->pn_offset = STOQ_SHORT_PN;
     out->len = len;
     return HM_OK;
 }
@@ -111,7 +111,7 @@ uint8_t *stoq_long_header_write(uint8_t *p, stoq_packet_type type, const stoq_ci
 
 uint8_t *stoq_short_header_write(uint8_t *p, const stoq_cid *dcid, bool key_phase, size_t pn_len)
 {
-    *p++ = (uint8_t)(0x40 | (key_phase ? 0x04 : 0) | (pn_len - 1));
+    *p++ = (uint8_t)(0x40 | (key_phase ? STOQ_KEY_PHASE : 0) | (pn_len - 1));
     return write_bytes(p, dcid->id, dcid->len);
 }
 

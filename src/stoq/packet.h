@@ -16,8 +16,10 @@
 #define STOQ_AEAD_TAG 16
 #define STOQ_RETRY_TAG 16
 #define STOQ_KEY_PHASE 0x04 // in the first byte of a 1-RTT packet
-// Smallest 1-RTT packet to us: what comes after the id is sampled for header protection.
-#define STOQ_SHORT_MIN (1 + STOQ_LOCAL_CID + 4 + STOQ_AEAD_TAG)
+// Of a 1-RTT packet to us: where its number is, and its least length, for what comes after the id
+// is sampled for header protection.
+#define STOQ_SHORT_PN (1 + STOQ_LOCAL_CID)
+#define STOQ_SHORT_MIN (STOQ_SHORT_PN + 4 + STOQ_AEAD_TAG)
 
 typedef struct stoq_cid {
     uint8_t len;

@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#define KEPT_EMPTY 2048u // bytes of a ring that may stay without content
+#define RING_MIN 2048u // bytes; a ring without content keeps no more
 
 void stoq_recvbuf_free(stoq_recvbuf *b)
 {
@@ -21,7 +21,7 @@ static void ring_copy_in(uint8_t *mem, uint32_t cap, uint64_t offset, const uint
 
 static hm_err grow(stoq_recvbuf *b, uint64_t need)
 {
-    uint32_t cap = b->cap ? b->cap : 2048;
+    uint32_t cap = b->cap ? b->cap : RING_MIN;
     while (cap < need)
         cap *= 2;
     uint8_t *mem = malloc(cap);
@@ -122,7 +122,7 @@ void stoq_recvbuf_consume(stoq_recvbuf *b, size_t n)
 {
     hm_assert(n <= b->ready - b->read);
     b->read += n;
-    if (b->read == b->ready && b->ahead.count == 0 && b->cap > KEPT_EMPTY) {
+    if (b->read == b->ready && b->ahead.count == 0 && b->cap > RING_MIN) {
         free(b->mem); // a stream that has been read holds no memory
         b->mem = NULL;
         b->cap = 0;
