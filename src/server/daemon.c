@@ -83,3 +83,15 @@ int daemon_main(const daemon_program *p, int argc, char **argv)
     hm_config_free(&c);
     return err == HM_OK ? 0 : err == HM_E_USAGE || err == HM_E_CONFIG ? 2 : 1;
 }
+
+hm_err daemon_http_limits(const hm_config *c, hm_http_limits *out)
+{
+    uint64_t connections, client, rate;
+    HM_TRY(hm_config_u64(c, "max-connections", 4, 100000, &connections));
+    HM_TRY(hm_config_u64(c, "client-connections", 0, 100000, &client));
+    HM_TRY(hm_config_u64(c, "client-rate", 0, 1000000, &rate));
+    *out = (hm_http_limits){.connections = (uint32_t)connections,
+                            .client_connections = (uint32_t)client,
+                            .client_rate = (uint32_t)rate};
+    return HM_OK;
+}

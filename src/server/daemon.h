@@ -3,6 +3,7 @@
 #define HM_SERVER_DAEMON_H
 
 #include "base/config.h"
+#include "server/http.h"
 
 #define DAEMON_TOKEN_MAX 256u
 
@@ -31,5 +32,7 @@ HM_CHECK hm_err daemon_need(const hm_config *c, const char *name, const char **o
 HM_CHECK hm_err daemon_token_file(const char *path, char out[DAEMON_TOKEN_MAX]);
 // DIR/api.token.
 HM_CHECK hm_err daemon_token_read(const char *dir, char out[DAEMON_TOKEN_MAX]);
+// "max-connections", "client-connections" and "client-rate".
+HM_CHECK hm_err daemon_http_limits(const hm_config *c, hm_http_limits *out);
 
 #endif

@@ -204,10 +204,11 @@ hm_err hm_http_open(const hm_http_config *cfg, hm_http **out)
     h->routes = cfg->routes;
     h->route_count = cfg->route_count;
     h->ctx = cfg->ctx;
-    h->max_connections = cfg->max_connections ? cfg->max_connections : 1024;
-    h->client_connections =
-        cfg->client_connections ? cfg->client_connections : (h->max_connections + 1) / 2;
-    h->client_rate = cfg->client_rate;
+    h->limits = cfg->limits;
+    if (!h->limits.connections)
+        h->limits.connections = 1024;
+    if (!h->limits.client_connections)
+        h->limits.client_connections = (h->limits.connections + 1) / 2;
     hm_list_init(&h->connections);
     hm_list_init(&h->crowd.connections);
     hm_map_init(&h->clients, HTTP_PREFIX_BYTES, HTTP_CLIENTS_MAX, &hm_random_system);
@@ -224,7 +225,7 @@ hm_err hm_http_open(const hm_http_config *cfg, hm_http **out)
     info.pcontext = &h->lws;
     info.max_http_header_data2 = HTTP_LIBRARY_HEADERS_MAX;
     info.max_http_header_pool =
-        (unsigned short)(h->max_connections < 512 ? h->max_connections + 1 : 512);
+        (unsigned short)(h->limits.connections < 512 ? h->limits.connections + 1 : 512);
     info.pt_serv_buf_size = 65536;
     info.timeout_secs = HM_HTTP_FIRST_MS / 1000;
     info.gid = (gid_t)-1;

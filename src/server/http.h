@@ -52,15 +52,19 @@ typedef struct hm_http_route {
     uint64_t body_max; // 0 = HM_HTTP_BODY_MAX
 } hm_http_route;
 
+typedef struct hm_http_limits {
+    uint32_t connections;        // at a time; 0 = 1024
+    uint32_t client_connections; // of one address (a /64); 0 = half of them
+    uint32_t client_rate;        // requests a second of one address, twice that at once; 0 = any
+} hm_http_limits;
+
 typedef struct hm_http_config {
     uv_loop_t *loop;             // borrowed until close is done
     const hm_http_route *routes; // borrowed
     size_t route_count;
     void *ctx;         // for the handlers
     const char *token; // bearer token, copied; NULL refuses every HM_HTTP_AUTH route
-    uint32_t max_connections;
-    uint32_t client_connections; // of one address (a /64); 0 = half of max_connections
-    uint32_t client_rate;        // requests a second of one address, twice that at once; 0 = any
+    hm_http_limits limits;
 } hm_http_config;
 
 typedef struct hm_http_listen_config {

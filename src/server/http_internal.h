@@ -68,7 +68,7 @@ struct hm_http {
     size_t route_count;
     void *ctx;
     char *token;
-    uint32_t max_connections, client_connections, client_rate;
+    hm_http_limits limits; // none is 0 but the rate
     uint32_t connection_count;
     hm_list connections;
     hm_map clients;    // prefix -> http_client, owned

@@ -10,11 +10,6 @@
 #define REST_MS 1000u // a connection younger than that may just be about to ask
 #define BURST_S 2u
 
-static bool is_loopback(const struct sockaddr_in6 *from)
-{
-    return IN6_IS_ADDR_LOOPBACK(&from->sin6_addr);
-}
-
 http_client *http_client_of(hm_http *h, const struct sockaddr_in6 *from)
 {
     http_client *c = hm_map_get(&h->clients, &from->sin6_addr);
@@ -24,8 +19,8 @@ http_client *http_client_of(hm_http *h, const struct sockaddr_in6 *from)
     if (!c)
         return NULL;
     memcpy(c->prefix, &from->sin6_addr, HTTP_PREFIX_BYTES);
-    c->free_rate = is_loopback(from);
-    c->tokens_milli = (uint64_t)h->client_rate * 1000 * BURST_S;
+    c->free_rate = IN6_IS_ADDR_LOOPBACK(&from->sin6_addr);
+    c->tokens_milli = (uint64_t)h->limits.client_rate * 1000 * BURST_S;
     c->at_ms = uv_now(h->loop);
     hm_list_init(&c->connections);
     if (hm_map_put(&h->clients, c->prefix, c) != HM_OK) {
@@ -61,11 +56,11 @@ static const http_client *largest(hm_http *h)
 
 bool http_client_admit(hm_http *h, const http_client *c)
 {
-    bool server_full = h->connection_count >= h->max_connections;
-    if (!server_full && c->count < h->client_connections)
+    bool server_full = h->connection_count >= h->limits.connections;
+    if (!server_full && c->count < h->limits.client_connections)
         return true;
     // One more than the limit for the moment until the other is gone.
-    http_conn *x = resting(h, c->count < h->client_connections ? largest(h) : c);
+    http_conn *x = resting(h, c->count < h->limits.client_connections ? largest(h) : c);
     if (x) {
         x->ending = true;
         lws_set_timeout(x->wsi, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_ASYNC);
@@ -80,7 +75,7 @@ bool http_client_admit(hm_http *h, const http_client *c)
 
 unsigned http_client_wait_s(hm_http *h, http_client *c)
 {
-    uint64_t now = uv_now(h->loop), rate = h->client_rate;
+    uint64_t now = uv_now(h->loop), rate = h->limits.client_rate;
     if (rate == 0 || c->free_rate)
         return 0;
     uint64_t full = rate * 1000 * BURST_S, gone = now - c->at_ms;

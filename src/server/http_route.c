@@ -282,7 +282,7 @@ static bool check_request(hm_http_req *r)
         snprintf(text, sizeof(text), "%u", wait_s);
         hm_http_header(r, "retry-after", text);
         snprintf(text, sizeof(text), "%u requests a second are answered to one address",
-                 r->server->client_rate);
+                 r->server->limits.client_rate);
         hm_http_reply_error(r, 429, "BUSY", "too many requests", text);
         return false;
     }

@@ -21,8 +21,8 @@ typedef struct hm_node_api_config {
     const char *data_dir; // for what a verification of the ledger writes meanwhile
     const char *token;
     const char *version;
-    uint32_t max_connections, client_connections, client_rate; // hm_http_config
-    hm_http_listen_config api;                                 // HTTPS
+    hm_http_limits limits;
+    hm_http_listen_config api;  // HTTPS
     hm_http_listen_config page; // plain, local, reads only; left out when static_dir is NULL
 } hm_node_api_config;
 

@@ -124,21 +124,15 @@ static void on_signal(uv_signal_t *s, int number)
 static hm_err start_api(const hm_config *c, daemon_state *d, const char *dir)
 {
     char cert[4096], key[4096], token[256];
-    uint64_t connections, client, rate;
     hm_node_api_config cfg = {
         .loop = &d->loop, .node = d->node, .data_dir = dir, .version = VERSION};
-    HM_TRY(hm_config_u64(c, "max-connections", 4, 100000, &connections));
-    HM_TRY(hm_config_u64(c, "client-connections", 0, 100000, &client));
-    HM_TRY(hm_config_u64(c, "client-rate", 0, 1000000, &rate));
+    HM_TRY(daemon_http_limits(c, &cfg.limits));
     HM_TRY(hm_config_addr(c, "api-listen", &cfg.api.addr));
     HM_TRY(hm_config_addr(c, "page-listen", &cfg.page.addr));
     HM_TRY(daemon_token_read(dir, token));
     snprintf(cert, sizeof(cert), "%s/edge.crt", dir);
     snprintf(key, sizeof(key), "%s/edge.key", dir);
     cfg.token = token;
-    cfg.max_connections = (uint32_t)connections;
-    cfg.client_connections = (uint32_t)client;
-    cfg.client_rate = (uint32_t)rate;
     cfg.api.cert_path = cert;
     cfg.api.key_path = key;
     cfg.page.static_dir = hm_config_get(c, "page-dir");

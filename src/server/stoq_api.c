@@ -64,7 +64,7 @@ hm_err stoq_api_open(stoq_api *a, uv_loop_t *loop, const stoq_perf *perf, const 
                            .routes = routes,
                            .route_count = sizeof(routes) / sizeof(routes[0]),
                            .ctx = a,
-                           .max_connections = CONNECTIONS_MAX};
+                           .limits = {.connections = CONNECTIONS_MAX}};
     HM_TRY(hm_http_open(&http, &a->http));
     hm_err err = hm_http_listen(a->http, listen, bound);
     if (err != HM_OK)

@@ -433,9 +433,7 @@ hm_err hm_trust_api_open(const hm_trust_api_config *cfg, hm_trust_api **out)
                            .route_count = sizeof(routes) / sizeof(routes[0]),
                            .ctx = a,
                            .token = cfg->token,
-                           .max_connections = cfg->max_connections,
-                           .client_connections = cfg->client_connections,
-                           .client_rate = cfg->client_rate};
+                           .limits = cfg->limits};
     hm_err err = hm_http_open(&http, &a->http);
     if (err != HM_OK) {
         free(a);

@@ -16,7 +16,7 @@ typedef struct hm_trust_api_config {
     tc_authority *authority; // borrowed until close is done
     const hm_clock *clock;   // borrowed until close is done
     const char *token;
-    uint32_t max_connections, client_connections, client_rate; // hm_http_config
+    hm_http_limits limits;
     hm_http_listen_config api;
 } hm_trust_api_config;
 

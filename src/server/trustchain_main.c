@@ -205,18 +205,12 @@ static void on_signal(uv_signal_t *s, int number)
 static hm_err start_api(const hm_config *c, daemon_state *d, const char *dir)
 {
     char token[DAEMON_TOKEN_MAX];
-    uint64_t connections, client, rate;
     hm_trust_api_config cfg = {
         .loop = &d->loop, .authority = d->authority, .clock = &hm_clock_system};
-    HM_TRY(hm_config_u64(c, "max-connections", 4, 100000, &connections));
-    HM_TRY(hm_config_u64(c, "client-connections", 0, 100000, &client));
-    HM_TRY(hm_config_u64(c, "client-rate", 0, 1000000, &rate));
+    HM_TRY(daemon_http_limits(c, &cfg.limits));
     HM_TRY(hm_config_addr(c, "listen", &cfg.api.addr));
     HM_TRY(daemon_token_read(dir, token));
     cfg.token = token;
-    cfg.max_connections = (uint32_t)connections;
-    cfg.client_connections = (uint32_t)client;
-    cfg.client_rate = (uint32_t)rate;
     cfg.api.cert_path = d->paths.cert;
     cfg.api.key_path = d->paths.key;
     hm_err err = hm_trust_api_open(&cfg, &d->api);

@@ -307,7 +307,7 @@ static int setup(void **state)
                           .routes = routes,
                           .route_count = sizeof(routes) / sizeof(routes[0]),
                           .token = "sesame",
-                          .max_connections = 64};
+                          .limits = {.connections = 64}};
     char crt[96], key[96], www[96];
     snprintf(crt, sizeof(crt), "%s/crt", S.dir);
     snprintf(key, sizeof(key), "%s/key", S.dir);
