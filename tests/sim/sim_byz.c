@@ -2,8 +2,6 @@
 // out of it; what it can sign is only its own.
 #include "sim_internal.h"
 
-enum { MSG_PROPOSAL = 1, MSG_VOTE, MSG_CERT, MSG_STATUS, MSG_GET };
-
 static void post(sim *s, sim_node *nd, uint32_t to, hm_buf *message)
 {
     sim_blob *b = sim_blob_new(hm_buf_bytes(message));

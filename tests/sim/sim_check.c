@@ -1,8 +1,6 @@
 // What must hold, whatever happens. The formats are read here anew, not with the core's readers.
 #include "sim_internal.h"
 
-enum { MSG_PROPOSAL = 1, MSG_VOTE, MSG_CERT, MSG_STATUS, MSG_GET };
-
 // ---- what honest validators sign ----------------------------------------------------------------
 
 static sim_signed_view *signed_in(sim *s, uint32_t v, uint64_t view)

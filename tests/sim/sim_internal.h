@@ -13,6 +13,10 @@
 #define SIM_SEEN_VIEWS 256u
 #define SIM_EVIDENCE_US 1000000u
 
+// The first byte of the core's messages, written here anew: what checks the core does not use its
+// readers.
+enum { MSG_PROPOSAL = 1, MSG_VOTE, MSG_CERT, MSG_STATUS, MSG_GET };
+
 // ---- bytes that several events share ------------------------------------------------------------
 
 typedef struct sim_blob {

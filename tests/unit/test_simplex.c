@@ -7,9 +7,8 @@
 
 #include <cmocka.h>
 
-#include "../sim/sim_internal.h"
+#include "simplex_world.h"
 
-enum { MSG_PROPOSAL = 1, MSG_VOTE, MSG_CERT, MSG_STATUS, MSG_GET };
 #define NOTARIZE HM_SIMPLEX_NOTARIZE
 #define NULLIFY HM_SIMPLEX_NULLIFY
 #define FINALIZE HM_SIMPLEX_FINALIZE
@@ -17,8 +16,6 @@ enum { MSG_PROPOSAL = 1, MSG_VOTE, MSG_CERT, MSG_STATUS, MSG_GET };
 static const hm_hash zero;
 
 // ---- a world ------------------------------------------------------------------------------------
-
-static sim *sim_world;
 
 // With these leaders of views 1, 2, ...
 static sim *world(const char *leaders)
@@ -39,15 +36,6 @@ static sim *world(const char *leaders)
     for (uint32_t i = 1; i < 4; i++)
         p.byz[i] = SIM_BYZ_SILENT; // so that they may be accused
     return sim_world = sim_new(&p);
-}
-
-static void end(sim *s)
-{
-    sim_report r;
-    sim_get_report(s, &r);
-    if (r.failed)
-        fail_msg("%s: %s", r.invariant, r.detail);
-    sim_free(s);
 }
 
 static const hm_simplex *core(sim *s)
@@ -666,18 +654,9 @@ static void new_work_makes_no_timer_due(void **state)
     end(s);
 }
 
-static int clean_up(void **state)
-{
-    (void)state;
-    if (sim_current() != NULL)
-        sim_free(sim_world); // a test failed in the middle
-    return 0;
-}
-
 int main(void)
 {
     hm_log_set_level(HM_LOG_ERROR);
-#define TEST(f) cmocka_unit_test_teardown(f, clean_up)
     const struct CMUnitTest tests[] = {
         TEST(a_block_goes_its_way),
         TEST(what_cannot_be_executed_gets_no_vote),

@@ -6,20 +6,9 @@
 
 #include <cmocka.h>
 
-#include "../sim/sim_internal.h"
+#include "simplex_world.h"
 
 #define SECOND UINT64_C(1000000)
-
-static sim *sim_world;
-
-static void end(sim *s)
-{
-    sim_report r;
-    sim_get_report(s, &r);
-    if (r.failed)
-        fail_msg("%s: %s", r.invariant, r.detail);
-    sim_free(s);
-}
 
 static sim *start(sim_params *p)
 {
@@ -246,18 +235,9 @@ static void real_signatures_and_the_real_ledger(void **state)
     end(s);
 }
 
-static int clean_up(void **state)
-{
-    (void)state;
-    if (sim_current() != NULL)
-        sim_free(sim_world); // a test failed in the middle
-    return 0;
-}
-
 int main(void)
 {
     hm_log_set_level(HM_LOG_ERROR);
-#define TEST(f) cmocka_unit_test_teardown(f, clean_up)
     const struct CMUnitTest tests[] = {
         TEST(four_agree),
         TEST(one_validator_agrees_with_itself),
