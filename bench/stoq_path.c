@@ -57,10 +57,10 @@ static uint64_t cpu_ns(void)
 // ---- the network --------------------------------------------------------------------------------
 
 static void net_send(void *ctx, const struct sockaddr_in6 *to, const uint8_t *bytes, size_t len,
-                     size_t segment)
+                     size_t segment, uint8_t ecn)
 {
     side *s = ctx;
-    (void)to;
+    (void)to, (void)ecn;
     must(s->count < QUEUE && len <= sizeof s->queue[0].bytes, "the queue");
     burst *b = &s->queue[(s->first + s->count++) % QUEUE];
     b->len = len;

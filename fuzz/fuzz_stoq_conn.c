@@ -19,6 +19,7 @@ typedef struct datagram {
     size_t len;
     uint64_t sent_us;
     uint16_t from_port;
+    uint8_t ecn;
     uint8_t bytes[1500];
 } datagram;
 
@@ -43,7 +44,7 @@ typedef struct pair {
     hm_random random;
     uint64_t now;
     uint16_t client_port;
-    bool forged, slow_reader;
+    bool forged, slow_reader, marks;
 } pair;
 
 typedef struct input {
@@ -69,7 +70,7 @@ static hm_bytes bytes(input *in, size_t max)
 // ---- the network --------------------------------------------------------------------------------
 
 static void net_send(void *ctx, const struct sockaddr_in6 *to, const uint8_t *ptr, size_t len,
-                     size_t segment)
+                     size_t segment, uint8_t ecn)
 {
     side *from = ctx;
     pair *p = from->pair;
@@ -83,6 +84,7 @@ static void net_send(void *ctx, const struct sockaddr_in6 *to, const uint8_t *pt
         d->len = len - at < segment ? len - at : segment;
         d->sent_us = p->now;
         d->from_port = from->which == 1 ? p->client_port : 4433;
+        d->ecn = ecn != 0 && p->marks && hm_prng_below(&p->prng, 4) == 0 ? 3 : ecn;
         memcpy(d->bytes, ptr + at, d->len);
         dest->queue[dest->count++] = d;
     }
@@ -97,19 +99,19 @@ static datagram *queue_take(side *s)
     return d;
 }
 
-static void receive(side *s, uint16_t from_port, const uint8_t *ptr, size_t len)
+static void receive(side *s, uint16_t from_port, const uint8_t *ptr, size_t len, uint8_t ecn)
 {
     uint8_t copy[2048];
     struct sockaddr_in6 from = forge_address(from_port);
     memcpy(copy, ptr, len);
-    stoq_endpoint_receive(s->ep, &from, copy, len, len, 0, s->pair->now);
+    stoq_endpoint_receive(s->ep, &from, copy, len, len, ecn, s->pair->now);
 }
 
 static void deliver(side *s)
 {
     datagram *d = queue_take(s);
     if (d != NULL)
-        receive(s, d->from_port, d->bytes, d->len);
+        receive(s, d->from_port, d->bytes, d->len, d->ecn);
     free(d);
 }
 
@@ -322,7 +324,7 @@ static void inject(side *x, input *in)
     const stoq_cid *dcid = &victim->local[(flags >> 3) % STOQ_CIDS_MAX].cid;
     size_t len = forge_short(&s->tx, dcid, pn, peer->phase_tx ^ (flags >> 1 & 1), payload, out);
     uint16_t port = x->which == 1 ? 4433 : x->pair->client_port;
-    receive(x, flags & 4 ? 9999 : port, out, len);
+    receive(x, flags & 4 ? 9999 : port, out, len, flags >> 6);
 }
 
 static void step(pair *p, input *in)
@@ -350,7 +352,7 @@ static void step(pair *p, input *in)
         return;
     case 4:
         if (d != NULL)
-            receive(x, d->from_port, d->bytes, d->len);
+            receive(x, d->from_port, d->bytes, d->len, d->ecn);
         return;
     case 5: // the oldest goes behind the others
         if (d != NULL) {
@@ -370,7 +372,7 @@ static void step(pair *p, input *in)
         return;
     case 9: {
         hm_bytes raw = bytes(in, u8(in));
-        receive(x, p->client_port, raw.ptr, raw.len);
+        receive(x, p->client_port, raw.ptr, raw.len, 0);
         return;
     }
     case 10:
@@ -437,7 +439,7 @@ static void settle(pair *p)
 static void begin(pair *p, input *in)
 {
     uint8_t a = u8(in), b = u8(in);
-    *p = (pair){.now = SECOND_US, .client_port = 5000};
+    *p = (pair){.now = SECOND_US, .client_port = 5000, .marks = b >> 7};
     hm_prng_seed(&p->prng, a);
     p->random = hm_random_prng(&p->prng);
     for (unsigned i = 0; i < 2; i++) {

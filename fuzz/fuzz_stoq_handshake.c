@@ -59,12 +59,12 @@ static hm_bytes bytes(input *in, size_t max)
 }
 
 static void net_send(void *ctx, const struct sockaddr_in6 *to, const uint8_t *ptr, size_t len,
-                     size_t segment)
+                     size_t segment, uint8_t ecn)
 {
     side *from = ctx;
     side *dest = &from->pair->side[!from->which];
     stoq_packet packet;
-    (void)to;
+    (void)to, (void)ecn;
     if (from->which == 1 && stoq_packet_parse(ptr, len, &packet) == HM_OK &&
         packet.type == STOQ_PACKET_INITIAL) {
         from->pair->dcid = packet.dcid;

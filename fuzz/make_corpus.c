@@ -53,10 +53,10 @@ typedef struct wire { // one side of it
 } wire;
 
 static void net_send(void *ctx, const struct sockaddr_in6 *to, const uint8_t *bytes, size_t len,
-                     size_t segment)
+                     size_t segment, uint8_t ecn)
 {
     wire *w = ctx;
-    (void)to;
+    (void)to, (void)ecn;
     for (size_t at = 0; at < len && w->count < 64; at += segment) {
         size_t n = len - at < segment ? len - at : segment;
         hm_buf_append(&w->datagrams[w->count++], bytes + at, n);

@@ -91,10 +91,11 @@ typedef struct stoq_callbacks {
 
 // A network in place of the endpoint's own UDP socket, for tests and simulators. send hands over
 // len bytes which are datagrams of segment_bytes each, the last one maybe shorter; the bytes are
-// borrowed for the call. Arriving datagrams come in by stoq_endpoint_receive().
+// borrowed for the call. ecn is the two bits of the IP header. Arriving datagrams come in by
+// stoq_endpoint_receive().
 typedef struct stoq_net {
     void (*send)(void *ctx, const struct sockaddr_in6 *to, const uint8_t *bytes, size_t len,
-                 size_t segment_bytes);
+                 size_t segment_bytes, uint8_t ecn);
     void *ctx; // borrowed
 } stoq_net;
 

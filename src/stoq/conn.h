@@ -160,6 +160,7 @@ struct stoq_conn {
     stoq_cc cc;
     uint64_t pace_budget, pace_at_us;
     uint64_t pace_wait_us; // 0: not waiting
+    uint8_t ecn_mark;      // of what is being sent
 
     // path MTU: of the UDP payload
     uint16_t mtu;        // proven

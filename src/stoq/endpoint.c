@@ -13,11 +13,11 @@
 // ---- stateless answers --------------------------------------------------------------------------
 
 bool endpoint_send(stoq_endpoint *ep, const struct sockaddr_in6 *to, const uint8_t *bytes,
-                   size_t len, size_t segment)
+                   size_t len, size_t segment, uint8_t ecn)
 {
     if (!ep->has_net)
-        return stoq_io_send(&ep->io, to, bytes, len, segment);
-    ep->net.send(ep->net.ctx, to, bytes, len, segment);
+        return stoq_io_send(&ep->io, to, bytes, len, segment, ecn);
+    ep->net.send(ep->net.ctx, to, bytes, len, segment, ecn);
     return true;
 }
 
@@ -44,7 +44,7 @@ static void send_reset(stoq_endpoint *ep, const struct sockaddr_in6 *to, const s
     out[0] = (uint8_t)(0x40 | (out[0] & 0x3f));
     endpoint_reset_token(ep, cid, out + len - STOQ_RESET_TOKEN);
     ep->stats.resets_sent++;
-    (void)endpoint_send(ep, to, out, len, len);
+    (void)endpoint_send(ep, to, out, len, len, 0);
 }
 
 static void send_version(stoq_endpoint *ep, const struct sockaddr_in6 *to, const stoq_packet *pkt)
@@ -54,7 +54,7 @@ static void send_version(stoq_endpoint *ep, const struct sockaddr_in6 *to, const
     size_t len = stoq_version_packet_write(out, hm_bytes_of(pkt->dcid.id, pkt->dcid.len),
                                            hm_bytes_of(pkt->scid.id, pkt->scid.len), noise);
     ep->stats.versions_sent++;
-    (void)endpoint_send(ep, to, out, len, len);
+    (void)endpoint_send(ep, to, out, len, len, 0);
 }
 
 static void send_retry(stoq_endpoint *ep, const struct sockaddr_in6 *to, const stoq_packet *pkt)
@@ -78,7 +78,7 @@ static void send_retry(stoq_endpoint *ep, const struct sockaddr_in6 *to, const s
         return;
     p += STOQ_RETRY_TAG;
     ep->stats.retries_sent++;
-    (void)endpoint_send(ep, to, out, (size_t)(p - out), (size_t)(p - out));
+    (void)endpoint_send(ep, to, out, (size_t)(p - out), (size_t)(p - out), 0);
 }
 
 // ---- receiving ----------------------------------------------------------------------------------
@@ -246,7 +246,7 @@ static bool serve(stoq_endpoint *ep, stoq_conn *c, uint64_t now)
     for (int i = 0; i < BATCHES_A_TURN && more; i++) {
         size_t segment = 0, len = conn_send(c, ep->batch, sizeof ep->batch, now, &segment);
         more = len > 0;
-        if (more && !endpoint_send(ep, &c->peer, ep->batch, len, segment) &&
+        if (more && !endpoint_send(ep, &c->peer, ep->batch, len, segment, c->ecn_mark) &&
             segment == c->mtu_probe)
             mtu_unsendable(c, now);
     }
@@ -402,7 +402,7 @@ void stoq_endpoint_destroy(stoq_endpoint *ep)
         conn_fail(c, STOQ_NO_ERROR, 0, "");
         len = conn_send(c, ep->batch, sizeof ep->batch, ep->now_us, &segment);
         if (len > 0)
-            (void)endpoint_send(ep, &c->peer, ep->batch, len, segment);
+            (void)endpoint_send(ep, &c->peer, ep->batch, len, segment, c->ecn_mark);
         if (!c->told_closed && c->close_code == STOQ_NO_ERROR && !c->close_app)
             c->close_code = STOQ_CLOSED_ENDPOINT;
         conn_tell(c);

@@ -44,7 +44,7 @@ struct stoq_endpoint {
 
 // False: longer than what this host can send there.
 bool endpoint_send(stoq_endpoint *ep, const struct sockaddr_in6 *to, const uint8_t *bytes,
-                   size_t len, size_t segment);
+                   size_t len, size_t segment, uint8_t ecn);
 void endpoint_reset_token(const stoq_endpoint *ep, const stoq_cid *cid,
                           uint8_t out[STOQ_RESET_TOKEN]);
 

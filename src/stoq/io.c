@@ -66,25 +66,31 @@ void stoq_io_close(stoq_io *io)
 }
 
 static bool send_once(stoq_io *io, const struct sockaddr_in6 *to, const uint8_t *bytes, size_t len,
-                      size_t segment)
+                      size_t segment, uint8_t ecn)
 {
     union {
-        char buf[CMSG_SPACE(sizeof(uint16_t))];
+        char buf[CMSG_SPACE(sizeof(uint16_t)) + CMSG_SPACE(sizeof(int))];
         struct cmsghdr align;
     } control = {0};
+    struct cmsghdr *c = &control.align;
     struct iovec iov = {(void *)bytes, len};
     struct msghdr m = {
         .msg_name = (void *)to, .msg_namelen = sizeof *to, .msg_iov = &iov, .msg_iovlen = 1};
     if (len > segment) {
         uint16_t s = (uint16_t)segment;
-        m.msg_control = control.buf;
-        m.msg_controllen = sizeof control.buf;
-        struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-        c->cmsg_level = IPPROTO_UDP;
-        c->cmsg_type = UDP_SEGMENT;
-        c->cmsg_len = CMSG_LEN(sizeof s);
+        *c = (struct cmsghdr){CMSG_LEN(sizeof s), IPPROTO_UDP, UDP_SEGMENT};
         memcpy(CMSG_DATA(c), &s, sizeof s);
+        m.msg_controllen += CMSG_SPACE(sizeof s);
+        c = (struct cmsghdr *)(control.buf + m.msg_controllen);
     }
+    if (ecn != 0) {
+        int tclass = ecn;
+        *c = (struct cmsghdr){CMSG_LEN(sizeof tclass), IPPROTO_IPV6, IPV6_TCLASS};
+        memcpy(CMSG_DATA(c), &tclass, sizeof tclass);
+        m.msg_controllen += CMSG_SPACE(sizeof tclass);
+    }
+    if (m.msg_controllen > 0)
+        m.msg_control = control.buf;
     ssize_t n;
     do
         n = sendmsg(io->fd, &m, 0);
@@ -93,22 +99,22 @@ static bool send_once(stoq_io *io, const struct sockaddr_in6 *to, const uint8_t 
 }
 
 bool stoq_io_send(stoq_io *io, const struct sockaddr_in6 *to, const uint8_t *bytes, size_t len,
-                  size_t segment)
+                  size_t segment, uint8_t ecn)
 {
     if (len <= segment)
-        return send_once(io, to, bytes, len, segment);
+        return send_once(io, to, bytes, len, segment, ecn);
     if (!io->no_gso) {
-        if (send_once(io, to, bytes, len, segment))
+        if (send_once(io, to, bytes, len, segment, ecn))
             return true;
         // Where one goes alone, this kernel or device does not segment; else the route has changed.
-        io->no_gso = send_once(io, to, bytes, segment, segment);
+        io->no_gso = send_once(io, to, bytes, segment, segment, ecn);
         if (!io->no_gso)
             return true;
         bytes += segment;
         len -= segment;
     }
     for (size_t at = 0; at < len; at += segment)
-        (void)send_once(io, to, bytes + at, len - at < segment ? len - at : segment, segment);
+        (void)send_once(io, to, bytes + at, len - at < segment ? len - at : segment, segment, ecn);
     return true;
 }
 

@@ -21,7 +21,7 @@ void stoq_io_close(stoq_io *io);
 // Datagrams of `segment` bytes each, the last one maybe shorter. Loss by a full socket is as good
 // as loss on the way. False when a single datagram is longer than the route's device carries.
 bool stoq_io_send(stoq_io *io, const struct sockaddr_in6 *to, const uint8_t *bytes, size_t len,
-                  size_t segment);
+                  size_t segment, uint8_t ecn);
 // One receive: bytes (in io->buffer) that are datagrams of *segment each. False when there is none.
 bool stoq_io_receive(stoq_io *io, struct sockaddr_in6 *from, size_t *len, size_t *segment,
                      uint8_t *ecn);

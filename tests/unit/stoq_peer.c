@@ -45,8 +45,9 @@ static void note_packets(peer *p, uint8_t *bytes, size_t len)
 }
 
 static void net_send(void *ctx, const struct sockaddr_in6 *to, const uint8_t *bytes, size_t len,
-                     size_t segment)
+                     size_t segment, uint8_t ecn)
 {
+    (void)ecn;
     peer *p = ctx;
     for (size_t at = 0; at < len; at += segment) {
         static uint8_t copy[STOQ_UDP_MAX];

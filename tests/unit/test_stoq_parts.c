@@ -82,7 +82,7 @@ static void test_token(void **state)
     }
 }
 
-// Several datagrams by one call, over ::1.
+// Several datagrams by one call, over ::1, with a mark.
 static void test_socket(void **state)
 {
     (void)state;
@@ -94,12 +94,13 @@ static void test_socket(void **state)
         data[i] = (uint8_t)(i * 31);
     assert_int_equal(stoq_io_open(&a, &any, &at_a), HM_OK);
     assert_int_equal(stoq_io_open(&b, &any, &at_b), HM_OK);
-    assert_true(stoq_io_send(&a, &at_b, data, sizeof data, 1200));
+    assert_true(stoq_io_send(&a, &at_b, data, sizeof data, 1200, 2));
     size_t total = 0, len, segment;
     uint8_t ecn;
     while (stoq_io_receive(&b, &from, &len, &segment, &ecn)) {
         assert_true(segment <= 1200 && total + len <= sizeof got);
         assert_int_equal(from.sin6_port, at_a.sin6_port);
+        assert_int_equal(ecn, 2);
         memcpy(got + total, b.buffer, len);
         total += len;
     }

@@ -119,15 +119,15 @@ static void send_to(world *w, unsigned to, const uint8_t *bytes, size_t len, siz
     }
 }
 static void client_send(void *ctx, const struct sockaddr_in6 *to, const uint8_t *bytes, size_t len,
-                        size_t segment)
+                        size_t segment, uint8_t ecn)
 {
-    (void)to;
+    (void)to, (void)ecn;
     send_to(ctx, SERVER, bytes, len, segment);
 }
 static void server_send(void *ctx, const struct sockaddr_in6 *to, const uint8_t *bytes, size_t len,
-                        size_t segment)
+                        size_t segment, uint8_t ecn)
 {
-    (void)to;
+    (void)to, (void)ecn;
     send_to(ctx, CLIENT, bytes, len, segment);
 }
 

@@ -130,9 +130,10 @@ typedef struct net {
 static net nets[2];
 
 static void net_send(void *ctx, const struct sockaddr_in6 *to, const uint8_t *bytes, size_t len,
-                     size_t segment)
+                     size_t segment, uint8_t ecn)
 {
     net *n = ctx;
+    (void)ecn;
     world *w = n->w;
     if (n->side == SERVER && ntohs(to->sin6_port) != w->client_port)
         return; // nobody is there any more
