@@ -253,7 +253,7 @@ static void check_space(const stoq_conn *c, const stoq_space *s, uint64_t *in_fl
         if (!p->outstanding)
             continue;
         eliciting += p->eliciting;
-        *in_flight += p->bytes;
+        *in_flight += p->cc.bytes;
     }
     hm_assert(eliciting == s->eliciting_out);
     hm_assert(s->received.count <= STOQ_RANGES_MAX);
@@ -268,7 +268,7 @@ static void check(const side *x)
         return;
     for (int i = 0; i < STOQ_LEVELS; i++)
         check_space(c, &c->spaces[i], &in_flight);
-    hm_assert(in_flight == c->in_flight);
+    hm_assert(in_flight == c->cc.in_flight);
     hm_assert(c->tx_used <= c->tx_max && c->rx_seen <= c->rx_max && c->rx_taken <= c->rx_seen);
     hm_assert(c->cc.cwnd >= 2 * c->cc.mss);
     const stoq_limits *l = conn_limits(c);
@@ -398,7 +398,7 @@ static bool at_rest(const side *x)
         if (s->fin && !s->reset && !s->fin_acked)
             return false;
     }
-    return x->conn->in_flight == 0;
+    return x->conn->cc.in_flight == 0;
 }
 
 // The network is good from now on, and the application reads: all ends well. Timeouts double for as
@@ -458,6 +458,7 @@ static void begin(pair *p, input *in)
                           .stream_closed = on_stream_closed},
             .user = x,
             .secret = {1},
+            .congestion = STOQ_CONGESTION_CUBIC + (b >> 6 & 1),
             .limits = {.stream_window_bytes = 4096u << (a & 3),
                        .conn_window_bytes = 6000u << (a >> 2 & 3),
                        .stream_send_bytes = 4096u << (a >> 4 & 3),

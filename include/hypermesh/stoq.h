@@ -117,6 +117,15 @@ typedef struct stoq_limits {
                                     // that the peer is told to send; at least 1200
 } stoq_limits;
 
+// How much is sent: docs/stoq.md says which one is for what.
+typedef enum stoq_congestion {
+    STOQ_CONGESTION_DEFAULT,
+    STOQ_CONGESTION_CUBIC, // RFC 9438 with HyStart++ (RFC 9406)
+    STOQ_CONGESTION_BBR,   // BBRv3, draft-ietf-ccwg-bbr
+} stoq_congestion;
+// "cubic" or "bbr"; else HM_E_CONFIG.
+HM_CHECK hm_err stoq_congestion_of(const char *name, stoq_congestion *out);
+
 typedef struct stoq_config {
     struct sockaddr_in6 bind; // address and port (0: any) of the UDP socket
     const stoq_net *net;      // NULL: own socket. Copied.
@@ -128,9 +137,10 @@ typedef struct stoq_config {
     stoq_callbacks callbacks;
     void *user; // first argument of the callbacks
     stoq_limits limits;
-    bool always_retry;  // every new client must pass a Retry
-    uint8_t secret[32]; // keys stateless resets and tokens; all zero: random, so tokens and
-                        // resets of an earlier run are not recognised
+    stoq_congestion congestion; // of all connections
+    bool always_retry;          // every new client must pass a Retry
+    uint8_t secret[32];         // keys stateless resets and tokens; all zero: random, so tokens and
+                                // resets of an earlier run are not recognised
 } stoq_config;
 
 typedef struct stoq_conn_stats {
@@ -139,6 +149,10 @@ typedef struct stoq_conn_stats {
     uint64_t stream_bytes_sent, stream_bytes_received; // without retransmissions
     uint64_t rtt_us, rtt_var_us, min_rtt_us;
     uint64_t cwnd_bytes, in_flight_bytes;
+    uint64_t pacing_bytes_s; // the rate that it sends at, at most
+    const char *congestion;  // "cubic" or "bbr"
+    uint64_t ce_marked;      // packets sent that the peer got with a mark of congestion
+    bool ecn;                // marks come through: packets are sent with ECT(0)
     uint64_t datagrams_sent, datagrams_received;
     uint64_t datagrams_dropped; // before they were sent, or because too many came at once
     uint32_t mtu_bytes;         // largest UDP payload that is known to get through

@@ -1,84 +1,227 @@
+// CUBIC (RFC 9438) with HyStart++ (RFC 9406) for the first slow start. Constants and names are
+// theirs. Losses and marks are answered alike (RFC 9002, section 7.3.1).
 #include <math.h>
 
 #include "stoq/cc.h"
 
-#define CUBIC_C 0.4
-#define CUBIC_BETA 0.7
+#define C 0.4
+#define BETA 0.7
+#define ALPHA (3.0 * (1.0 - BETA) / (1.0 + BETA))
 #define MIN_WINDOW 2 // segments
-#define INITIAL_WINDOW 10
+#define SLOW_START_GAIN 2.0
+#define GAIN 1.25 // RFC 9002, section 7.7
+#define MIN_RTT_THRESH_US 4000u
+#define MAX_RTT_THRESH_US 16000u
+#define MIN_RTT_DIVISOR 8
+#define N_RTT_SAMPLE 8
+#define CSS_GROWTH_DIVISOR 4
+#define CSS_ROUNDS 5
 
-void stoq_cc_init(stoq_cc *c, uint64_t mss)
+static void start(stoq_cc *c, uint64_t now_us)
 {
-    *c = (stoq_cc){.mss = mss, .cwnd = INITIAL_WINDOW * mss, .ssthresh = UINT64_MAX};
+    (void)now_us;
+    c->cubic = (cc_cubic){.ssthresh = CC_NEVER,
+                          .round_end = c->delivered,
+                          .round_min_us = CC_NEVER,
+                          .last_round_min_us = CC_NEVER};
 }
 
-void stoq_cc_set_mss(stoq_cc *c, uint64_t mss)
+static void set_pacing(stoq_cc *c)
 {
-    double ratio = (double)c->mss / (double)mss;
-    c->w_max *= ratio;
-    c->w_est *= ratio;
-    c->k = cbrt(ratio) * c->k;
-    c->mss = mss;
-}
-
-static bool before_recovery(const stoq_cc *c, uint64_t sent_us)
-{
-    return c->in_recovery_ever && sent_us <= c->recovery_start_us;
-}
-
-void stoq_cc_on_acked(stoq_cc *c, uint64_t bytes, uint64_t sent_us, bool limited, uint64_t rtt_us,
-                      uint64_t now_us)
-{
-    if (before_recovery(c, sent_us) || limited)
+    if (c->srtt_us == 0)
         return;
-    if (c->cwnd < c->ssthresh) {
-        c->cwnd += bytes;
+    double gain = c->cwnd < c->cubic.ssthresh ? SLOW_START_GAIN : GAIN;
+    c->pacing_bytes_s = (uint64_t)(gain * (double)c->cwnd * 1e6 / (double)c->srtt_us);
+}
+
+// ---- slow start ---------------------------------------------------------------------------------
+
+static void new_round(stoq_cc *c)
+{
+    cc_cubic *q = &c->cubic;
+    q->round_end = c->delivered;
+    q->last_round_min_us = q->round_min_us;
+    q->round_min_us = CC_NEVER;
+    q->rtt_samples = 0;
+    if (q->css && ++q->css_rounds == CSS_ROUNDS)
+        q->ssthresh = c->cwnd; // congestion avoidance begins
+}
+
+// Delay that grows from round to round shows a queue (RFC 9406, section 4.2).
+static void hystart(stoq_cc *c, const cc_sample *s)
+{
+    cc_cubic *q = &c->cubic;
+    if (s->prior_delivered >= q->round_end)
+        new_round(c);
+    q->round_min_us = cc_min(q->round_min_us, s->rtt_us);
+    if (q->rtt_samples < N_RTT_SAMPLE)
+        q->rtt_samples++;
+    if (q->rtt_samples < N_RTT_SAMPLE)
+        return;
+    if (q->css) {
+        if (q->round_min_us < q->css_baseline_us)
+            q->css = false; // it was no queue
         return;
     }
-    double mss = (double)c->mss, w = (double)c->cwnd / mss;
-    if (c->epoch_start_us == 0) { // congestion avoidance begins (RFC 9438, section 4.2)
-        c->epoch_start_us = now_us;
-        if (w >= c->w_max) {
-            c->w_max = w;
-            c->k = 0;
-        } else {
-            c->k = cbrt((c->w_max - w) / CUBIC_C);
-        }
-        c->w_est = w;
+    if (q->last_round_min_us == CC_NEVER)
+        return;
+    uint64_t threshold = cc_max(MIN_RTT_THRESH_US,
+                                cc_min(q->last_round_min_us / MIN_RTT_DIVISOR, MAX_RTT_THRESH_US));
+    if (q->round_min_us >= q->last_round_min_us + threshold) {
+        q->css = true;
+        q->css_rounds = 0;
+        q->css_baseline_us = q->round_min_us;
     }
-    double t = (double)(now_us - c->epoch_start_us + rtt_us) / 1e6 - c->k;
-    double target = CUBIC_C * t * t * t + c->w_max;
-    double acked = (double)bytes / mss;
-    // Reno-friendly region (section 4.3)
-    double alpha = c->w_est < c->w_max ? 3.0 * (1.0 - CUBIC_BETA) / (1.0 + CUBIC_BETA) : 1.0;
-    c->w_est += alpha * acked / w;
-    if (target > 1.5 * w)
-        target = 1.5 * w;
-    if (target > w)
+}
+
+static void slow_start(stoq_cc *c, const cc_sample *s)
+{
+    cc_cubic *q = &c->cubic;
+    if (q->ssthresh == CC_NEVER)
+        hystart(c, s);
+    else
+        q->css = false;
+    c->cwnd += q->css ? s->grown / CSS_GROWTH_DIVISOR : s->grown;
+}
+
+// ---- congestion avoidance -----------------------------------------------------------------------
+
+static double w_cubic(const cc_cubic *q, double seconds)
+{
+    double t = seconds - q->k;
+    return C * t * t * t + q->w_max;
+}
+
+static void begin_epoch(stoq_cc *c, double w, uint64_t now_us)
+{
+    cc_cubic *q = &c->cubic;
+    q->epoch_us = now_us;
+    q->w_est = w;
+    q->k = 0;
+    if (w < q->w_max)
+        q->k = cbrt((q->w_max - w) / C);
+    else
+        q->w_max = w;
+}
+
+static void avoid_congestion(stoq_cc *c, const cc_sample *s)
+{
+    cc_cubic *q = &c->cubic;
+    double mss = (double)c->mss, w = (double)c->cwnd / mss, acked = (double)s->grown / mss;
+    uint64_t gap = s->now_us - q->last_ack_us;
+    // Time in which the window was not used does not count (RFC 9438, section 5.8).
+    if (q->epoch_us != 0 && s->grown == 0)
+        q->epoch_us += gap;
+    else if (q->epoch_us != 0 && gap > c->srtt_us)
+        q->epoch_us += gap - c->srtt_us;
+    if (s->grown == 0)
+        return;
+    if (q->epoch_us == 0)
+        begin_epoch(c, w, s->now_us);
+    double t = (double)(s->now_us - q->epoch_us) / 1e6;
+    q->w_est += (q->w_est < q->cwnd_prior ? ALPHA : 1.0) * acked / w;
+    if (w_cubic(q, t) < q->w_est) { // the Reno-friendly region (section 4.3)
+        w = w > q->w_est ? w : q->w_est;
+    } else {
+        double target = w_cubic(q, t + (double)c->srtt_us / 1e6);
+        target = target < w ? w : target > 1.5 * w ? 1.5 * w : target;
         w += (target - w) / w * acked;
-    if (w < c->w_est)
-        w = c->w_est;
+    }
     c->cwnd = (uint64_t)(w * mss);
 }
 
-void stoq_cc_on_congestion(stoq_cc *c, uint64_t sent_us, uint64_t now_us)
+static void on_ack(stoq_cc *c, const cc_sample *s)
 {
-    if (before_recovery(c, sent_us))
-        return;
-    double w = (double)c->cwnd / (double)c->mss;
-    c->in_recovery_ever = true;
-    c->recovery_start_us = now_us;
-    // Fast convergence (section 4.7)
-    c->w_max = w < c->w_max ? w * (1.0 + CUBIC_BETA) / 2.0 : w;
-    uint64_t reduced = (uint64_t)((double)c->cwnd * CUBIC_BETA);
-    uint64_t least = MIN_WINDOW * c->mss;
-    c->cwnd = c->ssthresh = reduced > least ? reduced : least;
-    c->epoch_start_us = 0;
+    if (c->cwnd < c->cubic.ssthresh)
+        slow_start(c, s);
+    else
+        avoid_congestion(c, s);
+    c->cubic.last_ack_us = s->now_us;
+    set_pacing(c);
 }
 
-void stoq_cc_on_persistent(stoq_cc *c)
+// ---- congestion ---------------------------------------------------------------------------------
+
+// Once a round trip. The window, not what is in flight, is reduced: it only grows when it is used,
+// so the two differ little (section 4.6).
+static void reduce(stoq_cc *c)
 {
-    c->cwnd = MIN_WINDOW * c->mss;
-    c->epoch_start_us = 0;
-    c->in_recovery_ever = false;
+    cc_cubic *q = &c->cubic;
+    double w = (double)c->cwnd / (double)c->mss;
+    q->undo.cwnd = c->cwnd;
+    q->undo.ssthresh = q->ssthresh;
+    q->undo.epoch_us = q->epoch_us;
+    q->undo.w_max = q->w_max;
+    q->undo.k = q->k;
+    q->undo.w_est = q->w_est;
+    q->undo.cwnd_prior = q->cwnd_prior;
+    q->undo.valid = true;
+    q->cwnd_prior = w;
+    q->w_max = w < q->w_max ? w * (1.0 + BETA) / 2.0 : w; // fast convergence (section 4.7)
+    c->cwnd = q->ssthresh = cc_max((uint64_t)((double)c->cwnd * BETA), MIN_WINDOW * c->mss);
+    q->epoch_us = 0;
+    set_pacing(c);
 }
+
+static void on_lost(stoq_cc *c, const cc_packet *p, bool first, bool apart, uint64_t now_us)
+{
+    (void)p, (void)apart, (void)now_us;
+    if (first)
+        reduce(c);
+}
+
+static void on_ce(stoq_cc *c, const cc_sample *s, bool first)
+{
+    (void)s;
+    if (!first)
+        return;
+    reduce(c);
+    c->cubic.undo.valid = false; // a mark is never spurious
+}
+
+// Section 4.8: the cubic begins anew where slow start ends.
+static void on_persistent(stoq_cc *c, uint64_t now_us)
+{
+    (void)now_us;
+    c->cwnd = MIN_WINDOW * c->mss;
+    c->cubic.w_max = 0;
+    c->cubic.epoch_us = 0;
+    c->cubic.undo.valid = false;
+    set_pacing(c);
+}
+
+static void on_spurious(stoq_cc *c, uint64_t now_us)
+{
+    (void)now_us;
+    cc_cubic *q = &c->cubic;
+    if (!q->undo.valid || c->cwnd >= q->undo.cwnd)
+        return;
+    c->cwnd = q->undo.cwnd;
+    q->ssthresh = q->undo.ssthresh;
+    q->epoch_us = q->undo.epoch_us;
+    q->w_max = q->undo.w_max;
+    q->k = q->undo.k;
+    q->w_est = q->undo.w_est;
+    q->cwnd_prior = q->undo.cwnd_prior;
+    q->undo.valid = false;
+    set_pacing(c);
+}
+
+// What is in segments stays the same in bytes.
+static void on_mss(stoq_cc *c, double ratio)
+{
+    cc_cubic *q = &c->cubic;
+    q->w_max *= ratio;
+    q->w_est *= ratio;
+    q->cwnd_prior *= ratio;
+    q->k *= cbrt(ratio);
+    q->undo.valid = false;
+}
+
+static void on_send(stoq_cc *c, uint64_t now_us)
+{
+    (void)c, (void)now_us;
+}
+
+const cc_algorithm cc_algorithm_cubic = {"cubic", start,  on_send,       on_lost,    on_ce,
+                                         on_ack,  on_mss, on_persistent, on_spurious};

@@ -269,7 +269,7 @@ hm_err conn_make(stoq_endpoint *ep, bool is_server, const struct sockaddr_in6 *p
         stoq_sendbuf_init(&s->crypto_out, STOQ_CRYPTO_WINDOW);
         stoq_recvbuf_init(&s->crypto_in, STOQ_CRYPTO_WINDOW);
     }
-    stoq_cc_init(&c->cc, STOQ_MIN_INITIAL);
+    stoq_cc_init(&c->cc, ep->congestion, STOQ_MIN_INITIAL, hm_random_u64(&ep->random));
     mtu_begin(c);
     c->skipped_pn = UINT64_MAX;
     c->rx_max = l->conn_window_bytes;
@@ -584,7 +584,10 @@ void stoq_conn_get_stats(const stoq_conn *c, stoq_conn_stats *out)
     out->rtt_var_us = c->rtt_var_us;
     out->min_rtt_us = c->rtt_min_us;
     out->cwnd_bytes = c->cc.cwnd;
-    out->in_flight_bytes = c->in_flight;
+    out->in_flight_bytes = c->cc.in_flight;
+    out->pacing_bytes_s = c->cc.pacing_bytes_s;
+    out->congestion = c->cc.algorithm->name;
+    out->ecn = c->ecn.state == STOQ_ECN_CAPABLE;
     out->key_updates = c->key_updates;
     out->mtu_bytes = c->mtu;
 }

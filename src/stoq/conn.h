@@ -10,6 +10,7 @@
 #include "base/map.h"
 #include "hypermesh/stoq.h"
 #include "stoq/cc.h"
+#include "stoq/ecn.h"
 #include "stoq/frame.h"
 #include "stoq/ranges.h"
 #include "stoq/recvbuf.h"
@@ -20,6 +21,7 @@
 #define STOQ_SENT_FRAMES 6
 #define STOQ_SENT_MAX 65536u          // packets of a space that are under way
 #define STOQ_CIDS_MAX 8               // of each side
+#define STOQ_GONE_MAX 16              // ranges of lost packets that may turn up after all
 #define STOQ_CRYPTO_WINDOW (1u << 16) // a handshake with FALCON certificates fits
 #define STOQ_REASON_MAX 256
 #define STOQ_PENDING_PATH_MAX 4 // PATH_RESPONSE frames that wait
@@ -34,8 +36,8 @@ typedef struct stoq_sent_frame {
 } stoq_sent_frame;
 
 typedef struct stoq_sent {
-    uint64_t pn, time_us;
-    uint16_t bytes;
+    uint64_t pn;
+    cc_packet cc;
     bool outstanding, acked, eliciting, mtu_probe;
     uint8_t frame_count;
     stoq_sent_frame frames[STOQ_SENT_FRAMES];
@@ -64,6 +66,7 @@ typedef struct stoq_space {
     uint64_t ack_deadline_us; // 0: none
     bool ack_now;
     uint64_t ecn[3];
+    stoq_ecn_space ecn_sent;
     // CRYPTO bytes
     stoq_sendbuf crypto_out;
     stoq_recvbuf crypto_in;
@@ -152,15 +155,19 @@ struct stoq_conn {
     // recovery
     uint64_t rtt_latest_us, rtt_smooth_us, rtt_var_us, rtt_min_us, first_rtt_us;
     uint32_t pto_count;
-    uint64_t in_flight;
     // Of 1-RTT packets: the number that will be left out next, and the last that was. Who
     // acknowledges it acknowledges what it never got (RFC 9000, section 21.4).
     uint64_t skip_pn, skipped_pn;
-    uint64_t full_pn; // 1-RTT packets before this one were under way when the window was full
     stoq_cc cc;
-    uint64_t pace_budget, pace_at_us;
     uint64_t pace_wait_us; // 0: not waiting
-    uint8_t ecn_mark;      // of what is being sent
+    stoq_ecn ecn;
+    uint8_t ecn_mark; // of what is being sent
+    // 1-RTT packets that the last recovery took for lost, newest ranges last.
+    struct {
+        uint64_t lo, hi;
+    } gone[STOQ_GONE_MAX];
+    unsigned gone_count; // 0: none, or more than are kept
+    uint64_t gone_recovery_us;
 
     // path MTU: of the UDP payload
     uint16_t mtu;        // proven

@@ -32,7 +32,7 @@ stoq_sent *loss_record(stoq_conn *c, stoq_level level)
     stoq_sent *p = slot(s, s->sent_tail);
     p->outstanding = p->acked = p->eliciting = p->mtu_probe = false;
     p->frame_count = 0;
-    p->bytes = 0;
+    p->cc = (cc_packet){0};
     return p;
 }
 
@@ -70,12 +70,11 @@ static uint64_t record_from(const stoq_space *s, uint64_t pn)
 }
 
 // Takes a record out of the count of what is under way.
-static void settle(stoq_conn *c, stoq_space *s, stoq_sent *p)
+static void settle(stoq_space *s, stoq_sent *p)
 {
     p->outstanding = false;
     if (p->eliciting)
         s->eliciting_out--;
-    c->in_flight -= p->bytes;
 }
 
 static void advance_head(stoq_space *s)
@@ -163,22 +162,65 @@ uint64_t conn_pto_us(const stoq_conn *c, stoq_level level)
 // ---- loss ---------------------------------------------------------------------------------------
 
 typedef struct losses {
-    uint64_t newest_sent_us; // of the lost packets, 0: none
-    uint64_t run_us;         // first eliciting one sent after the last acknowledged packet, 0: none
-    uint64_t span_us;        // longest time from there to another one
+    bool any;
+    uint64_t run_us;  // first eliciting one sent after the last acknowledged packet, 0: none
+    uint64_t span_us; // longest time from there to another one
 } losses;
 
 // Only what was sent after the first round-trip sample counts (RFC 9002, section 7.6.2).
 static void note_loss(stoq_conn *c, losses *lost, const stoq_sent *p)
 {
-    if (p->time_us > lost->newest_sent_us)
-        lost->newest_sent_us = p->time_us;
-    if (!p->eliciting || p->time_us <= c->first_rtt_us || c->first_rtt_us == 0)
+    lost->any = true;
+    if (!p->eliciting || p->cc.sent_us <= c->first_rtt_us || c->first_rtt_us == 0)
         return;
     if (lost->run_us == 0)
-        lost->run_us = p->time_us;
-    if (p->time_us - lost->run_us > lost->span_us)
-        lost->span_us = p->time_us - lost->run_us;
+        lost->run_us = p->cc.sent_us;
+    if (p->cc.sent_us - lost->run_us > lost->span_us)
+        lost->span_us = p->cc.sent_us - lost->run_us;
+}
+
+// A recovery whose losses all turn out to be late packets is undone (RFC 9438, section 4.9). Kept
+// are a few ranges of them; with more, it is taken for what it seems.
+static void remember_gone(stoq_conn *c, uint64_t pn)
+{
+    if (c->gone_recovery_us != c->cc.recovery_us) {
+        c->gone_recovery_us = c->cc.recovery_us;
+        c->gone_count = 0;
+    } else if (c->gone_count == 0) {
+        return;
+    }
+    if (c->gone_count > 0 && c->gone[c->gone_count - 1].hi + 1 == pn) {
+        c->gone[c->gone_count - 1].hi = pn;
+        return;
+    }
+    if (c->gone_count == STOQ_GONE_MAX) {
+        c->gone_count = 0;
+        return;
+    }
+    c->gone[c->gone_count].lo = c->gone[c->gone_count].hi = pn;
+    c->gone_count++;
+}
+
+static bool acknowledges(const stoq_frame *ack, uint64_t from, uint64_t to)
+{
+    uint64_t lo, hi;
+    stoq_ack_walk w = stoq_ack_walk_of(ack);
+    while (stoq_ack_next(&w, &lo, &hi))
+        if (lo <= from)
+            return hi >= to;
+    return false;
+}
+
+static void check_spurious(stoq_conn *c, const stoq_frame *ack, uint64_t now)
+{
+    if (now > c->gone_recovery_us + 2 * conn_pto_us(c, STOQ_LEVEL_APP))
+        c->gone_count = 0; // so late that the window is another one
+    for (unsigned i = 0; i < c->gone_count; i++)
+        if (!acknowledges(ack, c->gone[i].lo, c->gone[i].hi))
+            return;
+    if (c->gone_count > 0)
+        stoq_cc_on_spurious(&c->cc, now);
+    c->gone_count = 0;
 }
 
 static void detect(stoq_conn *c, stoq_level level, uint64_t now)
@@ -198,41 +240,42 @@ static void detect(stoq_conn *c, stoq_level level, uint64_t now)
             lost.run_us = 0;
         if (!p->outstanding)
             continue;
-        if (p->time_us + delay > now && s->largest_acked < p->pn + PACKET_THRESHOLD) {
-            if (s->loss_time_us == 0 || p->time_us + delay < s->loss_time_us)
-                s->loss_time_us = p->time_us + delay;
+        if (p->cc.sent_us + delay > now && s->largest_acked < p->pn + PACKET_THRESHOLD) {
+            if (s->loss_time_us == 0 || p->cc.sent_us + delay < s->loss_time_us)
+                s->loss_time_us = p->cc.sent_us + delay;
             continue;
         }
-        settle(c, s, p);
+        settle(s, p);
         mtu_on_lost(c, p, now);
-        if (p->mtu_probe)
-            continue; // which says nothing of congestion
+        if (p->mtu_probe) { // which says nothing of congestion
+            stoq_cc_on_discarded(&c->cc, &p->cc);
+            continue;
+        }
+        stoq_cc_on_lost(&c->cc, &p->cc, now);
+        if (level == STOQ_LEVEL_APP)
+            remember_gone(c, p->pn);
         c->stats.packets_lost++;
         frames_lost(c, level, p);
         note_loss(c, &lost, p);
     }
     advance_head(s);
-    if (lost.newest_sent_us == 0)
+    if (!lost.any)
         return;
-    stoq_cc_on_congestion(&c->cc, lost.newest_sent_us, now);
     // Persistent congestion (section 7.6): all lost over three probe timeouts.
     uint64_t period =
         3 * (c->rtt_smooth_us + 4 * c->rtt_var_us + c->theirs.max_ack_delay_ms * 1000);
     if (lost.span_us > period)
-        stoq_cc_on_persistent(&c->cc);
+        stoq_cc_on_persistent(&c->cc, now);
     conn_wake(c);
 }
 
-static void acked_one(stoq_conn *c, stoq_level level, stoq_sent *p, uint64_t now)
+static void acked_one(stoq_conn *c, stoq_level level, stoq_sent *p)
 {
-    stoq_space *s = &c->spaces[level];
-    settle(c, s, p);
+    settle(&c->spaces[level], p);
     p->acked = true;
     frames_acked(c, level, p);
     mtu_on_acked(c, p);
-    // A window that is not used does not grow (section 7.8).
-    bool limited = level == STOQ_LEVEL_APP && p->pn >= c->full_pn;
-    stoq_cc_on_acked(&c->cc, p->bytes, p->time_us, limited, c->rtt_smooth_us, now);
+    stoq_cc_on_acked(&c->cc, &p->cc);
 }
 
 hm_err loss_on_ack(stoq_conn *c, stoq_level level, const stoq_frame *ack, uint64_t now,
@@ -244,7 +287,8 @@ hm_err loss_on_ack(stoq_conn *c, stoq_level level, const stoq_frame *ack, uint64
         return hm_fail(HM_E_STOQ_TRANSPORT, "acknowledges a packet that was not sent");
     }
     bool eliciting = false, any = false, largest_new = false;
-    uint64_t sent_us = 0, lo, hi;
+    uint64_t sent_us = 0, marked = 0, lo, hi;
+    stoq_cc_ack_begin(&c->cc, now);
     stoq_ack_walk w = stoq_ack_walk_of(ack);
     while (stoq_ack_next(&w, &lo, &hi)) {
         if (s->sent_head == s->sent_tail || hi < slot(s, s->sent_head)->pn)
@@ -263,13 +307,20 @@ hm_err loss_on_ack(stoq_conn *c, stoq_level level, const stoq_frame *ack, uint64
             eliciting |= p->eliciting;
             if (p->pn == ack->ack_largest) {
                 largest_new = true;
-                sent_us = p->time_us;
+                sent_us = p->cc.sent_us;
             }
-            acked_one(c, level, p, now);
+            marked += p->cc.ect && p->cc.sent_us > c->cc.path_us; // on this path
+            acked_one(c, level, p);
         }
     }
-    if (s->largest_acked == UINT64_MAX || ack->ack_largest > s->largest_acked)
+    if (level == STOQ_LEVEL_APP)
+        check_spurious(c, ack, now);
+    uint64_t ce = 0;
+    if (s->largest_acked == UINT64_MAX || ack->ack_largest > s->largest_acked) {
         s->largest_acked = ack->ack_largest;
+        ce = stoq_ecn_on_ack(&c->ecn, &s->ecn_sent,
+                             ack->type == STOQ_FRAME_ACK_ECN ? ack->ecn : NULL, marked);
+    }
     if (!any)
         return HM_OK;
     if (largest_new && eliciting) {
@@ -280,6 +331,10 @@ hm_err loss_on_ack(stoq_conn *c, stoq_level level, const stoq_frame *ack, uint64
     }
     advance_head(s);
     detect(c, level, now);
+    if (ce > 0)
+        stoq_cc_on_ce(&c->cc, ce);
+    c->stats.ce_marked += ce;
+    stoq_cc_ack_end(&c->cc, c->rtt_smooth_us);
     if (level == STOQ_LEVEL_HANDSHAKE)
         c->peer_may_be_blocked = false; // it has opened our Handshake packets
     // A client whose address may not be validated yet keeps backing off (section 6.2.1).
@@ -378,15 +433,19 @@ void loss_take_back(stoq_conn *c, stoq_level level)
 {
     stoq_space *s = &c->spaces[level];
     hm_assert(s->sent_tail > s->sent_head);
-    settle(c, s, slot(s, --s->sent_tail));
+    stoq_sent *p = slot(s, --s->sent_tail);
+    settle(s, p);
+    stoq_cc_on_discarded(&c->cc, &p->cc);
 }
 
 void loss_discard(stoq_conn *c, stoq_level level)
 {
     stoq_space *s = &c->spaces[level];
     for (uint64_t at = s->sent_head; at < s->sent_tail; at++)
-        if (slot(s, at)->outstanding)
-            settle(c, s, slot(s, at));
+        if (slot(s, at)->outstanding) {
+            settle(s, slot(s, at));
+            stoq_cc_on_discarded(&c->cc, &slot(s, at)->cc);
+        }
     free(s->sent);
     s->sent = NULL;
     s->sent_cap = 0;

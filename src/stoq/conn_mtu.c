@@ -32,8 +32,6 @@ static void set(stoq_conn *c, size_t size)
     stoq_cc_set_mss(&c->cc, size);
     c->mtu = (uint16_t)size;
     c->mtu_losses = 0;
-    if (c->cc.cwnd < 2 * size) // the smallest window (RFC 9002, section 7.2)
-        c->cc.cwnd = 2 * size;
 }
 
 void mtu_begin(stoq_conn *c)
@@ -96,13 +94,13 @@ static bool is_current(const stoq_conn *c, const stoq_sent *p)
 
 void mtu_on_acked(stoq_conn *c, const stoq_sent *p)
 {
-    if (p->bytes > STOQ_MIN_INITIAL)
+    if (p->cc.bytes > STOQ_MIN_INITIAL)
         c->mtu_losses = 0;
     if (!p->mtu_probe || !is_current(c, p))
         return;
     c->mtu_probe = 0;
     c->mtu_tries = 0;
-    set(c, p->bytes);
+    set(c, p->cc.bytes);
     conn_wake(c);
 }
 
@@ -115,12 +113,12 @@ void mtu_on_lost(stoq_conn *c, const stoq_sent *p, uint64_t now)
             probe_failed(c, false, now);
         return;
     }
-    if (p->bytes <= STOQ_MIN_INITIAL)
+    if (p->cc.bytes <= STOQ_MIN_INITIAL)
         return;
     if (c->mtu_losses++ == 0)
-        c->mtu_lost_since_us = p->time_us;
+        c->mtu_lost_since_us = p->cc.sent_us;
     uint64_t period = BLACK_HOLE_PTOS * conn_pto_us(c, STOQ_LEVEL_APP);
-    if (c->mtu_losses >= BLACK_HOLE_LOSSES && p->time_us >= c->mtu_lost_since_us + period)
+    if (c->mtu_losses >= BLACK_HOLE_LOSSES && p->cc.sent_us >= c->mtu_lost_since_us + period)
         mtu_begin(c);
 }
 

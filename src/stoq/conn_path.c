@@ -146,8 +146,9 @@ static void return_to_proven(stoq_conn *c)
     c->challenge_out = c->challenge_pending = false;
     c->peer = c->proven_peer;
     mtu_begin(c);
-    c->cc = c->proven_cc;
+    stoq_cc_restore(&c->cc, &c->proven_cc, c->ep->now_us);
     c->mtu = (uint16_t)c->cc.mss;
+    c->ecn = (stoq_ecn){0};
     c->first_rtt_us = c->proven_rtt_us;
     c->address_validated = true;
     conn_wake(c);
@@ -185,8 +186,9 @@ void path_on_move(stoq_conn *c, const struct sockaddr_in6 *from, size_t len, uin
     c->challenge_pending = c->challenge_out = true;
     c->challenge_tries = 0;
     c->challenge_until_us = now + 3 * conn_pto_us(c, STOQ_LEVEL_APP);
-    stoq_cc_init(&c->cc, STOQ_MIN_INITIAL);
+    stoq_cc_new_path(&c->cc, STOQ_MIN_INITIAL, now);
     mtu_begin(c);
+    c->ecn = (stoq_ecn){0};
     c->first_rtt_us = 0;
     (void)next_remote(c); // another id for another path, where the peer gave one
     conn_wake(c);

@@ -4,7 +4,6 @@
 
 #define PN_MAX 4
 #define BATCH_PACKETS 48
-#define PACE_BURST 16u // packets
 
 // One packet in the making.
 typedef struct maker {
@@ -308,13 +307,11 @@ static void finish(maker *m, uint8_t *pad_to, uint64_t now, stoq_seal *seal)
                         .tail = m->tail,
                         .pn = s->next_pn,
                         .pn_len = (uint8_t)m->pn_len};
-    m->sent->time_us = now;
-    m->sent->bytes = (uint16_t)len;
     m->sent->eliciting = m->eliciting;
+    m->sent->cc.ect = stoq_ecn_on_sent(&c->ecn, &s->ecn_sent, c->ecn_mark);
     if (m->eliciting || padding) { // acknowledgements alone are neither counted nor paced
         loss_record_keep(c, m->level);
-        c->in_flight += len;
-        c->pace_budget -= c->pace_budget < len ? c->pace_budget : len;
+        stoq_cc_on_sent(&c->cc, &m->sent->cc, (uint32_t)len, now);
     }
     loss_next_pn(c, m->level);
     if (m->eliciting) {
@@ -444,34 +441,6 @@ static size_t build_probe(stoq_conn *c, uint8_t *out, size_t size, uint64_t now)
 
 // ---- how much may be sent -----------------------------------------------------------------------
 
-static uint64_t pace(stoq_conn *c, uint64_t now)
-{
-    size_t mss = c->mtu;
-    uint64_t burst = PACE_BURST * mss;
-    uint64_t rtt = c->rtt_smooth_us != 0 ? c->rtt_smooth_us : 1000;
-    // 1.25 windows a round trip (RFC 9002, section 7.7), and a burst that lasts for the 2 ms that a
-    // timer may come late.
-    uint64_t per_2ms = c->cc.cwnd * 5 / 4 * 2000 / rtt;
-    if (per_2ms > burst)
-        burst = per_2ms;
-    if (now > c->pace_at_us) {
-        uint64_t gained = (now - c->pace_at_us) > 1000000
-                              ? burst
-                              : c->cc.cwnd * 5 / 4 * (now - c->pace_at_us) / rtt;
-        c->pace_budget = c->pace_budget + gained < burst ? c->pace_budget + gained : burst;
-        c->pace_at_us = now;
-    }
-    return c->pace_budget;
-}
-
-static uint64_t allowed_bytes(stoq_conn *c, uint64_t now, bool *paced)
-{
-    uint64_t window = c->cc.cwnd > c->in_flight ? c->cc.cwnd - c->in_flight : 0;
-    uint64_t budget = pace(c, now);
-    *paced = budget < window;
-    return *paced ? budget : window;
-}
-
 static bool amp_allows(const stoq_conn *c, size_t bytes)
 {
     return c->address_validated || c->amp_sent + bytes <= 3 * c->amp_received;
@@ -483,7 +452,8 @@ size_t conn_send(stoq_conn *c, uint8_t *out, size_t cap, uint64_t now, size_t *s
         return 0;
     size_t mss = c->mtu, total = 0;
     bool paced = false;
-    uint64_t allowed = allowed_bytes(c, now, &paced);
+    uint64_t allowed = stoq_cc_allowance(&c->cc, now, &paced);
+    c->ecn_mark = stoq_ecn_mark(&c->ecn, c->pto_count > 0);
     bool handshake = !c->spaces[STOQ_LEVEL_INITIAL].discarded ||
                      !c->spaces[STOQ_LEVEL_HANDSHAKE].discarded || c->state == STOQ_CONN_CLOSING ||
                      !c->address_validated;
@@ -506,12 +476,9 @@ size_t conn_send(stoq_conn *c, uint8_t *out, size_t cap, uint64_t now, size_t *s
     bool waits = false;
     for (int l = 0; l < STOQ_LEVELS; l++)
         waits |= level_has_work(c, l, true, now);
-    if (waits && c->in_flight + mss > c->cc.cwnd)
-        c->full_pn = c->spaces[STOQ_LEVEL_APP].next_pn;
-    if (total == 0 && paced && waits) {
-        uint64_t rtt = c->rtt_smooth_us != 0 ? c->rtt_smooth_us : 1000;
-        c->pace_wait_us = now + 1 + mss * rtt / (c->cc.cwnd * 5 / 4 + 1);
-    }
+    stoq_cc_sent_all(&c->cc, waits);
+    if (total == 0 && paced && waits)
+        c->pace_wait_us = stoq_cc_next_us(&c->cc, now);
     c->amp_sent += c->address_validated ? 0 : total;
     c->stats.bytes_sent += total;
     return total;

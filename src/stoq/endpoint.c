@@ -368,6 +368,7 @@ hm_err stoq_endpoint_create(const stoq_config *config, stoq_endpoint **out)
     if (ep == NULL)
         return HM_E_NOMEM;
     ep->limits = config->limits;
+    ep->congestion = config->congestion;
     ep->callbacks = config->callbacks;
     ep->user = config->user;
     ep->random = config->random != NULL ? *config->random : hm_random_system;

@@ -9,6 +9,7 @@
 
 struct stoq_endpoint {
     stoq_limits limits;
+    stoq_congestion congestion;
     stoq_callbacks callbacks;
     void *user;
     hm_random random;

@@ -53,7 +53,6 @@ stoq_conn *forge_conn(stoq_endpoint *ep, bool is_server, const struct sockaddr_i
     c->tx_max = theirs->max_data;
     c->streams_allowed[0] = theirs->max_streams_bidi;
     c->streams_allowed[1] = theirs->max_streams_uni;
-    stoq_cc_init(&c->cc, STOQ_MIN_INITIAL);
     mtu_begin(c);
     must(conn_prepare_rx_next(c), "next keys");
     must(conn_new_local_cid(c), "id");

@@ -61,6 +61,7 @@ typedef struct datagram {
     unsigned to;
     uint16_t from_port;
     size_t len;
+    uint8_t ecn;
     uint8_t bytes[];
 } datagram;
 
@@ -71,6 +72,7 @@ typedef struct world {
     uint64_t now;
     // the network
     unsigned loss, dup, corrupt; // per mille
+    unsigned ce, bleached;       // per mille of what is marked ECT(0)
     size_t path_mtu, narrow_mtu; // longer datagrams get lost; the second one from narrow_us on
     uint64_t narrow_us;
     bool together; // what arrives at one time does so in one piece
@@ -108,7 +110,7 @@ static void wrong(world *w, const char *what)
 
 // ---- the network --------------------------------------------------------------------------------
 
-static void fly(world *w, unsigned to, const uint8_t *bytes, size_t len)
+static void fly(world *w, unsigned to, const uint8_t *bytes, size_t len, uint8_t ecn)
 {
     if (len > (w->now < w->narrow_us ? w->path_mtu : w->narrow_mtu) || chance(w, w->loss) ||
         (w->now >= w->dark_from_us && w->now < w->dark_to_us))
@@ -116,6 +118,8 @@ static void fly(world *w, unsigned to, const uint8_t *bytes, size_t len)
     datagram *d = malloc(sizeof *d + len);
     hm_assert(d != NULL);
     *d = (datagram){.to = to, .len = len, .from_port = to == SERVER ? w->client_port : 4433};
+    if (ecn != 0)
+        d->ecn = chance(w, w->ce) ? 3 : chance(w, w->bleached) ? 0 : ecn;
     memcpy(d->bytes, bytes, len);
     if (chance(w, w->corrupt))
         d->bytes[below(w, len)] ^= (uint8_t)(1 + below(w, 255));
@@ -133,15 +137,14 @@ static void net_send(void *ctx, const struct sockaddr_in6 *to, const uint8_t *by
                      size_t segment, uint8_t ecn)
 {
     net *n = ctx;
-    (void)ecn;
     world *w = n->w;
     if (n->side == SERVER && ntohs(to->sin6_port) != w->client_port)
         return; // nobody is there any more
     for (size_t at = 0; at < len; at += segment) {
         size_t part = len - at < segment ? len - at : segment;
-        fly(w, !n->side, bytes + at, part);
+        fly(w, !n->side, bytes + at, part, ecn);
         if (chance(w, w->dup))
-            fly(w, !n->side, bytes + at, part);
+            fly(w, !n->side, bytes + at, part, ecn);
     }
 }
 
@@ -149,7 +152,7 @@ static void net_send(void *ctx, const struct sockaddr_in6 *to, const uint8_t *by
 static bool joins(const world *w, const datagram *first, const datagram *last, const datagram *d)
 {
     return w->together && d->to == first->to && d->from_port == first->from_port &&
-           last->len == first->len && d->len <= first->len;
+           last->len == first->len && d->len <= first->len && d->ecn == first->ecn;
 }
 
 static void deliver(world *w)
@@ -173,7 +176,7 @@ static void deliver(world *w)
                 free(last);
             last = d;
         }
-        stoq_endpoint_receive(w->ep[first->to], &from, joined, len, first->len, 0, w->now);
+        stoq_endpoint_receive(w->ep[first->to], &from, joined, len, first->len, first->ecn, w->now);
         memset(joined, 0xdd, len); // nobody may look at it any more
         if (last != first)
             free(last);
@@ -463,6 +466,7 @@ static void make_endpoint(world *w, unsigned side, bool retry)
                       .stream_returned = on_returned},
         .user = &nets[side],
         .always_retry = retry,
+        .congestion = STOQ_CONGESTION_CUBIC + (stoq_congestion)below(w, 2),
         .secret = {1},
         .limits = {.stream_window_bytes = windows[below(w, 4)],
                    .conn_window_bytes = windows[below(w, 4)] + (uint32_t)below(w, 3000),
@@ -487,6 +491,8 @@ static void begin(world *w, uint64_t seed)
     w->loss = chance(w, 200) ? 0 : (unsigned)below(w, retry ? 100 : 301);
     w->dup = chance(w, 500) ? 0 : (unsigned)below(w, 200);
     w->corrupt = chance(w, 500) ? 0 : (unsigned)below(w, 100);
+    w->ce = chance(w, 500) ? 0 : (unsigned)below(w, 200);
+    w->bleached = chance(w, 800) ? 0 : chance(w, 500) ? 1000 : (unsigned)below(w, 100);
     w->delay_us = delays[below(w, 5)];
     w->together = chance(w, 600);
     w->path_mtu = chance(w, 200) ? 65527 : 1200 + below(w, chance(w, 500) ? 300 : 10000);
