@@ -152,7 +152,8 @@ static const cli_option cert_revoke_options[] = {
         {"server-name", "NAME", "what the server's certificate must name, unless it is the host"}, \
         {"datagram", "BYTES",                                                                      \
          "largest datagram either way, 1200 to 65527; what the path carries is found out",         \
-         .def = "65527"}
+         .def = "65527"},                                                                          \
+        {"congestion", "NAME", "congestion control of what is sent, bbr or cubic", .def = "bbr"}
 static const cli_option stoq_ping_options[] = {
     {"count", "N", "requests", .def = "10"},
     {"interval", "MS", "milliseconds from one to the next", .def = "200"},

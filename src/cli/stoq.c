@@ -179,6 +179,9 @@ static hm_err make_endpoint(session *s, cli *c)
     tc_tls_config tls = {.clock = &hm_clock_system};
     uint64_t datagram;
     HM_TRY(hm_config_u64(&c->cfg, "datagram", 1200, 65527, &datagram));
+    stoq_congestion congestion = STOQ_CONGESTION_DEFAULT;
+    if (hm_config_get(&c->cfg, "congestion"))
+        HM_TRY(stoq_congestion_of(hm_config_get(&c->cfg, "congestion"), &congestion));
     tls.roots_path = s->roots = hm_config_get(&c->cfg, "ca");
     if (!tls.roots_path)
         return hm_fail(HM_E_USAGE, "--ca is needed");
@@ -198,6 +201,7 @@ static hm_err make_endpoint(session *s, cli *c)
                       .stream_writable = on_writable,
                       .stream_closed = on_stream_closed},
         .user = s,
+        .congestion = congestion,
         .limits = {.max_idle_ms = IDLE_MS, .max_udp_payload_bytes = (uint32_t)datagram},
     };
     return stoq_endpoint_create(&cfg, &s->ep);

@@ -244,6 +244,11 @@ static void json_run(const run *r, hm_buf *b)
     hm_jw_u64(b, "mtu_bytes", r->after.mtu_bytes);
     hm_jw_u64(b, "rtt_us", r->after.rtt_us);
     hm_jw_u64(b, "min_rtt_us", r->after.min_rtt_us);
+    hm_jw_str(b, "congestion", r->after.congestion);
+    hm_jw_u64(b, "cwnd_bytes", r->after.cwnd_bytes);
+    hm_jw_u64(b, "pacing_bytes_s", r->after.pacing_bytes_s);
+    hm_jw_bool(b, "ecn", r->after.ecn);
+    hm_jw_u64(b, "ce_marked", r->after.ce_marked - r->before.ce_marked);
     hm_jw_close(b, '}');
 }
 

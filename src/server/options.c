@@ -96,6 +96,8 @@ const hm_option hm_stoq_options[] = {
      "run: revocation list, DER, of those who issue the clients' certificates"},
     {"groups", "STOQ_GROUPS", "stoq.groups", "LIST", "X25519MLKEM768",
      "run: TLS groups, with colons between; any other is weaker"},
+    {"congestion", "STOQ_CONGESTION", "stoq.congestion", "NAME", "bbr",
+     "run: congestion control, bbr or cubic"},
     {"max-connections", "STOQ_MAX_CONNECTIONS", "stoq.max_connections", "N", "256",
      "run: QUIC connections at a time"},
     {"log-level", "STOQ_LOG_LEVEL", "log.level", "LEVEL", "info",

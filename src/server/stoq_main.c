@@ -129,6 +129,7 @@ static hm_err start_endpoint(daemon_state *d)
     HM_TRY(hm_config_addr(d->config, "listen", &cfg.bind));
     HM_TRY(hm_config_u64(d->config, "max-connections", 1, 100000, &connections));
     cfg.limits.max_connections = (uint32_t)connections;
+    HM_TRY(stoq_congestion_of(hm_config_get(d->config, "congestion"), &cfg.congestion));
     HM_TRY(server_tls(d->config, d->dir, &tls));
     hm_err err = endpoint_secret(d->dir, cfg.secret);
     if (err == HM_OK) {
