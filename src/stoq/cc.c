@@ -5,6 +5,7 @@
 #define INITIAL_RTT_US 1000   // for that rate, until there is a sample
 #define TIMER_LATE_US 1000    // what a timer may be late without loss of throughput
 #define REFILL_MAX_US 1000000 // more time than this fills any bucket
+#define TOKEN 1000000u        // a byte: a byte a second for a microsecond is a millionth of it
 
 static void begin_path(stoq_cc *c, uint64_t mss)
 {
@@ -15,6 +16,7 @@ static void begin_path(stoq_cc *c, uint64_t mss)
     c->in_recovery = c->recovered = false;
     c->tokens = 0;
     c->tokens_us = 0;
+    c->stamped = false;
 }
 
 void stoq_cc_init(stoq_cc *c, stoq_congestion algorithm, uint64_t mss, uint64_t seed)
@@ -53,6 +55,7 @@ void stoq_cc_restore(stoq_cc *c, const stoq_cc *before, uint64_t now_us)
     after.full_to = c->full_to;
     after.lost_end = c->lost_end;
     after.sample = c->sample;
+    after.stamped = false;
     after.path_us = now_us;
     *c = after;
 }
@@ -81,10 +84,10 @@ static uint64_t burst(const stoq_cc *c)
 
 uint64_t stoq_cc_allowance(stoq_cc *c, uint64_t now_us, bool *paced)
 {
-    double depth = (double)(cc_send_quantum(c) + c->pacing_bytes_s * TIMER_LATE_US / 1000000);
+    int64_t depth = (int64_t)(cc_send_quantum(c) * TOKEN + c->pacing_bytes_s * TIMER_LATE_US);
     if (now_us > c->tokens_us) {
         uint64_t us = cc_min(now_us - c->tokens_us, REFILL_MAX_US);
-        c->tokens += (double)c->pacing_bytes_s * (double)us / 1e6;
+        c->tokens += (int64_t)(c->pacing_bytes_s * us);
         c->tokens_us = now_us;
     }
     if (c->tokens > depth)
@@ -92,14 +95,14 @@ uint64_t stoq_cc_allowance(stoq_cc *c, uint64_t now_us, bool *paced)
     *paced = false;
     if (window(c) < c->mss)
         return 0;
-    *paced = c->tokens < (double)burst(c);
-    return *paced ? 0 : cc_min(window(c), (uint64_t)c->tokens);
+    *paced = c->tokens < (int64_t)(burst(c) * TOKEN);
+    return *paced ? 0 : cc_min(window(c), (uint64_t)c->tokens / TOKEN);
 }
 
 uint64_t stoq_cc_next_us(const stoq_cc *c, uint64_t now_us)
 {
-    double lacking = (double)burst(c) - c->tokens;
-    return now_us + 1 + (lacking > 0 ? (uint64_t)(lacking * 1e6 / (double)c->pacing_bytes_s) : 0);
+    int64_t lacking = (int64_t)(burst(c) * TOKEN) - c->tokens;
+    return now_us + 1 + (lacking > 0 ? (uint64_t)lacking / c->pacing_bytes_s : 0);
 }
 
 static uint32_t saturated(uint64_t v)
@@ -107,25 +110,36 @@ static uint32_t saturated(uint64_t v)
     return v > UINT32_MAX ? UINT32_MAX : (uint32_t)v;
 }
 
-void stoq_cc_on_sent(stoq_cc *c, cc_packet *p, uint32_t bytes, uint64_t now_us)
+// What the packets of a batch have in common is worked out once.
+static void make_stamp(stoq_cc *c, uint64_t now_us)
 {
     if (!c->started) {
         c->started = true;
         c->algorithm->start(c, now_us);
     }
-    c->algorithm->on_send(c, now_us);
-    if (c->in_flight == 0)
+    if (c->in_flight == 0) {
+        c->algorithm->on_restart(c, now_us);
         c->first_sent_us = c->delivered_us = now_us;
+    }
+    c->stamp = (cc_packet){.sent_us = now_us,
+                           .delivered = c->delivered,
+                           .app_limited = c->app_limited_to != 0,
+                           .send_elapsed_us = saturated(now_us - c->first_sent_us),
+                           .ack_elapsed_us = saturated(now_us - c->delivered_us),
+                           .lost = (uint32_t)c->lost};
+    c->stamped = true;
+}
+
+void stoq_cc_on_sent(stoq_cc *c, cc_packet *p, uint32_t bytes, bool ect, uint64_t now_us)
+{
+    if (!c->stamped || c->stamp.sent_us != now_us || c->in_flight == 0)
+        make_stamp(c, now_us);
     c->in_flight += bytes;
-    c->tokens -= bytes;
-    p->sent_us = now_us;
+    c->tokens -= (int64_t)bytes * TOKEN;
+    *p = c->stamp;
     p->bytes = bytes;
-    p->delivered = c->delivered;
-    p->app_limited = c->app_limited_to != 0;
-    p->send_elapsed_us = saturated(now_us - c->first_sent_us);
-    p->ack_elapsed_us = saturated(now_us - c->delivered_us);
+    p->ect = ect;
     p->tx_in_flight = saturated(c->in_flight);
-    p->lost = (uint32_t)c->lost;
 }
 
 void stoq_cc_sent_all(stoq_cc *c, bool more)
@@ -146,6 +160,7 @@ void stoq_cc_sent_all(stoq_cc *c, bool more)
 void stoq_cc_ack_begin(stoq_cc *c, uint64_t now_us)
 {
     c->sample = (cc_sample){.now_us = now_us};
+    c->stamped = false;
 }
 
 static bool of_path(const stoq_cc *c, const cc_packet *p)
@@ -170,18 +185,11 @@ void stoq_cc_on_acked(stoq_cc *c, const cc_packet *p)
     if (after_recovery(c, p->sent_us) && p->delivered + p->tx_in_flight <= c->used_to)
         s->grown += p->bytes;
     // The newest; of those that went at one time, the last.
-    if (s->any && (p->sent_us < s->sent_us ||
-                   (p->sent_us == s->sent_us && p->tx_in_flight < s->tx_in_flight)))
-        return;
-    s->any = true;
-    s->prior_delivered = p->delivered;
-    s->tx_in_flight = p->tx_in_flight;
-    s->lost = p->lost;
-    s->sent_us = p->sent_us;
-    s->send_elapsed_us = p->send_elapsed_us;
-    s->prior_us = p->sent_us - p->ack_elapsed_us;
-    s->app_limited = p->app_limited;
-    c->first_sent_us = p->sent_us;
+    if (!s->any || p->sent_us > s->newest.sent_us ||
+        (p->sent_us == s->newest.sent_us && p->tx_in_flight > s->newest.tx_in_flight)) {
+        s->any = true;
+        s->newest = *p;
+    }
 }
 
 static void begin_recovery(stoq_cc *c, uint64_t now_us)
@@ -195,6 +203,7 @@ void stoq_cc_on_lost(stoq_cc *c, const cc_packet *p, uint64_t now_us)
     c->in_flight -= p->bytes;
     if (!of_path(c, p))
         return;
+    c->stamped = false;
     uint64_t end = p->delivered + p->tx_in_flight;
     bool first = after_recovery(c, p->sent_us), apart = end - p->bytes != c->lost_end;
     c->lost += p->bytes;
@@ -209,7 +218,8 @@ void stoq_cc_on_ce(stoq_cc *c, uint64_t packets)
     const cc_sample *s = &c->sample;
     if (!s->any)
         return;
-    bool first = after_recovery(c, s->sent_us);
+    bool first = after_recovery(c, s->newest.sent_us);
+    c->stamped = false;
     c->lost += cc_min(packets * c->mss, s->acked);
     c->algorithm->on_ce(c, s, first);
     if (first)
@@ -223,17 +233,19 @@ void stoq_cc_ack_end(stoq_cc *c, uint64_t srtt_us)
         c->app_limited_to = 0;
     if (!s->any)
         return;
+    const cc_packet *p = &s->newest;
     c->srtt_us = srtt_us;
-    s->rtt_us = cc_max(s->now_us - s->sent_us, 1);
+    c->first_sent_us = p->sent_us;
+    s->rtt_us = cc_max(s->now_us - p->sent_us, 1);
     if (c->min_rtt_us == 0 || s->rtt_us < c->min_rtt_us)
         c->min_rtt_us = s->rtt_us;
-    s->delivered = c->delivered - s->prior_delivered;
-    s->lost = (uint32_t)((uint32_t)c->lost - s->lost);
+    s->delivered = c->delivered - p->delivered;
+    s->lost = (uint32_t)((uint32_t)c->lost - p->lost);
     // Bytes cannot have been delivered faster than they were sent, nor than they were acknowledged.
-    uint64_t interval = cc_max(s->send_elapsed_us, s->now_us - s->prior_us);
+    uint64_t interval = cc_max(p->send_elapsed_us, s->now_us - p->sent_us + p->ack_elapsed_us);
     if (interval >= c->min_rtt_us)
         s->rate_bytes_s = s->delivered * 1000000 / interval;
-    s->recovery_ended = c->in_recovery && s->sent_us > c->recovery_us;
+    s->recovery_ended = c->in_recovery && p->sent_us > c->recovery_us;
     if (s->recovery_ended)
         c->in_recovery = false;
     c->algorithm->on_ack(c, s);

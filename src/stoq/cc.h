@@ -40,17 +40,15 @@ _Static_assert(sizeof(cc_packet) <= 32, "a record of a packet stays small");
 // What an ACK tells (the draft's RS).
 typedef struct cc_sample {
     uint64_t now_us;
-    uint64_t acked;  // bytes that are newly acknowledged
-    uint64_t grown;  // of the acknowledged, those that let a window grow: sent after
-                     // recovery began, in a time when the window was used
-    bool any;        // something was acknowledged; else the rest means nothing
-    uint64_t rtt_us; // of the newest packet acknowledged
+    cc_packet newest; // of the packets acknowledged
+    uint64_t acked;   // bytes that are newly acknowledged
+    uint64_t grown;   // of the acknowledged, those that let a window grow: sent after
+                      // recovery began, in a time when the window was used
+    bool any;         // something was acknowledged; else the rest means nothing
+    uint64_t rtt_us;  // of the newest packet acknowledged
     uint64_t delivered,
-        rate_bytes_s; // bytes over the sample's interval, bytes a second; 0: no sample
-    // of the newest packet acknowledged
-    uint64_t prior_delivered, tx_in_flight, lost;
-    uint64_t sent_us, send_elapsed_us, prior_us;
-    bool app_limited;
+        rate_bytes_s;    // bytes over the sample's interval, bytes a second; 0: no sample
+    uint64_t lost;       // bytes since the newest packet was sent
     bool recovery_ended; // by this ACK
 } cc_sample;
 
@@ -59,8 +57,8 @@ typedef struct stoq_cc stoq_cc;
 // An algorithm sets cwnd and pacing_bytes_s.
 typedef struct cc_algorithm {
     const char *name;
-    void (*start)(stoq_cc *c, uint64_t now_us);   // with the first packet
-    void (*on_send)(stoq_cc *c, uint64_t now_us); // before a packet counts
+    void (*start)(stoq_cc *c, uint64_t now_us);      // with the first packet
+    void (*on_restart)(stoq_cc *c, uint64_t now_us); // nothing is under way, and a packet will be
     // first: a recovery begins with it; apart: the packet before it was not lost.
     void (*on_lost)(stoq_cc *c, const cc_packet *p, bool first, bool apart, uint64_t now_us);
     void (*on_ce)(stoq_cc *c, const cc_sample *s, bool first);
@@ -147,6 +145,8 @@ struct stoq_cc {
     uint64_t full_to;        // and up to here when it was full
     uint64_t lost_end;       // where the packet lost last ended
     cc_sample sample;
+    cc_packet stamp; // what packets sent now have in common
+    bool stamped;    // which is so
     // The path's.
     const cc_algorithm *algorithm;
     bool started;
@@ -157,7 +157,7 @@ struct stoq_cc {
     uint64_t recovery_us;          // packets sent until then belong to the last loss
     bool in_recovery, recovered;   // recovered: recovery_us means something
     uint64_t srtt_us, min_rtt_us;  // 0: not known
-    double tokens;                 // bytes
+    int64_t tokens;                // bytes, times a million
     uint64_t tokens_us;
     union {
         cc_cubic cubic;
@@ -179,8 +179,7 @@ void stoq_cc_set_mss(stoq_cc *c, uint64_t mss);
 uint64_t stoq_cc_allowance(stoq_cc *c, uint64_t now_us, bool *paced);
 // When pacing allows the next burst: later than now.
 uint64_t stoq_cc_next_us(const stoq_cc *c, uint64_t now_us);
-// Fills the record: p->ect is the caller's.
-void stoq_cc_on_sent(stoq_cc *c, cc_packet *p, uint32_t bytes, uint64_t now_us);
+void stoq_cc_on_sent(stoq_cc *c, cc_packet *p, uint32_t bytes, bool ect, uint64_t now_us);
 void stoq_cc_sent_all(stoq_cc *c, bool more);
 
 void stoq_cc_ack_begin(stoq_cc *c, uint64_t now_us);
@@ -223,6 +222,7 @@ static inline uint64_t cc_send_quantum(const stoq_cc *c)
 // What is under way, and what is sent until it is gone, does not show what the path can carry.
 static inline void cc_mark_app_limited(stoq_cc *c)
 {
+    c->stamped = false;
     c->app_limited_to = cc_max(c->delivered + c->in_flight, 1);
 }
 

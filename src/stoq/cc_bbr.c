@@ -258,9 +258,9 @@ static void on_ce(stoq_cc *c, const cc_sample *s, bool first)
     note_loss(c, first);
     b->loss_ranges_in_round++;
     b->is_ce_in_round = true;
-    uint32_t lost = (uint32_t)((uint32_t)c->lost - s->lost);
-    if (b->is_bw_probe_sample && is_inflight_too_high(lost, s->tx_in_flight))
-        handle_inflight_too_high(c, s->tx_in_flight, s->app_limited, s->now_us);
+    uint32_t lost = (uint32_t)c->lost - s->newest.lost;
+    if (b->is_bw_probe_sample && is_inflight_too_high(lost, s->newest.tx_in_flight))
+        handle_inflight_too_high(c, s->newest.tx_in_flight, s->newest.app_limited, s->now_us);
 }
 
 static void on_persistent(stoq_cc *c, uint64_t now_us)
@@ -299,7 +299,7 @@ static void update_latest_delivery_signals(stoq_cc *c, const cc_sample *s)
     b->loss_round_start = false;
     b->bw_latest = cc_max(b->bw_latest, s->rate_bytes_s);
     b->inflight_latest = cc_max(b->inflight_latest, s->delivered);
-    if (s->prior_delivered >= b->loss_round_delivered) {
+    if (s->newest.delivered >= b->loss_round_delivered) {
         b->loss_round_delivered = c->delivered;
         b->loss_round_start = true;
     }
@@ -308,13 +308,13 @@ static void update_latest_delivery_signals(stoq_cc *c, const cc_sample *s)
 static void update_max_bw(stoq_cc *c, const cc_sample *s)
 {
     cc_bbr *b = &c->bbr;
-    b->round_start = s->prior_delivered >= b->next_round_delivered;
+    b->round_start = s->newest.delivered >= b->next_round_delivered;
     if (b->round_start) {
         start_round(c);
         b->round_count++;
         b->rounds_since_probe_up++;
     }
-    if (s->rate_bytes_s >= b->max_bw || !s->app_limited)
+    if (s->rate_bytes_s >= b->max_bw || !s->newest.app_limited)
         b->max_bw_filter[1] = cc_max(b->max_bw_filter[1], s->rate_bytes_s);
     b->max_bw = cc_max(b->max_bw_filter[0], b->max_bw_filter[1]);
 }
@@ -331,7 +331,7 @@ static void advance_max_bw_filter(cc_bbr *b)
 static void adapt_lower_bounds(stoq_cc *c, const cc_sample *s)
 {
     cc_bbr *b = &c->bbr;
-    bool tolerated = !b->is_ce_in_round && !is_inflight_too_high(s->lost, s->tx_in_flight);
+    bool tolerated = !b->is_ce_in_round && !is_inflight_too_high(s->lost, s->newest.tx_in_flight);
     if (is_probing_bw(b) || !b->is_loss_in_round || tolerated)
         return;
     if (b->bw_shortterm == CC_NEVER)
@@ -376,7 +376,7 @@ static void update_ack_aggregation(stoq_cc *c, const cc_sample *s)
 
 static void check_full_bw_reached(cc_bbr *b, const cc_sample *s)
 {
-    if (b->full_bw_now || !b->round_start || s->app_limited)
+    if (b->full_bw_now || !b->round_start || s->newest.app_limited)
         return;
     if ((double)s->rate_bytes_s >= (double)b->full_bw * 1.25) {
         reset_full_bw(b);
@@ -392,7 +392,7 @@ static void check_startup_high_loss(stoq_cc *c, const cc_sample *s)
     cc_bbr *b = &c->bbr;
     if (b->loss_round_start && !b->full_bw_reached && (c->in_recovery || s->recovery_ended) &&
         b->loss_ranges_in_round >= STARTUP_FULL_LOSS_COUNT &&
-        is_inflight_too_high(s->lost, s->tx_in_flight)) {
+        is_inflight_too_high(s->lost, s->newest.tx_in_flight)) {
         b->undo_state = CC_BBR_STARTUP;
         b->full_bw_reached = true;
         b->inflight_longterm = cc_max(bdp_of(c, b->bw, 1), b->inflight_latest);
@@ -441,16 +441,16 @@ static bool adapt_long_term_model(stoq_cc *c, const cc_sample *s)
     if (b->ack_phase == CC_BBR_ACKS_STOPPING && b->round_start) {
         b->is_bw_probe_sample = false;
         b->ack_phase = CC_BBR_ACKS_INIT;
-        if (in_probe_bw(b) && !s->app_limited)
+        if (in_probe_bw(b) && !s->newest.app_limited)
             advance_max_bw_filter(b);
         if (in_probe_bw(b) && b->prev_probe_precautionary && !b->prev_probe_too_high) {
             start_refill(c);
             return true;
         }
     }
-    if (is_inflight_too_high(s->lost, s->tx_in_flight) || b->inflight_longterm == CC_NEVER)
+    if (is_inflight_too_high(s->lost, s->newest.tx_in_flight) || b->inflight_longterm == CC_NEVER)
         return false;
-    b->inflight_longterm = cc_max(b->inflight_longterm, s->tx_in_flight);
+    b->inflight_longterm = cc_max(b->inflight_longterm, s->newest.tx_in_flight);
     if (b->state == CC_BBR_UP)
         probe_inflight_longterm_upward(c, s);
     return false;
@@ -657,10 +657,10 @@ static void start(stoq_cc *c, uint64_t now_us)
 }
 
 // Restarting from idle: at the rate of the path, and a pause is as good as ProbeRTT.
-static void on_send(stoq_cc *c, uint64_t now_us)
+static void on_restart(stoq_cc *c, uint64_t now_us)
 {
     cc_bbr *b = &c->bbr;
-    if (c->in_flight > 0 || c->app_limited_to == 0)
+    if (c->app_limited_to == 0)
         return;
     b->idle_restart = true;
     b->extra_acked_start_us = now_us;
@@ -675,5 +675,5 @@ static void on_mss(stoq_cc *c, double ratio)
     (void)c, (void)ratio; // all is in bytes
 }
 
-const cc_algorithm cc_algorithm_bbr = {"bbr",  start,  on_send,       on_lost,    on_ce,
+const cc_algorithm cc_algorithm_bbr = {"bbr",  start,  on_restart,    on_lost,    on_ce,
                                        on_ack, on_mss, on_persistent, on_spurious};

@@ -51,7 +51,7 @@ static void new_round(stoq_cc *c)
 static void hystart(stoq_cc *c, const cc_sample *s)
 {
     cc_cubic *q = &c->cubic;
-    if (s->prior_delivered >= q->round_end)
+    if (s->newest.delivered >= q->round_end)
         new_round(c);
     q->round_min_us = cc_min(q->round_min_us, s->rtt_us);
     if (q->rtt_samples < N_RTT_SAMPLE)
@@ -218,10 +218,10 @@ static void on_mss(stoq_cc *c, double ratio)
     q->undo.valid = false;
 }
 
-static void on_send(stoq_cc *c, uint64_t now_us)
+static void on_restart(stoq_cc *c, uint64_t now_us)
 {
     (void)c, (void)now_us;
 }
 
-const cc_algorithm cc_algorithm_cubic = {"cubic", start,  on_send,       on_lost,    on_ce,
+const cc_algorithm cc_algorithm_cubic = {"cubic", start,  on_restart,    on_lost,    on_ce,
                                          on_ack,  on_mss, on_persistent, on_spurious};

@@ -32,7 +32,6 @@ stoq_sent *loss_record(stoq_conn *c, stoq_level level)
     stoq_sent *p = slot(s, s->sent_tail);
     p->outstanding = p->acked = p->eliciting = p->mtu_probe = false;
     p->frame_count = 0;
-    p->cc = (cc_packet){0};
     return p;
 }
 

@@ -308,10 +308,10 @@ static void finish(maker *m, uint8_t *pad_to, uint64_t now, stoq_seal *seal)
                         .pn = s->next_pn,
                         .pn_len = (uint8_t)m->pn_len};
     m->sent->eliciting = m->eliciting;
-    m->sent->cc.ect = stoq_ecn_on_sent(&c->ecn, &s->ecn_sent, c->ecn_mark);
+    stoq_ecn_on_sent(&c->ecn, &s->ecn_sent, c->ecn_mark);
     if (m->eliciting || padding) { // acknowledgements alone are neither counted nor paced
         loss_record_keep(c, m->level);
-        stoq_cc_on_sent(&c->cc, &m->sent->cc, (uint32_t)len, now);
+        stoq_cc_on_sent(&c->cc, &m->sent->cc, (uint32_t)len, c->ecn_mark != 0, now);
     }
     loss_next_pn(c, m->level);
     if (m->eliciting) {

@@ -2,22 +2,10 @@
 
 #include <string.h>
 
-#define TEST_PACKETS 10
-
 uint8_t stoq_ecn_mark(const stoq_ecn *e, bool again)
 {
     bool marked = e->state == STOQ_ECN_CAPABLE || (e->state == STOQ_ECN_TESTING && !again);
     return marked ? STOQ_ECN_ECT0 : 0;
-}
-
-bool stoq_ecn_on_sent(stoq_ecn *e, stoq_ecn_space *s, uint8_t mark)
-{
-    if (mark != STOQ_ECN_ECT0)
-        return false;
-    s->marked++;
-    if (e->state == STOQ_ECN_TESTING && ++e->tested == TEST_PACKETS)
-        e->state = STOQ_ECN_UNKNOWN;
-    return true;
 }
 
 static bool is_valid(const stoq_ecn_space *s, const uint64_t counts[3], uint64_t newly_acked)

@@ -29,8 +29,16 @@ typedef struct stoq_ecn_space {
 // What the IP headers of the next datagrams are to say. again: they are probes; should it be the
 // mark that stops packets, these come through.
 uint8_t stoq_ecn_mark(const stoq_ecn *e, bool again);
-// A packet was sent with this mark; true when it was ECT(0).
-bool stoq_ecn_on_sent(stoq_ecn *e, stoq_ecn_space *s, uint8_t mark);
+#define STOQ_ECN_TESTS 10 // packets
+// A packet was sent with this mark.
+static inline void stoq_ecn_on_sent(stoq_ecn *e, stoq_ecn_space *s, uint8_t mark)
+{
+    if (mark != STOQ_ECN_ECT0)
+        return;
+    s->marked++;
+    if (e->state == STOQ_ECN_TESTING && ++e->tested == STOQ_ECN_TESTS)
+        e->state = STOQ_ECN_UNKNOWN;
+}
 // An ACK frame with a new largest packet came, with these counts (NULL: without any), and
 // acknowledged so many marked packets for the first time. Returns how many more are marked CE.
 uint64_t stoq_ecn_on_ack(stoq_ecn *e, stoq_ecn_space *s, const uint64_t counts[3],
