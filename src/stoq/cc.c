@@ -84,7 +84,7 @@ static uint64_t burst(const stoq_cc *c)
 
 uint64_t stoq_cc_allowance(stoq_cc *c, uint64_t now_us, bool *paced)
 {
-    int64_t depth = (int64_t)(cc_send_quantum(c) * TOKEN + c->pacing_bytes_s * TIMER_LATE_US);
+    int64_t depth = (int64_t)(cc_send_quantum(c) * CC_TOKEN + c->pacing_bytes_s * TIMER_LATE_US);
     if (now_us > c->tokens_us) {
         uint64_t us = cc_min(now_us - c->tokens_us, REFILL_MAX_US);
         c->tokens += (int64_t)(c->pacing_bytes_s * us);
@@ -95,23 +95,18 @@ uint64_t stoq_cc_allowance(stoq_cc *c, uint64_t now_us, bool *paced)
     *paced = false;
     if (window(c) < c->mss)
         return 0;
-    *paced = c->tokens < (int64_t)(burst(c) * TOKEN);
-    return *paced ? 0 : cc_min(window(c), (uint64_t)c->tokens / TOKEN);
+    *paced = c->tokens < (int64_t)(burst(c) * CC_TOKEN);
+    return *paced ? 0 : cc_min(window(c), (uint64_t)c->tokens / CC_TOKEN);
 }
 
 uint64_t stoq_cc_next_us(const stoq_cc *c, uint64_t now_us)
 {
-    int64_t lacking = (int64_t)(burst(c) * TOKEN) - c->tokens;
+    int64_t lacking = (int64_t)(burst(c) * CC_TOKEN) - c->tokens;
     return now_us + 1 + (lacking > 0 ? (uint64_t)lacking / c->pacing_bytes_s : 0);
 }
 
-static uint32_t saturated(uint64_t v)
-{
-    return v > UINT32_MAX ? UINT32_MAX : (uint32_t)v;
-}
-
 // What the packets of a batch have in common is worked out once.
-static void make_stamp(stoq_cc *c, uint64_t now_us)
+void cc_make_stamp(stoq_cc *c, uint64_t now_us)
 {
     if (!c->started) {
         c->started = true;
@@ -124,22 +119,10 @@ static void make_stamp(stoq_cc *c, uint64_t now_us)
     c->stamp = (cc_packet){.sent_us = now_us,
                            .delivered = c->delivered,
                            .app_limited = c->app_limited_to != 0,
-                           .send_elapsed_us = saturated(now_us - c->first_sent_us),
-                           .ack_elapsed_us = saturated(now_us - c->delivered_us),
+                           .send_elapsed_us = cc_saturated(now_us - c->first_sent_us),
+                           .ack_elapsed_us = cc_saturated(now_us - c->delivered_us),
                            .lost = (uint32_t)c->lost};
     c->stamped = true;
-}
-
-void stoq_cc_on_sent(stoq_cc *c, cc_packet *p, uint32_t bytes, bool ect, uint64_t now_us)
-{
-    if (!c->stamped || c->stamp.sent_us != now_us || c->in_flight == 0)
-        make_stamp(c, now_us);
-    c->in_flight += bytes;
-    c->tokens -= (int64_t)bytes * TOKEN;
-    *p = c->stamp;
-    p->bytes = bytes;
-    p->ect = ect;
-    p->tx_in_flight = saturated(c->in_flight);
 }
 
 void stoq_cc_sent_all(stoq_cc *c, bool more)
@@ -163,35 +146,6 @@ void stoq_cc_ack_begin(stoq_cc *c, uint64_t now_us)
     c->stamped = false;
 }
 
-static bool of_path(const stoq_cc *c, const cc_packet *p)
-{
-    return p->sent_us > c->path_us;
-}
-
-static bool after_recovery(const stoq_cc *c, uint64_t sent_us)
-{
-    return !c->recovered || sent_us > c->recovery_us;
-}
-
-void stoq_cc_on_acked(stoq_cc *c, const cc_packet *p)
-{
-    cc_sample *s = &c->sample;
-    c->in_flight -= p->bytes;
-    c->delivered += p->bytes;
-    c->delivered_us = s->now_us;
-    if (!of_path(c, p))
-        return;
-    s->acked += p->bytes;
-    if (after_recovery(c, p->sent_us) && p->delivered + p->tx_in_flight <= c->used_to)
-        s->grown += p->bytes;
-    // The newest; of those that went at one time, the last.
-    if (!s->any || p->sent_us > s->newest.sent_us ||
-        (p->sent_us == s->newest.sent_us && p->tx_in_flight > s->newest.tx_in_flight)) {
-        s->any = true;
-        s->newest = *p;
-    }
-}
-
 static void begin_recovery(stoq_cc *c, uint64_t now_us)
 {
     c->in_recovery = c->recovered = true;
@@ -201,11 +155,11 @@ static void begin_recovery(stoq_cc *c, uint64_t now_us)
 void stoq_cc_on_lost(stoq_cc *c, const cc_packet *p, uint64_t now_us)
 {
     c->in_flight -= p->bytes;
-    if (!of_path(c, p))
+    if (!cc_of_path(c, p))
         return;
     c->stamped = false;
     uint64_t end = p->delivered + p->tx_in_flight;
-    bool first = after_recovery(c, p->sent_us), apart = end - p->bytes != c->lost_end;
+    bool first = cc_after_recovery(c, p->sent_us), apart = end - p->bytes != c->lost_end;
     c->lost += p->bytes;
     c->lost_end = end;
     c->algorithm->on_lost(c, p, first, apart, now_us);
@@ -218,7 +172,7 @@ void stoq_cc_on_ce(stoq_cc *c, uint64_t packets)
     const cc_sample *s = &c->sample;
     if (!s->any)
         return;
-    bool first = after_recovery(c, s->newest.sent_us);
+    bool first = cc_after_recovery(c, s->newest.sent_us);
     c->stamped = false;
     c->lost += cc_min(packets * c->mss, s->acked);
     c->algorithm->on_ce(c, s, first);

@@ -179,11 +179,12 @@ void stoq_cc_set_mss(stoq_cc *c, uint64_t mss);
 uint64_t stoq_cc_allowance(stoq_cc *c, uint64_t now_us, bool *paced);
 // When pacing allows the next burst: later than now.
 uint64_t stoq_cc_next_us(const stoq_cc *c, uint64_t now_us);
-void stoq_cc_on_sent(stoq_cc *c, cc_packet *p, uint32_t bytes, bool ect, uint64_t now_us);
+static inline void stoq_cc_on_sent(stoq_cc *c, cc_packet *p, uint32_t bytes, bool ect,
+                                   uint64_t now_us);
 void stoq_cc_sent_all(stoq_cc *c, bool more);
 
 void stoq_cc_ack_begin(stoq_cc *c, uint64_t now_us);
-void stoq_cc_on_acked(stoq_cc *c, const cc_packet *p);
+static inline void stoq_cc_on_acked(stoq_cc *c, const cc_packet *p);
 void stoq_cc_on_lost(stoq_cc *c, const cc_packet *p, uint64_t now_us);
 // More packets than before came with the mark CE (RFC 9002, section 7.1).
 void stoq_cc_on_ce(stoq_cc *c, uint64_t packets);
@@ -224,6 +225,59 @@ static inline void cc_mark_app_limited(stoq_cc *c)
 {
     c->stamped = false;
     c->app_limited_to = cc_max(c->delivered + c->in_flight, 1);
+}
+
+// ---- every packet -------------------------------------------------------------------------------
+
+#define CC_TOKEN 1000000 // a byte: a byte a second for a microsecond is a millionth of it
+
+void cc_make_stamp(stoq_cc *c, uint64_t now_us);
+
+static inline uint32_t cc_saturated(uint64_t v)
+{
+    return v > UINT32_MAX ? UINT32_MAX : (uint32_t)v;
+}
+
+static inline bool cc_of_path(const stoq_cc *c, const cc_packet *p)
+{
+    return p->sent_us > c->path_us;
+}
+
+static inline bool cc_after_recovery(const stoq_cc *c, uint64_t sent_us)
+{
+    return !c->recovered || sent_us > c->recovery_us;
+}
+
+static inline void stoq_cc_on_sent(stoq_cc *c, cc_packet *p, uint32_t bytes, bool ect,
+                                   uint64_t now_us)
+{
+    if (!c->stamped || c->stamp.sent_us != now_us || c->in_flight == 0)
+        cc_make_stamp(c, now_us);
+    c->in_flight += bytes;
+    c->tokens -= (int64_t)bytes * CC_TOKEN;
+    *p = c->stamp;
+    p->bytes = bytes;
+    p->ect = ect;
+    p->tx_in_flight = cc_saturated(c->in_flight);
+}
+
+static inline void stoq_cc_on_acked(stoq_cc *c, const cc_packet *p)
+{
+    cc_sample *s = &c->sample;
+    c->in_flight -= p->bytes;
+    c->delivered += p->bytes;
+    c->delivered_us = s->now_us;
+    if (!cc_of_path(c, p))
+        return;
+    s->acked += p->bytes;
+    if (cc_after_recovery(c, p->sent_us) && p->delivered + p->tx_in_flight <= c->used_to)
+        s->grown += p->bytes;
+    // The newest; of those that went at one time, the last.
+    if (!s->any || p->sent_us > s->newest.sent_us ||
+        (p->sent_us == s->newest.sent_us && p->tx_in_flight > s->newest.tx_in_flight)) {
+        s->any = true;
+        s->newest = *p;
+    }
 }
 
 #endif
