@@ -80,6 +80,10 @@ fi
 
 log=$(mktemp "${TMPDIR:-/tmp}/hypermesh-setup.XXXXXX")
 
+# While a package manager replaces the C library, a program that is started can fail: the loop below
+# waits by the shell itself, on a pipe that nobody writes to.
+exec {never}<> <(:)
+
 # step TEXT HINT COMMAND...: runs it with its output in the log.
 step() {
     local text=$1 hint=$2 start=$SECONDS pid shown=0
@@ -90,12 +94,12 @@ step() {
     while kill -0 $pid 2>/dev/null; do
         if [ -t 1 ]; then
             printf '\r\033[Ksetup: %s (%d s) %.60s' "$text" $((SECONDS - start)) \
-                "$(tail -n 1 "$log" | tr -d '\r')"
+                "$(tail -n 1 "$log" 2>/dev/null | tr -d '\r' 2>/dev/null)"
         elif [ $((SECONDS - start)) -ge $((shown + 20)) ]; then
             shown=$((SECONDS - start))
             say "$text (${shown} s)"
         fi
-        sleep 0.2
+        read -rt 0.2 -u "$never" || true
     done
     [ -t 1 ] && printf '\r\033[K'
     if wait $pid; then
