@@ -197,6 +197,13 @@ static bool may_send_data(const stoq_space *s, stoq_level level, bool data_allow
     return data_allowed || (level != STOQ_LEVEL_APP && s->eliciting_out == 0);
 }
 
+// Answers about paths do not wait for the congestion window, so that a new path is known soon; a
+// peer that asks without end and acknowledges nothing gets one window of them.
+static bool may_send_path(const stoq_conn *c)
+{
+    return c->cc.in_flight < 2 * c->cc.cwnd;
+}
+
 static bool level_has_work(const stoq_conn *c, stoq_level level, bool data_allowed, uint64_t now)
 {
     const stoq_space *s = &c->spaces[level];
@@ -208,7 +215,8 @@ static bool level_has_work(const stoq_conn *c, stoq_level level, bool data_allow
     if (s->ack_now || (s->ack_deadline_us != 0 && s->ack_deadline_us <= now) || s->probes > 0)
         return true;
     if (!data_allowed)
-        return level == STOQ_LEVEL_APP && (c->response_count > 0 || c->challenge_pending);
+        return level == STOQ_LEVEL_APP && (c->response_count > 0 || c->challenge_pending) &&
+               may_send_path(c);
     uint64_t offset;
     size_t len;
     stoq_sendbuf_next(&s->crypto_out, UINT64_MAX, 1, &offset, &len);
@@ -268,7 +276,7 @@ static void fill(maker *m, bool data_allowed, uint64_t now)
         write_crypto(m);
         if (m->level == STOQ_LEVEL_APP)
             write_app(m);
-    } else if (m->level == STOQ_LEVEL_APP) {
+    } else if (m->level == STOQ_LEVEL_APP && may_send_path(c)) {
         write_path(m);
     }
     if (!m->eliciting && (probe || (m->level == STOQ_LEVEL_APP && c->ping_pending)) &&
