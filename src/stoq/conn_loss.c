@@ -6,6 +6,7 @@
 #define PACKET_THRESHOLD 3
 #define GRANULARITY_US 1000u
 #define INITIAL_RTT_US 333000u
+#define SENT_FEW 8u     // records that a connection keeps when it is idle
 #define SKIP_EVERY 256u // packets, at least; at most twice that
 
 static stoq_sent *slot(const stoq_space *s, uint64_t at)
@@ -17,7 +18,7 @@ stoq_sent *loss_record(stoq_conn *c, stoq_level level)
 {
     stoq_space *s = &c->spaces[level];
     if (s->sent_tail - s->sent_head == s->sent_cap) {
-        uint32_t cap = s->sent_cap == 0 ? 32 : s->sent_cap * 2;
+        uint32_t cap = s->sent_cap == 0 ? SENT_FEW : s->sent_cap * 2;
         if (cap > STOQ_SENT_MAX)
             return NULL;
         stoq_sent *bigger = calloc(cap, sizeof *bigger);
@@ -400,8 +401,19 @@ static void probe(stoq_conn *c, stoq_level level, uint8_t count)
     s->probes = count;
 }
 
+// The ring of a burst is given back when nothing of it is under way any more.
+static void shrink(stoq_space *s)
+{
+    if (s->sent_head < s->sent_tail || s->sent_cap <= SENT_FEW)
+        return;
+    free(s->sent);
+    s->sent = NULL;
+    s->sent_cap = 0;
+}
+
 void loss_on_timer(stoq_conn *c, uint64_t now)
 {
+    shrink(&c->spaces[STOQ_LEVEL_APP]);
     stoq_level level = STOQ_LEVEL_INITIAL;
     bool is_pto;
     if (loss_timer_us(c, &level, &is_pto) > now)

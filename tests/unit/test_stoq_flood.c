@@ -12,9 +12,9 @@
 #include "stoq_peer.h"
 
 #define KIB 1024u
-#define FLOOD 20000u    // packets
-#define PAYLOAD 1100u   // bytes of one, at most
-#define STREAMS 64u     // limits of the connections under test
+#define FLOOD 20000u  // packets
+#define PAYLOAD 1100u // bytes of one, at most
+#define STREAMS 64u   // limits of the connections under test
 #define STREAM_KIB 64u
 #define CONN_KIB 256u
 
@@ -45,13 +45,13 @@ typedef struct flood {
     const char *name;
     // Writes packet i; returns its end.
     uint8_t *(*write)(peer *p, unsigned i, uint8_t *at);
-    uint64_t code;      // what the connection ends with, 0: it goes on
-    size_t kib;         // memory that the peer can make it keep
-    double amplified;   // bytes sent for each byte received, at most
-    bool as_client;     // the connection under test is a client
-    bool acknowledges;  // what the connection says
-    uint64_t pn_step;   // packet numbers left out, plus one; 0: 1
-    unsigned turn;      // packets between turns of this side; 0: 16
+    uint64_t code;     // what the connection ends with, 0: it goes on
+    size_t kib;        // memory that the peer can make it keep
+    double amplified;  // bytes sent for each byte received, at most
+    bool as_client;    // the connection under test is a client
+    bool acknowledges; // what the connection says
+    uint64_t pn_step;  // packet numbers left out, plus one; 0: 1
+    unsigned turn;     // packets between turns of this side; 0: 16
 } flood;
 
 static uint8_t *stream_data(uint8_t *at, uint64_t id, uint64_t offset, size_t len)
@@ -304,11 +304,7 @@ static const flood floods[] = {
      .write = all_streams_at_once,
      .kib = 8,
      .code = STOQ_STREAM_LIMIT_ERROR},
-    {.name = "rapid reset",
-     .write = rapid_reset,
-     .kib = 64,
-     .amplified = 1,
-     .acknowledges = true},
+    {.name = "rapid reset", .write = rapid_reset, .kib = 64, .amplified = 1, .acknowledges = true},
     {.name = "reset and stop",
      .write = reset_and_stop,
      .kib = 128,
@@ -316,7 +312,12 @@ static const flood floods[] = {
     {.name = "stop sending", .write = stop_sending, .kib = 128, .amplified = 1},
     {.name = "limits", .write = limits, .kib = 128, .amplified = 0.5},
     {.name = "pings", .write = pings, .kib = 16, .amplified = 1.2},
-    {.name = "pings with gaps", .write = pings, .kib = 16, .amplified = 4, .pn_step = 1000, .turn = 1},
+    {.name = "pings with gaps",
+     .write = pings,
+     .kib = 16,
+     .amplified = 4,
+     .pn_step = 1000,
+     .turn = 1},
     {.name = "acknowledgements", .write = acks, .kib = 16, .amplified = 0.1},
     {.name = "optimistic acknowledgements",
      .write = optimistic_acks,
@@ -330,7 +331,12 @@ static const flood floods[] = {
      .turn = 1},
     {.name = "path responses", .write = path_responses, .kib = 16, .amplified = 0.5},
     {.name = "moves", .write = moves, .kib = 256, .amplified = 3},
-    {.name = "retired ids", .write = retired_ids, .kib = 32, .amplified = 3, .acknowledges = true, .turn = 1},
+    {.name = "retired ids",
+     .write = retired_ids,
+     .kib = 32,
+     .amplified = 3,
+     .acknowledges = true,
+     .turn = 1},
     {.name = "tokens", .write = tokens, .kib = 16, .amplified = 0.5, .as_client = true},
     {.name = "datagrams", .write = datagrams, .kib = 16, .amplified = 0.5},
 };
@@ -395,8 +401,8 @@ static void test_floods(void **state)
 
 // ---- readers and strangers ----------------------------------------------------------------------
 
-// A peer that asks for much, allows all of it, and acknowledges every other packet: what is kept for
-// it is what the streams' send buffers hold.
+// A peer that asks for much, allows all of it, and acknowledges every other packet: what is kept
+// for it is what the streams' send buffers hold.
 static void test_slow_reader(void **state)
 {
     (void)state;
@@ -454,10 +460,8 @@ static void test_strangers(void **state)
         uint32_t version;
         size_t len;
     } kinds[] = {
-        {"short headers", 0x40, 0, 0},
-        {"unknown versions", 0xc0, 0x1a2a3a4a, 1200},
-        {"first packets", 0xc0, 1, 1200},
-        {"handshake packets", 0xe0, 1, 1200},
+        {"short headers", 0x40, 0, 0},    {"unknown versions", 0xc0, 0x1a2a3a4a, 1200},
+        {"first packets", 0xc0, 1, 1200}, {"handshake packets", 0xe0, 1, 1200},
         {"early data", 0xd0, 1, 1200},
     };
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
