@@ -213,7 +213,8 @@ void stoq_conn_set_user(stoq_conn *conn, void *user);
 X509 *stoq_conn_peer_cert(const stoq_conn *conn);
 // Negotiated protocol, "" before. Lives as long as the connection.
 const char *stoq_conn_alpn(const stoq_conn *conn);
-// TLS group, such as "X25519MLKEM768", and cipher, "" before; static strings.
+// TLS group, such as "X25519MLKEM768", which lives as long as the connection, and cipher, a static
+// string; "" before.
 const char *stoq_conn_group(const stoq_conn *conn);
 const char *stoq_conn_cipher(const stoq_conn *conn);
 void stoq_conn_peer_address(const stoq_conn *conn, struct sockaddr_in6 *out);

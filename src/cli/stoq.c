@@ -100,7 +100,7 @@ static void on_conn_open(void *user, stoq_conn *conn)
 {
     session *s = user;
     s->open = true;
-    s->group = stoq_conn_group(conn);
+    snprintf(s->group, sizeof(s->group), "%s", stoq_conn_group(conn));
     s->cipher = stoq_conn_cipher(conn);
     name_peer(s, conn);
 }
@@ -212,7 +212,7 @@ hm_err session_open(session *s, cli *c)
     char host[256], port[8];
     struct sockaddr_in6 to;
     const char *name = hm_config_get(&c->cfg, "server-name");
-    *s = (session){.group = "", .cipher = ""};
+    *s = (session){.cipher = ""};
     HM_TRY(split_target(c->arg, host, port));
     HM_TRY(make_endpoint(s, c));
     HM_TRY(resolve(host, port, &to));

@@ -12,7 +12,8 @@ typedef struct session {
     const char *roots; // whom to believe
     char target[HM_ADDR_TEXT_MAX];
     char peer[200]; // who answered, from its certificate
-    const char *group, *cipher;
+    char group[48];
+    const char *cipher;
     uint64_t handshake_us;
     bool open;
     hm_err end; // why it was closed, with the detail line

@@ -1,4 +1,5 @@
 // The life of a connection: identities, the handshake, timers, the end.
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -138,8 +139,7 @@ static hm_err start_tls(stoq_conn *c, SSL_CTX *ctx, const char *server_name, hm_
     hm_buf b = hm_buf_fixed(mem, sizeof mem);
     stoq_transport_params_encode(&p, &b);
     HM_TRY(hm_buf_status(&b));
-    return stoq_tls_init(&c->tls, ctx, c->is_server, server_name, alpn, hm_buf_bytes(&b), &tls_host,
-                         c);
+    return stoq_tls_init(&c->tls, ctx, server_name, alpn, hm_buf_bytes(&b));
 }
 
 static void end_half_open(stoq_conn *c)
@@ -168,7 +168,8 @@ static void on_handshake_complete(stoq_conn *c)
     memcpy(c->alpn, name, len);
     c->alpn[len] = '\0';
     c->peer_cert = SSL_get1_peer_certificate(ssl);
-    c->group = SSL_group_to_name(ssl, SSL_get_negotiated_group(ssl));
+    const char *group = SSL_group_to_name(ssl, SSL_get_negotiated_group(ssl));
+    snprintf(c->group, sizeof c->group, "%s", group != NULL ? group : "");
     c->cipher = SSL_get_cipher_name(ssl);
     c->handshake_complete = true;
     c->state = STOQ_CONN_OPEN;
@@ -235,6 +236,7 @@ void conn_confirmed(stoq_conn *c)
     c->peer_may_be_blocked = false;
     conn_discard_space(c, STOQ_LEVEL_INITIAL);
     conn_discard_space(c, STOQ_LEVEL_HANDSHAKE);
+    stoq_tls_end(&c->tls); // 16 KiB
     conn_wake(c);
 }
 
@@ -255,7 +257,8 @@ hm_err conn_make(stoq_endpoint *ep, bool is_server, const struct sockaddr_in6 *p
     c->peer = *peer;
     c->created_us = is_server ? ep->now_us : NOT_STARTED;
     c->alpn[0] = '\0';
-    c->group = c->cipher = "";
+    c->cipher = "";
+    c->tls = (stoq_tls){.host = &tls_host, .ctx = c, .is_server = is_server};
     hm_list_init(&c->ready);
     hm_list_init(&c->datagrams);
     hm_list_init(&c->sending);
@@ -358,7 +361,7 @@ void conn_free(stoq_conn *c)
         conn_discard_space(c, i);
     stoq_aead_free(&c->rx_next);
     stoq_aead_free(&c->rx_old);
-    stoq_tls_free(&c->tls);
+    stoq_tls_end(&c->tls);
     X509_free(c->peer_cert);
     hm_buf_free(&c->token);
     free(c);
@@ -566,7 +569,7 @@ const char *stoq_conn_alpn(const stoq_conn *c)
 }
 const char *stoq_conn_group(const stoq_conn *c)
 {
-    return c->group != NULL ? c->group : "";
+    return c->group;
 }
 const char *stoq_conn_cipher(const stoq_conn *c)
 {

@@ -130,7 +130,8 @@ struct stoq_conn {
     stoq_tls tls;
     X509 *peer_cert;
     char alpn[256];
-    const char *group, *cipher;
+    char group[48]; // whose name is its SSL_CTX's
+    const char *cipher;
     uint8_t client_alpn[257]; // if one was named in stoq_connect()
     size_t client_alpn_len;
     bool handshake_complete, confirmed, done_pending, told_open;

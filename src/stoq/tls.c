@@ -4,8 +4,12 @@
 #include <openssl/err.h>
 #include <stdio.h>
 
-#define ALERT_INTERNAL 80
+#define ALERT_UNEXPECTED_MESSAGE 10
 #define ALERT_HANDSHAKE_FAILURE 40
+#define ALERT_DECODE_ERROR 50
+#define ALERT_INTERNAL 80
+#define NEW_SESSION_TICKET 4
+#define TICKET_MAX 65536u // bytes of the message; more is nobody's ticket
 
 static stoq_level level_of(uint32_t protection)
 {
@@ -181,10 +185,11 @@ void stoq_tls_prepare_server(SSL_CTX *ctx)
     SSL_CTX_set_alpn_select_cb(ctx, select_alpn, NULL);
 }
 
-hm_err stoq_tls_init(stoq_tls *t, SSL_CTX *ctx, bool is_server, const char *server_name,
-                     hm_bytes alpn_wire, hm_bytes params, const stoq_tls_host *host, void *host_ctx)
+hm_err stoq_tls_init(stoq_tls *t, SSL_CTX *ctx, const char *server_name, hm_bytes alpn_wire,
+                     hm_bytes params)
 {
-    *t = (stoq_tls){.host = host, .ctx = host_ctx, .alpn_wire = alpn_wire, .ssl = SSL_new(ctx)};
+    t->alpn_wire = alpn_wire;
+    t->ssl = SSL_new(ctx);
     hm_assert(params.len <= sizeof t->params);
     if (t->ssl == NULL)
         return openssl_fail("SSL_new");
@@ -195,7 +200,7 @@ hm_err stoq_tls_init(stoq_tls *t, SSL_CTX *ctx, bool is_server, const char *serv
         SSL_set_quic_tls_cbs(t->ssl, callbacks, t) != 1 ||
         SSL_set_quic_tls_transport_params(t->ssl, t->params, params.len) != 1)
         goto fail;
-    if (is_server) {
+    if (t->is_server) {
         SSL_set_accept_state(t->ssl);
         // Every connection proves both identities anew: there is nothing to resume.
         if (SSL_set_num_tickets(t->ssl, 0) != 1)
@@ -212,8 +217,41 @@ hm_err stoq_tls_init(stoq_tls *t, SSL_CTX *ctx, bool is_server, const char *serv
         goto fail;
     return HM_OK;
 fail:
-    stoq_tls_free(t);
+    stoq_tls_end(t);
     return openssl_fail("TLS set-up");
+}
+
+static hm_err late_fail(stoq_tls *t, uint8_t alert, const char *what)
+{
+    t->failed = true;
+    t->why = HM_E_STOQ_TLS;
+    t->alert = alert;
+    return hm_fail(HM_E_STOQ_TLS, "TLS after the handshake: %s", what);
+}
+
+// Messages after the end: a byte of type, three of length.
+static hm_err drop_messages(stoq_tls *t)
+{
+    hm_bytes b;
+    while ((b = t->host->peek(t->ctx, STOQ_LEVEL_APP)).len > 0) {
+        size_t n = 1;
+        if (t->skip > 0) {
+            n = b.len < t->skip ? b.len : t->skip;
+            t->skip -= (uint32_t)n;
+        } else {
+            t->head[t->head_len++] = b.ptr[0];
+            if (t->is_server || t->head[0] != NEW_SESSION_TICKET)
+                return late_fail(t, ALERT_UNEXPECTED_MESSAGE, "a message that is no ticket");
+            if (t->head_len == sizeof t->head) {
+                t->skip = (uint32_t)t->head[1] << 16 | (uint32_t)t->head[2] << 8 | t->head[3];
+                t->head_len = 0;
+            }
+            if (t->skip > TICKET_MAX)
+                return late_fail(t, ALERT_DECODE_ERROR, "a ticket without end");
+        }
+        t->host->consume(t->ctx, STOQ_LEVEL_APP, n);
+    }
+    return HM_OK;
 }
 
 hm_err stoq_tls_advance(stoq_tls *t)
@@ -221,7 +259,7 @@ hm_err stoq_tls_advance(stoq_tls *t)
     if (t->failed)
         return HM_E_STOQ_TLS;
     if (t->ssl == NULL)
-        return HM_OK;
+        return drop_messages(t);
     ERR_clear_error();
     int r;
     if (!t->complete) {
@@ -242,7 +280,7 @@ hm_err stoq_tls_advance(stoq_tls *t)
     return handshake_fail(t);
 }
 
-void stoq_tls_free(stoq_tls *t)
+void stoq_tls_end(stoq_tls *t)
 {
     SSL_free(t->ssl);
     t->ssl = NULL;

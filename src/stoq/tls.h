@@ -1,4 +1,7 @@
 // TLS 1.3 for QUIC through OpenSSL's callbacks (SSL_set_quic_tls_cbs). Knows nothing of packets.
+//
+// OpenSSL's object is kept as long as it is of use: it is freed when the handshake is confirmed
+// (stoq_tls_end), and what the peer may still say after that is looked at here.
 #ifndef HM_STOQ_TLS_H
 #define HM_STOQ_TLS_H
 
@@ -27,10 +30,13 @@ typedef struct stoq_tls_host {
 } stoq_tls_host;
 
 typedef struct stoq_tls {
-    SSL *ssl; // owned; NULL once freed
-    const stoq_tls_host *host;
+    SSL *ssl;                  // owned; NULL once ended
+    const stoq_tls_host *host; // set by the caller, with ctx and is_server, before all calls
     void *ctx;
+    bool is_server;
     stoq_level read_level, write_level;
+    uint8_t head[4]; // after the end: of a message, so far
+    uint32_t head_len, skip;
     uint8_t alert; // TLS alert to close with, after a failure
     hm_err why;    // what the failure comes to
     bool complete; // handshake complete
@@ -43,11 +49,13 @@ typedef struct stoq_tls {
 void stoq_tls_prepare_server(SSL_CTX *ctx);
 // Makes the TLS object. alpn_wire: length-prefixed names in order of preference, which the caller
 // keeps. server_name may be NULL.
-HM_CHECK hm_err stoq_tls_init(stoq_tls *t, SSL_CTX *ctx, bool is_server, const char *server_name,
-                              hm_bytes alpn_wire, hm_bytes params, const stoq_tls_host *host,
-                              void *host_ctx);
-// Goes on with what peek() has. HM_E_STOQ_TLS: t->alert and t->why tell more.
+HM_CHECK hm_err stoq_tls_init(stoq_tls *t, SSL_CTX *ctx, const char *server_name,
+                              hm_bytes alpn_wire, hm_bytes params);
+// Goes on with what peek() has. HM_E_STOQ_TLS: t->alert and t->why tell more. After the end tickets
+// that a server sends are thrown away, and anything else is a failure: keys are updated by packets
+// (RFC 9001, section 6), and a client has nothing to say.
 HM_CHECK hm_err stoq_tls_advance(stoq_tls *t);
-void stoq_tls_free(stoq_tls *t);
+// Frees OpenSSL's object; also of one that was never made.
+void stoq_tls_end(stoq_tls *t);
 
 #endif

@@ -45,7 +45,8 @@ stoq_conn *forge_conn(stoq_endpoint *ep, bool is_server, const struct sockaddr_i
     must(stoq_keys_init(&s->tx, HM_AES_128_GCM, tx_secret, 32), "keys");
     c->created_us = ep->now_us;
     c->has_peer_scid = c->has_params = c->address_validated = true;
-    c->handshake_complete = c->confirmed = true;
+    c->handshake_complete = c->confirmed = c->tls.complete = true;
+    c->tls.read_level = c->tls.write_level = STOQ_LEVEL_APP;
     c->state = STOQ_CONN_OPEN;
     c->peer_initial_scid = *peer_cid;
     c->remote[0] = (stoq_peer_cid){.cid = *peer_cid, .active = true};

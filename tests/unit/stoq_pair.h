@@ -1,0 +1,55 @@
+// Two endpoints with TLS over a network in memory, for tests of what happens around the handshake:
+// every datagram takes five milliseconds and may be watched, changed or dropped on its way.
+#ifndef STOQ_PAIR_H
+#define STOQ_PAIR_H
+
+#include "base/heap.h"
+#include "stoq/endpoint.h"
+#include "stoq_ids.h"
+
+enum { PAIR_CLIENT, PAIR_SERVER };
+
+typedef struct pair_world pair_world;
+
+typedef struct pair_side {
+    pair_world *w;
+    stoq_endpoint *ep;
+    stoq_conn *conn; // the last one that was made, NULL once closed
+    unsigned opened, closed, failed;
+    uint64_t code;
+    hm_err why;
+    unsigned streams;  // opened by the peer
+    hm_buf received;   // on all streams
+    unsigned ends;     // streams that came to their end
+    unsigned sessions; // told
+    hm_buf session;    // the last one
+    bool early_stream; // the first stream came early
+    bool echo;         // sends back what it got
+} pair_side;
+
+struct pair_world {
+    hm_prng prng;
+    hm_random random;
+    uint64_t now;
+    unsigned loss;      // per cent
+    unsigned jitter_us; // so that datagrams pass each other
+    // Called for each datagram; false: it is lost.
+    bool (*watch)(pair_world *w, unsigned to, uint8_t *bytes, size_t len);
+    void *watcher;
+    hm_heap flying;
+    pair_side side[2];
+};
+
+void pair_begin(pair_world *w, uint64_t seed);
+// The rest of the config is filled in.
+void pair_endpoint(pair_world *w, unsigned side, stoq_config config);
+void pair_end(pair_world *w);
+// A datagram that arrives later on.
+void pair_fly(pair_world *w, unsigned to, const uint8_t *bytes, size_t len);
+void pair_run(pair_world *w, uint64_t us);
+bool pair_run_until(pair_world *w, bool (*done)(const pair_world *w), uint64_t for_us);
+// A full or resumed connection, waited for.
+stoq_conn *pair_connect(pair_world *w);
+bool pair_both_open(const pair_world *w);
+
+#endif
