@@ -138,8 +138,8 @@ static uint64_t resident_bytes(pid_t pid)
 static void progress(const char *what, size_t n, bool last)
 {
     if (isatty(2) || last)
-        fprintf(stderr, "%sstoq_idle: %s %zu of %zu%s", isatty(2) ? "\r\033[K" : "", what, n, wanted,
-                last ? "\n" : "");
+        fprintf(stderr, "%sstoq_idle: %s %zu of %zu%s", isatty(2) ? "\r\033[K" : "", what, n,
+                wanted, last ? "\n" : "");
 }
 
 static void connect_all(stoq_endpoint *ep, const struct sockaddr_in6 *to)
@@ -243,10 +243,10 @@ int main(int argc, char **argv)
     must(read(pipes[0], &to, sizeof to) == sizeof to, "hearing the port");
     conns = calloc(wanted, sizeof *conns);
     must(conns != NULL, "memory");
-    stoq_endpoint *ep = make(&ids, false,
-                             (stoq_callbacks){.conn_open = on_open,
-                                              .conn_closed = on_closed,
-                                              .stream_readable = on_answer});
+    stoq_endpoint *ep =
+        make(&ids, false,
+             (stoq_callbacks){
+                 .conn_open = on_open, .conn_closed = on_closed, .stream_readable = on_answer});
     uint64_t before = resident_bytes(pid), begun = now_us();
     connect_all(ep, &to);
     uint64_t open_us = now_us() - begun, open_bytes = resident_bytes(pid) - before;

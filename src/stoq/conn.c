@@ -160,13 +160,16 @@ static void on_handshake_complete(stoq_conn *c)
         return;
     }
     SSL_get0_alpn_selected(ssl, &name, &len);
-    if (len == 0 || len >= sizeof c->alpn) {
+    if (len == 0) {
         conn_fail(c, STOQ_CRYPTO_ERROR + ALERT_NO_APPLICATION_PROTOCOL, STOQ_FRAME_CRYPTO,
                   "no application protocol in common");
         return;
     }
-    memcpy(c->alpn, name, len);
-    c->alpn[len] = '\0';
+    c->alpn = strndup((const char *)name, len);
+    if (c->alpn == NULL) {
+        conn_fail(c, STOQ_INTERNAL_ERROR, STOQ_FRAME_CRYPTO, "no memory");
+        return;
+    }
     c->peer_cert = SSL_get1_peer_certificate(ssl);
     const char *group = SSL_group_to_name(ssl, SSL_get_negotiated_group(ssl));
     snprintf(c->group, sizeof c->group, "%s", group != NULL ? group : "");
@@ -256,7 +259,6 @@ hm_err conn_make(stoq_endpoint *ep, bool is_server, const struct sockaddr_in6 *p
     c->is_server = is_server;
     c->peer = *peer;
     c->created_us = is_server ? ep->now_us : NOT_STARTED;
-    c->alpn[0] = '\0';
     c->cipher = "";
     c->tls = (stoq_tls){.host = &tls_host, .ctx = c, .is_server = is_server};
     hm_list_init(&c->ready);
@@ -326,10 +328,11 @@ hm_err conn_start_client(stoq_conn *c, const char *server_name, const char *alpn
         size_t len = strlen(alpn);
         if (len == 0 || len > 255)
             return hm_fail(HM_E_CONFIG, "an ALPN name has 1 to 255 bytes");
-        c->client_alpn[0] = (uint8_t)len;
-        memcpy(c->client_alpn + 1, alpn, len);
-        c->client_alpn_len = len + 1;
-        wire = hm_bytes_of(c->client_alpn, c->client_alpn_len);
+        uint8_t prefix = (uint8_t)len;
+        hm_buf_append(&c->client_alpn, &prefix, 1);
+        hm_buf_append(&c->client_alpn, alpn, len);
+        HM_TRY(hm_buf_status(&c->client_alpn));
+        wire = hm_buf_bytes(&c->client_alpn);
     }
     HM_TRY(stoq_keys_init_initial(&s->tx, &s->rx, &c->initial_dcid));
     HM_TRY(start_tls(c, c->ep->client_tls, server_name, wire));
@@ -364,6 +367,9 @@ void conn_free(stoq_conn *c)
     stoq_tls_end(&c->tls);
     X509_free(c->peer_cert);
     hm_buf_free(&c->token);
+    hm_buf_free(&c->client_alpn);
+    free(c->alpn);
+    free(c->proven);
     free(c);
 }
 
@@ -565,7 +571,7 @@ X509 *stoq_conn_peer_cert(const stoq_conn *c)
 }
 const char *stoq_conn_alpn(const stoq_conn *c)
 {
-    return c->alpn;
+    return c->alpn != NULL ? c->alpn : "";
 }
 const char *stoq_conn_group(const stoq_conn *c)
 {

@@ -93,6 +93,13 @@ typedef enum stoq_conn_state {
     STOQ_CONN_DEAD,     // to be freed
 } stoq_conn_state;
 
+// Where a connection was before the path that is being validated, and what was known of that path.
+typedef struct stoq_proven {
+    struct sockaddr_in6 peer;
+    stoq_cc cc;
+    uint64_t rtt_us;
+} stoq_proven;
+
 struct stoq_conn {
     stoq_endpoint *ep;
     hm_list link;  // in ep->conns
@@ -104,10 +111,7 @@ struct stoq_conn {
     bool counted_failed;    // and from then on
     stoq_conn_state state;
     struct sockaddr_in6 peer;
-    // Where it was before the path that is being validated, and what was known of that path.
-    struct sockaddr_in6 proven_peer;
-    stoq_cc proven_cc;
-    uint64_t proven_rtt_us;
+    struct stoq_proven *proven; // owned; NULL unless a new path is being validated
     uint64_t created_us;
 
     // identity
@@ -129,11 +133,10 @@ struct stoq_conn {
     // handshake
     stoq_tls tls;
     X509 *peer_cert;
-    char alpn[256];
+    char *alpn;     // owned
     char group[48]; // whose name is its SSL_CTX's
     const char *cipher;
-    uint8_t client_alpn[257]; // if one was named in stoq_connect()
-    size_t client_alpn_len;
+    hm_buf client_alpn; // if one was named in stoq_connect()
     bool handshake_complete, confirmed, done_pending, told_open;
     stoq_transport_params theirs;
     bool has_params;

@@ -1,5 +1,7 @@
 // Where the peer is and by which names it is called: connection ids of both sides and their reset
 // tokens (RFC 9000, section 5.1), moves to other addresses and their validation (sections 8.2, 9).
+#include <stdlib.h>
+
 #include "stoq/endpoint.h"
 
 #define CHALLENGE_TRIES 3
@@ -140,17 +142,24 @@ static hm_err on_retire_cid(stoq_conn *c, const stoq_frame *f, const stoq_cid *d
 
 // ---- addresses ----------------------------------------------------------------------------------
 
+static void forget_proven(stoq_conn *c)
+{
+    free(c->proven);
+    c->proven = NULL;
+}
+
 static void return_to_proven(stoq_conn *c)
 {
     c->challenge_until_us = 0;
     c->challenge_out = c->challenge_pending = false;
-    c->peer = c->proven_peer;
+    c->peer = c->proven->peer;
     mtu_begin(c);
-    stoq_cc_restore(&c->cc, &c->proven_cc, c->ep->now_us);
+    stoq_cc_restore(&c->cc, &c->proven->cc, c->ep->now_us);
     c->mtu = (uint16_t)c->cc.mss;
     c->ecn = (stoq_ecn){0};
-    c->first_rtt_us = c->proven_rtt_us;
+    c->first_rtt_us = c->proven->rtt_us;
     c->address_validated = true;
+    forget_proven(c);
     conn_wake(c);
 }
 
@@ -171,10 +180,10 @@ void path_on_timer(stoq_conn *c, uint64_t now)
 void path_on_move(stoq_conn *c, const struct sockaddr_in6 *from, size_t len, uint64_t now)
 {
     if (c->address_validated) {
-        c->proven_peer = c->peer;
-        c->proven_cc = c->cc;
-        c->proven_rtt_us = c->first_rtt_us;
-    } else if (conn_same_address(from, &c->proven_peer)) {
+        if (c->proven == NULL && (c->proven = malloc(sizeof *c->proven)) == NULL)
+            return; // it is answered where it was
+        *c->proven = (stoq_proven){.peer = c->peer, .cc = c->cc, .rtt_us = c->first_rtt_us};
+    } else if (conn_same_address(from, &c->proven->peer)) {
         return_to_proven(c);
         return;
     }
@@ -208,6 +217,7 @@ static void on_path_response(stoq_conn *c, const stoq_frame *f)
     c->challenge_out = c->challenge_pending = false;
     c->challenge_until_us = 0;
     c->address_validated = true;
+    forget_proven(c);
     conn_wake(c);
 }
 

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <openssl/err.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #define ALERT_UNEXPECTED_MESSAGE 10
 #define ALERT_HANDSHAKE_FAILURE 40
@@ -190,9 +191,9 @@ hm_err stoq_tls_init(stoq_tls *t, SSL_CTX *ctx, const char *server_name, hm_byte
 {
     t->alpn_wire = alpn_wire;
     t->ssl = SSL_new(ctx);
-    hm_assert(params.len <= sizeof t->params);
-    if (t->ssl == NULL)
-        return openssl_fail("SSL_new");
+    t->params = malloc(params.len);
+    if (t->ssl == NULL || t->params == NULL)
+        goto fail;
     memcpy(t->params, params.ptr, params.len);
     if (SSL_set_ex_data(t->ssl, ex_index(), t) != 1 ||
         SSL_set_min_proto_version(t->ssl, TLS1_3_VERSION) != 1 ||
@@ -283,5 +284,7 @@ hm_err stoq_tls_advance(stoq_tls *t)
 void stoq_tls_end(stoq_tls *t)
 {
     SSL_free(t->ssl);
+    free(t->params);
     t->ssl = NULL;
+    t->params = NULL;
 }

@@ -41,8 +41,8 @@ typedef struct stoq_tls {
     hm_err why;    // what the failure comes to
     bool complete; // handshake complete
     bool failed;
-    hm_bytes alpn_wire;  // borrowed from the endpoint
-    uint8_t params[512]; // ours; OpenSSL borrows them
+    hm_bytes alpn_wire; // borrowed from the endpoint
+    uint8_t *params;    // ours, owned; OpenSSL borrows them
 } stoq_tls;
 
 // Makes a context select the protocol by the alpn_wire of each connection. Harmless twice.

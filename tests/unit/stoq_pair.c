@@ -22,7 +22,8 @@ void pair_fly(pair_world *w, unsigned to, const uint8_t *bytes, size_t len)
     hm_assert(d != NULL);
     *d = (datagram){.to = to, .len = len};
     memcpy(d->bytes, bytes, len);
-    uint64_t at = w->now + DELAY_US + (w->jitter_us > 0 ? hm_prng_below(&w->prng, w->jitter_us) : 0);
+    uint64_t at =
+        w->now + DELAY_US + (w->jitter_us > 0 ? hm_prng_below(&w->prng, w->jitter_us) : 0);
     hm_assert(hm_heap_set(&w->flying, &d->node, at) == HM_OK);
 }
 
@@ -141,8 +142,7 @@ static void deliver(pair_world *w)
     hm_heap_node *n;
     while ((n = hm_heap_min(&w->flying)) != NULL && n->key <= w->now) {
         datagram *d = hm_container_of(n, datagram, node);
-        struct sockaddr_in6 from =
-            forge_address(d->to == PAIR_SERVER ? CLIENT_PORT : SERVER_PORT);
+        struct sockaddr_in6 from = forge_address(d->to == PAIR_SERVER ? CLIENT_PORT : SERVER_PORT);
         hm_heap_remove(&w->flying, n);
         if (w->side[d->to].ep != NULL)
             stoq_endpoint_receive(w->side[d->to].ep, &from, d->bytes, d->len, d->len, 0, w->now);
