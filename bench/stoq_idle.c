@@ -142,6 +142,27 @@ static void progress(const char *what, size_t n, bool last)
                 wanted, last ? "\n" : "");
 }
 
+// Keeps all alive: by turns, so that they do not all speak at once. Returns when the next is due.
+static uint64_t ping_due(void)
+{
+    static size_t next;
+    uint64_t now = now_us();
+    for (unsigned n = 0; n < 256; n++) {
+        client_conn *k = &conns[next];
+        if (next >= started || k->ping_us == 0) { // not open yet
+            next = 0;
+            break;
+        }
+        if (k->ping_us > now)
+            return k->ping_us;
+        if (k->conn != NULL)
+            stoq_conn_ping(k->conn);
+        k->ping_us = now + PING_EVERY_US;
+        next = (next + 1) % wanted;
+    }
+    return now + 10000;
+}
+
 static void connect_all(stoq_endpoint *ep, const struct sockaddr_in6 *to)
 {
     uint64_t tell_us = 0;
@@ -150,7 +171,7 @@ static void connect_all(stoq_endpoint *ep, const struct sockaddr_in6 *to)
             client_conn *k = &conns[started++];
             must(stoq_connect(ep, to, NULL, NULL, k, &k->conn) == HM_OK, "connecting");
         }
-        step(ep, HM_TIME_NEVER);
+        step(ep, ping_due());
         if (now_us() > tell_us) {
             progress("open:", opened, false);
             tell_us = now_us() + 500000;
@@ -159,19 +180,12 @@ static void connect_all(stoq_endpoint *ep, const struct sockaddr_in6 *to)
     progress("open:", opened, true);
 }
 
-// Keeps all alive for a time: by turns, so that they do not all speak at once.
 static void hold(stoq_endpoint *ep, uint64_t seconds)
 {
     uint64_t until = now_us() + seconds * 1000000;
-    for (size_t next = 0; now_us() < until;) {
-        uint64_t now = now_us();
-        for (unsigned n = 0; n < 256 && conns[next].ping_us <= now; n++) {
-            if (conns[next].conn != NULL)
-                stoq_conn_ping(conns[next].conn);
-            conns[next].ping_us = now + PING_EVERY_US;
-            next = (next + 1) % wanted;
-        }
-        step(ep, conns[next].ping_us < until ? conns[next].ping_us : until);
+    while (now_us() < until) {
+        uint64_t next = ping_due();
+        step(ep, next < until ? next : until);
     }
 }
 
@@ -191,7 +205,7 @@ static bool ask_all(stoq_endpoint *ep)
                      stoq_stream_send(s, hm_bytes_of(&index, MESSAGE), true, &took) == HM_OK,
                  "asking");
         }
-        step(ep, HM_TIME_NEVER);
+        step(ep, ping_due());
         uint64_t now = now_us();
         since = answered > had ? now : since;
         had = answered;
