@@ -158,6 +158,7 @@ static void return_to_proven(stoq_conn *c)
     c->mtu = (uint16_t)c->cc.mss;
     c->ecn = (stoq_ecn){0};
     c->first_rtt_us = c->proven->rtt_us;
+    c->pto_count = 0; // of the other path
     c->address_validated = true;
     forget_proven(c);
     conn_wake(c);
@@ -199,6 +200,7 @@ void path_on_move(stoq_conn *c, const struct sockaddr_in6 *from, size_t len, uin
     mtu_begin(c);
     c->ecn = (stoq_ecn){0};
     c->first_rtt_us = 0;
+    c->pto_count = 0;
     (void)next_remote(c); // another id for another path, where the peer gave one
     conn_wake(c);
 }
