@@ -126,6 +126,20 @@ typedef enum stoq_congestion {
 // "cubic" or "bbr"; else HM_E_CONFIG.
 HM_CHECK hm_err stoq_congestion_of(const char *name, stoq_congestion *out);
 
+// One of several endpoints with one address, each driven by its own thread: the kernel gives each
+// the packets of its connections, told by the first byte of the connection id (SO_REUSEPORT with a
+// filter). Make them in order of `index`, the last one before any is processed, all with one
+// stoq_config.secret and with the port that the first one has.
+typedef struct stoq_share {
+    uint16_t count; // at most 128; 0: alone
+    uint16_t index;
+    // A datagram of another one's connection came here all the same (a device put segments of two
+    // connections together): hand it to that one's stoq_endpoint_receive(). Borrowed.
+    void (*pass_on)(void *ctx, unsigned index, const struct sockaddr_in6 *from,
+                    const uint8_t *bytes, size_t len, uint8_t ecn);
+    void *ctx; // borrowed
+} stoq_share;
+
 typedef struct stoq_config {
     struct sockaddr_in6 bind; // address and port (0: any) of the UDP socket
     const stoq_net *net;      // NULL: own socket. Copied.
@@ -138,6 +152,7 @@ typedef struct stoq_config {
     void *user; // first argument of the callbacks
     stoq_limits limits;
     stoq_congestion congestion; // of all connections
+    stoq_share share;           // Copied.
     bool always_retry;          // every new client must pass a Retry
     uint8_t secret[32];         // keys stateless resets and tokens; all zero: random, so tokens and
                                 // resets of an earlier run are not recognised
@@ -164,6 +179,7 @@ typedef struct stoq_endpoint_stats {
     uint64_t datagrams_received;
     uint64_t datagrams_dropped; // belong to no connection and cannot start one, or are malformed
     uint64_t retries_sent, resets_sent, versions_sent; // stateless answers
+    uint64_t passed_on; // datagrams of other endpoints of a stoq_share
     uint64_t accepted, refused, handshake_failed, closed;
     uint32_t connections, half_open;
 } stoq_endpoint_stats;

@@ -22,7 +22,7 @@ hm_err conn_new_local_cid(stoq_conn *c)
             continue;
         uint8_t id[STOQ_LOCAL_CID];
         do
-            hm_random_fill(&c->ep->random, id, sizeof id);
+            endpoint_make_id(c->ep, id);
         while (hm_map_get(&c->ep->by_cid, id) != NULL);
         HM_TRY(hm_map_put(&c->ep->by_cid, id, c));
         // The first one is told by the handshake.

@@ -31,6 +31,16 @@ void endpoint_reset_token(const stoq_endpoint *ep, const stoq_cid *cid,
     memcpy(out, full, STOQ_RESET_TOKEN);
 }
 
+void endpoint_make_id(stoq_endpoint *ep, uint8_t id[STOQ_LOCAL_CID])
+{
+    hm_random_fill(&ep->random, id, STOQ_LOCAL_CID);
+    if (ep->share.count <= 1)
+        return;
+    // The io's filter gives it to this one: the next first byte that leaves the right rest.
+    unsigned first = id[0] - id[0] % ep->share.count + ep->share.index;
+    id[0] = (uint8_t)(first < 256 ? first : first - ep->share.count);
+}
+
 // Shorter than what it answers, so that two endpoints do not answer each other for ever
 // (RFC 9000, section 10.3.3).
 static void send_reset(stoq_endpoint *ep, const struct sockaddr_in6 *to, const stoq_cid *cid,
@@ -60,7 +70,7 @@ static void send_version(stoq_endpoint *ep, const struct sockaddr_in6 *to, const
 static void send_retry(stoq_endpoint *ep, const struct sockaddr_in6 *to, const stoq_packet *pkt)
 {
     uint8_t out[256], id[STOQ_LOCAL_CID], token[STOQ_TOKEN_MAX], *p = out;
-    hm_random_fill(&ep->random, id, sizeof id);
+    endpoint_make_id(ep, id);
     stoq_cid scid = stoq_cid_of(id, sizeof id);
     size_t token_len = token_make(ep->secret, to, &pkt->dcid, &scid, ep->now_us, token);
     *p++ = 0xf0;
@@ -124,6 +134,13 @@ static void receive(stoq_endpoint *ep, const struct sockaddr_in6 *from, uint8_t 
     }
     if (c != NULL) {
         conn_receive(c, from, bytes, len, ecn, ep->now_us);
+        return;
+    }
+    unsigned owner = ep->share.count > 1 && pkt.dcid.len > 0 ? pkt.dcid.id[0] % ep->share.count
+                                                             : ep->share.index;
+    if ((err == HM_OK || err == HM_E_UNSUPPORTED) && owner != ep->share.index) {
+        ep->stats.passed_on++;
+        ep->share.pass_on(ep->share.ctx, owner, from, bytes, len, ecn);
         return;
     }
     bool full = ep->server_tls != NULL && len >= STOQ_MIN_INITIAL;
@@ -355,8 +372,13 @@ static hm_err set_up(stoq_endpoint *ep, const stoq_config *config)
         SSL_CTX_up_ref(config->client_tls);
         ep->client_tls = config->client_tls;
     }
+    const stoq_share *share = &ep->share;
+    if (share->count > 128 || (share->count > 1 && share->pass_on == NULL) ||
+        (share->count > 0 && share->index >= share->count))
+        return hm_fail(HM_E_CONFIG, "endpoint %u of %u with one address", share->index,
+                       share->count);
     if (!ep->has_net)
-        return stoq_io_open(&ep->io, &config->bind, &ep->bound);
+        return stoq_io_open(&ep->io, &config->bind, share->count, share->index, &ep->bound);
     ep->bound = config->bind;
     return HM_OK;
 }
@@ -373,6 +395,7 @@ hm_err stoq_endpoint_create(const stoq_config *config, stoq_endpoint **out)
     ep->user = config->user;
     ep->random = config->random != NULL ? *config->random : hm_random_system;
     ep->always_retry = config->always_retry;
+    ep->share = config->share;
     memcpy(ep->secret, config->secret, sizeof ep->secret);
     ep->io.fd = -1;
     ep->has_net = config->net != NULL;

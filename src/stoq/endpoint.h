@@ -14,6 +14,7 @@ struct stoq_endpoint {
     void *user;
     hm_random random;
     bool always_retry;
+    stoq_share share;
     uint8_t secret[32];
     SSL_CTX *server_tls, *client_tls;
     uint8_t alpn_wire[256 * STOQ_MAX_ALPN];
@@ -46,6 +47,8 @@ struct stoq_endpoint {
 // False: longer than what this host can send there.
 bool endpoint_send(stoq_endpoint *ep, const struct sockaddr_in6 *to, const uint8_t *bytes,
                    size_t len, size_t segment, uint8_t ecn);
+// A fresh connection id of ours, whose first byte says whose packets they are.
+void endpoint_make_id(stoq_endpoint *ep, uint8_t id[STOQ_LOCAL_CID]);
 void endpoint_reset_token(const stoq_endpoint *ep, const stoq_cid *cid,
                           uint8_t out[STOQ_RESET_TOKEN]);
 

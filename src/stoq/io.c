@@ -1,6 +1,7 @@
 #include "stoq/io.h"
 
 #include <errno.h>
+#include <linux/filter.h>
 #include <netinet/udp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -23,7 +24,22 @@ static hm_err fail(stoq_io *io, const char *what)
     return hm_fail(HM_E_IO, "UDP socket: %s: %s", what, strerror(e));
 }
 
-hm_err stoq_io_open(stoq_io *io, const struct sockaddr_in6 *bind_to, struct sockaddr_in6 *bound)
+// Which of the sockets with one address gets a datagram: a program that the kernel runs on the UDP
+// payload. In a long header (RFC 8999, section 5.1) the id is after flags, version and length.
+static int steer(int fd, unsigned count)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 0), BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x80, 0, 2),
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 6), BPF_JUMP(BPF_JMP | BPF_JA, 1, 0, 0),
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 1), BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, count),
+        BPF_STMT(BPF_RET | BPF_A, 0),
+    };
+    struct sock_fprog program = {sizeof code / sizeof *code, code};
+    return setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof program);
+}
+
+hm_err stoq_io_open(stoq_io *io, const struct sockaddr_in6 *bind_to, unsigned count, unsigned index,
+                    struct sockaddr_in6 *bound)
 {
     const int one = 1, size = SOCKET_BUFFER, probe = IPV6_PMTUDISC_PROBE;
     *io = (stoq_io){.fd = socket(AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
@@ -41,11 +57,19 @@ hm_err stoq_io_open(stoq_io *io, const struct sockaddr_in6 *bind_to, struct sock
     (void)setsockopt(io->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
     (void)setsockopt(io->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
     (void)setsockopt(io->fd, IPPROTO_UDP, UDP_GRO, &one, sizeof one);
+    // The first one binds alone, so that an address in use is told; then it lets the others in.
+    if (index > 0 && setsockopt(io->fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) != 0)
+        return fail(io, "SO_REUSEPORT");
     if (bind(io->fd, (struct sockaddr *)&addr, sizeof addr) != 0) {
         int e = errno;
         stoq_io_close(io);
         return hm_addr_fail(&addr, "UDP", e);
     }
+    if (count > 1 && index == 0 &&
+        setsockopt(io->fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) != 0)
+        return fail(io, "SO_REUSEPORT");
+    if (count > 1 && index + 1 == count && steer(io->fd, count) != 0)
+        return fail(io, "SO_ATTACH_REUSEPORT_CBPF");
     socklen_t len = sizeof *bound;
     if (getsockname(io->fd, (struct sockaddr *)bound, &len) != 0)
         return fail(io, "getsockname");

@@ -14,9 +14,11 @@ typedef struct stoq_io {
     uint8_t *buffer; // STOQ_IO_DATAGRAM_MAX bytes, owned
 } stoq_io;
 
-// Binds; AF_INET6 with IPV6_V6ONLY. *bound is the address with the kernel's port.
-HM_CHECK hm_err stoq_io_open(stoq_io *io, const struct sockaddr_in6 *bind_to,
-                             struct sockaddr_in6 *bound);
+// Binds; AF_INET6 with IPV6_V6ONLY. *bound is the address with the kernel's port. With `count`
+// above 1 it is socket `index` of so many with one address, opened in that order: each is given the
+// QUIC packets whose destination id's first byte, divided by count, leaves index.
+HM_CHECK hm_err stoq_io_open(stoq_io *io, const struct sockaddr_in6 *bind_to, unsigned count,
+                             unsigned index, struct sockaddr_in6 *bound);
 void stoq_io_close(stoq_io *io);
 // Datagrams of `segment` bytes each, the last one maybe shorter. Loss by a full socket is as good
 // as loss on the way. False when a single datagram is longer than the route's device carries.

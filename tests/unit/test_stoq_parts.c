@@ -69,8 +69,8 @@ static void test_socket(void **state)
     uint8_t data[3000], got[3000];
     for (size_t i = 0; i < sizeof data; i++)
         data[i] = (uint8_t)(i * 31);
-    assert_int_equal(stoq_io_open(&a, &any, &at_a), HM_OK);
-    assert_int_equal(stoq_io_open(&b, &any, &at_b), HM_OK);
+    assert_int_equal(stoq_io_open(&a, &any, 1, 0, &at_a), HM_OK);
+    assert_int_equal(stoq_io_open(&b, &any, 1, 0, &at_b), HM_OK);
     assert_true(stoq_io_send(&a, &at_b, data, sizeof data, 1200, STOQ_ECN_ECT0));
     size_t total = 0, len, segment;
     uint8_t ecn;
@@ -84,7 +84,7 @@ static void test_socket(void **state)
     assert_int_equal(total, sizeof data);
     assert_memory_equal(got, data, sizeof data);
     stoq_io taken;
-    assert_int_equal(stoq_io_open(&taken, &at_a, &from), HM_E_CONFIG);
+    assert_int_equal(stoq_io_open(&taken, &at_a, 1, 0, &from), HM_E_CONFIG);
     stoq_io_close(&a);
     stoq_io_close(&b);
 }
