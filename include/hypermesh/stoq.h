@@ -34,6 +34,9 @@ typedef struct stoq_stream stoq_stream;
 
 #define STOQ_ALPN_MESH "stoq/1"
 #define STOQ_MAX_ALPN 8
+#define STOQ_TICKETS_MAX 8u                // that a server gives to a connection
+#define STOQ_TICKET_LIFETIME_MAX_S 604800u // RFC 8446, section 4.6.1
+#define STOQ_SESSIONS_MAX 4u               // that a client keeps of a connection
 
 // Transport error codes of RFC 9000, section 20.1; TLS alerts are STOQ_CRYPTO_ERROR + alert.
 enum {
@@ -87,6 +90,9 @@ typedef struct stoq_callbacks {
     void (*stream_returned)(void *user, stoq_stream *stream, void *tag);
     // A datagram (RFC 9221) came; the bytes are borrowed for the call.
     void (*datagram)(void *user, stoq_conn *conn, hm_bytes bytes);
+    // On a client: the server gave a ticket. Who keeps these bytes, secret, may hand them to
+    // stoq_resume() once; borrowed for the call. Without this callback no ticket is kept.
+    void (*session)(void *user, stoq_conn *conn, hm_bytes session);
 } stoq_callbacks; // any may be NULL
 
 // A network in place of the endpoint's own UDP socket, for tests and simulators. send hands over
@@ -154,8 +160,14 @@ typedef struct stoq_config {
     stoq_congestion congestion; // of all connections
     stoq_share share;           // Copied.
     bool always_retry;          // every new client must pass a Retry
-    uint8_t secret[32];         // keys stateless resets and tokens; all zero: random, so tokens and
-                                // resets of an earlier run are not recognised
+    // Session tickets. A server that demands certificates of its clients gives none, whatever is
+    // said here: a resumed session shows no certificate, and would outlive what revokes it.
+    uint32_t tickets;           // that a server gives to a client, at most STOQ_TICKETS_MAX [0]
+    uint32_t ticket_lifetime_s; // [7200], at most STOQ_TICKET_LIFETIME_MAX_S
+    uint32_t sessions;  // that a client keeps of a connection, at most STOQ_SESSIONS_MAX [1]; until
+                        // they came TLS is kept, 28 KiB
+    uint8_t secret[32]; // keys stateless resets and tokens; all zero: random, so tokens and
+                        // resets of an earlier run are not recognised
 } stoq_config;
 
 typedef struct stoq_conn_stats {
@@ -189,7 +201,7 @@ HM_CHECK hm_err stoq_endpoint_create(const stoq_config *config, stoq_endpoint **
 // Sends CONNECTION_CLOSE once on every connection and frees everything. NULL is harmless.
 void stoq_endpoint_destroy(stoq_endpoint *ep);
 // Connections that come from now on use this context (a reference is kept): for renewed
-// certificates and revocation lists. NULL: none is taken any more.
+// certificates and revocation lists. NULL: none is taken any more. Tickets given before are void.
 void stoq_endpoint_set_server_tls(stoq_endpoint *ep, SSL_CTX *tls);
 // The socket, to wait on for reading; -1 with a stoq_net. Owned by the endpoint.
 int stoq_endpoint_fd(const stoq_endpoint *ep);
@@ -215,6 +227,16 @@ void stoq_endpoint_get_stats(const stoq_endpoint *ep, stoq_endpoint_stats *out);
 HM_CHECK hm_err stoq_connect(stoq_endpoint *ep, const struct sockaddr_in6 *to,
                              const char *server_name, const char *alpn, void *user,
                              stoq_conn **out);
+// The same with a session that an earlier connection told, of the same server_name, whose protocol
+// is asked for. It saves the proof of the server's certificate, and is to be handed in only where
+// the same roots are believed; each one once, or the two connections can be linked. One that is
+// damaged, another name's or over, and with a client_tls that has a certificate of its own or
+// checks revocation lists every one, is passed over: then this is stoq_connect() with the
+// configured protocols. A session is over with its ticket, with the server's certificate, or a day
+// after the last handshake that proved it.
+HM_CHECK hm_err stoq_resume(stoq_endpoint *ep, const struct sockaddr_in6 *to,
+                            const char *server_name, hm_bytes session, void *user, stoq_conn **out);
+bool stoq_conn_resumed(const stoq_conn *conn); // once it is open: the server took the session
 // Ends the connection with an application code; the peer learns it and the reason (cut at 256
 // bytes). conn_closed follows in the next process. Unsent stream bytes are discarded.
 void stoq_conn_close(stoq_conn *conn, uint64_t app_code, const char *reason);
@@ -225,7 +247,8 @@ bool stoq_conn_is_server(const stoq_conn *conn);
 stoq_endpoint *stoq_conn_endpoint(stoq_conn *conn);
 void *stoq_conn_user(const stoq_conn *conn);
 void stoq_conn_set_user(stoq_conn *conn, void *user);
-// The peer's certificate, or NULL. Borrowed, lives as long as the connection.
+// The peer's certificate, or NULL. Borrowed, lives as long as the connection. After stoq_resume()
+// the one that was proven then.
 X509 *stoq_conn_peer_cert(const stoq_conn *conn);
 // Negotiated protocol, "" before. Lives as long as the connection.
 const char *stoq_conn_alpn(const stoq_conn *conn);

@@ -118,7 +118,7 @@ static hm_err endpoint_secret(const char *dir, uint8_t out[SECRET_BYTES])
 
 static hm_err start_endpoint(daemon_state *d)
 {
-    uint64_t connections;
+    uint64_t connections, tickets, ticket_s;
     SSL_CTX *tls = NULL;
     stoq_config cfg = {
         .alpn = {STOQ_PERF_ALPN, STOQ_ALPN_MESH},
@@ -129,6 +129,10 @@ static hm_err start_endpoint(daemon_state *d)
     HM_TRY(hm_config_addr(d->config, "listen", &cfg.bind));
     HM_TRY(hm_config_u64(d->config, "max-connections", 1, 100000, &connections));
     cfg.limits.max_connections = (uint32_t)connections;
+    HM_TRY(hm_config_u64(d->config, "tickets", 0, STOQ_TICKETS_MAX, &tickets));
+    HM_TRY(hm_config_u64(d->config, "ticket-seconds", 1, STOQ_TICKET_LIFETIME_MAX_S, &ticket_s));
+    cfg.tickets = (uint32_t)tickets;
+    cfg.ticket_lifetime_s = (uint32_t)ticket_s;
     HM_TRY(stoq_congestion_of(hm_config_get(d->config, "congestion"), &cfg.congestion));
     HM_TRY(server_tls(d->config, d->dir, &tls));
     hm_err err = endpoint_secret(d->dir, cfg.secret);

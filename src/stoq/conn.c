@@ -107,10 +107,15 @@ static hm_err host_params(void *ctx, hm_bytes encoded)
     return HM_OK;
 }
 
-static const stoq_tls_host tls_host = {host_send, host_peek, host_consume, host_secret,
-                                       host_params};
+static void host_session(void *ctx, SSL_SESSION *s)
+{
+    session_on_ticket(ctx, s);
+}
 
-static hm_err start_tls(stoq_conn *c, SSL_CTX *ctx, const char *server_name, hm_bytes alpn)
+static const stoq_tls_host tls_host = {host_send,   host_peek,   host_consume,
+                                       host_secret, host_params, host_session};
+
+static hm_err start_tls(stoq_conn *c, SSL_CTX *ctx, stoq_tls_config *config)
 {
     const stoq_limits *l = conn_limits(c);
     stoq_transport_params p;
@@ -139,7 +144,8 @@ static hm_err start_tls(stoq_conn *c, SSL_CTX *ctx, const char *server_name, hm_
     hm_buf b = hm_buf_fixed(mem, sizeof mem);
     stoq_transport_params_encode(&p, &b);
     HM_TRY(hm_buf_status(&b));
-    return stoq_tls_init(&c->tls, ctx, server_name, alpn, hm_buf_bytes(&b));
+    config->params = hm_buf_bytes(&b);
+    return stoq_tls_init(&c->tls, ctx, config);
 }
 
 static void end_half_open(stoq_conn *c)
@@ -174,6 +180,7 @@ static void on_handshake_complete(stoq_conn *c)
     const char *group = SSL_group_to_name(ssl, SSL_get_negotiated_group(ssl));
     snprintf(c->group, sizeof c->group, "%s", group != NULL ? group : "");
     c->cipher = SSL_get_cipher_name(ssl);
+    session_on_complete(c);
     c->handshake_complete = true;
     c->state = STOQ_CONN_OPEN;
     end_half_open(c);
@@ -202,6 +209,7 @@ void conn_tls_advance(stoq_conn *c)
     }
     if (c->tls.complete && !c->handshake_complete)
         on_handshake_complete(c);
+    conn_tls_end(c);
 }
 
 hm_err conn_prepare_rx_next(stoq_conn *c)
@@ -239,7 +247,7 @@ void conn_confirmed(stoq_conn *c)
     c->peer_may_be_blocked = false;
     conn_discard_space(c, STOQ_LEVEL_INITIAL);
     conn_discard_space(c, STOQ_LEVEL_HANDSHAKE);
-    stoq_tls_end(&c->tls); // 16 KiB
+    conn_tls_end(c);
     conn_wake(c);
 }
 
@@ -311,10 +319,14 @@ hm_err conn_start_server(stoq_conn *c, const stoq_packet *first, const stoq_cid 
     c->ep->stats.half_open++;
     HM_TRY(hm_map_put(&c->ep->by_initial, &c->initial_dcid, c));
     HM_TRY(stoq_keys_init_initial(&s->rx, &s->tx, &c->initial_dcid));
-    return start_tls(c, c->ep->server_tls, NULL, hm_bytes_of(c->ep->alpn_wire, c->ep->alpn_len));
+    stoq_tls_config config = {.alpn_wire = hm_bytes_of(c->ep->alpn_wire, c->ep->alpn_len),
+                              .tickets = c->ep->ticket_count > 0 ? &c->ep->tickets : NULL,
+                              .ticket_count = c->ep->ticket_count};
+    return start_tls(c, c->ep->server_tls, &config);
 }
 
-hm_err conn_start_client(stoq_conn *c, const char *server_name, const char *alpn)
+hm_err conn_start_client(stoq_conn *c, const char *server_name, const char *alpn,
+                         const stoq_session *session)
 {
     stoq_space *s = &c->spaces[STOQ_LEVEL_INITIAL];
     uint8_t id[STOQ_LOCAL_CID];
@@ -335,7 +347,14 @@ hm_err conn_start_client(stoq_conn *c, const char *server_name, const char *alpn
         wire = hm_buf_bytes(&c->client_alpn);
     }
     HM_TRY(stoq_keys_init_initial(&s->tx, &s->rx, &c->initial_dcid));
-    HM_TRY(start_tls(c, c->ep->client_tls, server_name, wire));
+    stoq_tls_config config = {.server_name = server_name,
+                              .alpn_wire = wire,
+                              .sessions = c->ep->sessions,
+                              .session = session != NULL ? session->tls : NULL};
+    if (server_name != NULL && (c->server_name = strdup(server_name)) == NULL)
+        return HM_E_NOMEM;
+    c->proven_s = session != NULL ? session->proven_s : 0;
+    HM_TRY(start_tls(c, c->ep->client_tls, &config));
     hm_err err = stoq_tls_advance(&c->tls);
     conn_wake(c);
     return err;
@@ -370,6 +389,8 @@ void conn_free(stoq_conn *c)
     hm_buf_free(&c->client_alpn);
     free(c->alpn);
     free(c->proven);
+    sessions_free(c);
+    free(c->server_name);
     free(c);
 }
 
@@ -428,6 +449,8 @@ void conn_tell(stoq_conn *c)
         if (cb->conn_open != NULL)
             cb->conn_open(ep->user, c);
     }
+    if (c->session_count > 0 && c->told_open && !c->told_closed)
+        sessions_tell(c);
     // What arrived before the peer closed is still given to the application.
     if (c->told_open && !c->told_closed && c->state != STOQ_CONN_CLOSING)
         streams_tell(c);
@@ -564,6 +587,10 @@ void *stoq_conn_user(const stoq_conn *c)
 void stoq_conn_set_user(stoq_conn *c, void *user)
 {
     c->user = user;
+}
+bool stoq_conn_resumed(const stoq_conn *c)
+{
+    return c->resumed;
 }
 X509 *stoq_conn_peer_cert(const stoq_conn *c)
 {

@@ -1,7 +1,7 @@
 // Private: one connection as a state machine. conn.c has its life and timers, conn_path.c its ids
 // and addresses, conn_mtu.c the length of UDP datagrams, conn_datagram.c those of RFC 9221,
-// conn_send.c builds packets, conn_recv.c takes them apart, conn_loss.c is RFC 9002, stream.c the
-// streams.
+// conn_session.c resumes sessions, conn_send.c builds packets, conn_recv.c takes them apart,
+// conn_loss.c is RFC 9002, stream.c the streams.
 #ifndef HM_STOQ_CONN_H
 #define HM_STOQ_CONN_H
 
@@ -15,6 +15,7 @@
 #include "stoq/ranges.h"
 #include "stoq/recvbuf.h"
 #include "stoq/sendbuf.h"
+#include "stoq/session.h"
 #include "stoq/tls.h"
 #include "stoq/transport_params.h"
 
@@ -138,6 +139,11 @@ struct stoq_conn {
     const char *cipher;
     hm_buf client_alpn; // if one was named in stoq_connect()
     bool handshake_complete, confirmed, done_pending, told_open;
+    bool resumed;
+    char *server_name;                  // of a client, owned; NULL: none
+    uint64_t proven_s;                  // the last handshake without a ticket
+    hm_buf sessions[STOQ_SESSIONS_MAX]; // to be told
+    unsigned session_count;
     stoq_transport_params theirs;
     bool has_params;
     bool address_validated, peer_may_be_blocked;
@@ -260,7 +266,8 @@ HM_CHECK hm_err conn_make(stoq_endpoint *ep, bool is_server, const struct sockad
                           stoq_conn **out);
 HM_CHECK hm_err conn_start_server(stoq_conn *c, const stoq_packet *first, const stoq_cid *odcid,
                                   const stoq_cid *retry_scid);
-HM_CHECK hm_err conn_start_client(stoq_conn *c, const char *server_name, const char *alpn);
+HM_CHECK hm_err conn_start_client(stoq_conn *c, const char *server_name, const char *alpn,
+                                  const stoq_session *session);
 void conn_free(stoq_conn *c);
 // Something is to be sent or told.
 void conn_wake(stoq_conn *c);
@@ -298,6 +305,15 @@ static inline bool conn_same_address(const struct sockaddr_in6 *a, const struct 
 {
     return a->sin6_port == b->sin6_port && memcmp(&a->sin6_addr, &b->sin6_addr, 16) == 0;
 }
+
+// ---- conn_session.c -----------------------------------------------------------------------------
+
+// TLS is done with: nothing more is wanted of it, and the handshake is confirmed.
+void conn_tls_end(stoq_conn *c);
+void session_on_ticket(stoq_conn *c, SSL_SESSION *s);
+void session_on_complete(stoq_conn *c);
+void sessions_tell(stoq_conn *c);
+void sessions_free(stoq_conn *c);
 
 // ---- conn_path.c --------------------------------------------------------------------------------
 

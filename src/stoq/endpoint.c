@@ -360,10 +360,28 @@ static hm_err set_alpn(stoq_endpoint *ep, const char *const *names)
     return ep->alpn_len > 0 ? HM_OK : hm_fail(HM_E_CONFIG, "no ALPN name");
 }
 
+static hm_err set_tickets(stoq_endpoint *ep, const stoq_config *config)
+{
+    uint32_t life_s = config->ticket_lifetime_s;
+    or_default(&life_s, 7200);
+    if (config->tickets > STOQ_TICKETS_MAX || life_s > STOQ_TICKET_LIFETIME_MAX_S)
+        return hm_fail(HM_E_CONFIG, "at most %u tickets, of at most %u seconds", STOQ_TICKETS_MAX,
+                       STOQ_TICKET_LIFETIME_MAX_S);
+    ep->ticket_count = config->tickets;
+    ep->sessions = config->sessions > 0 ? config->sessions : 1;
+    if (ep->sessions > STOQ_SESSIONS_MAX)
+        return hm_fail(HM_E_CONFIG, "at most %u sessions of a connection", STOQ_SESSIONS_MAX);
+    if (ep->callbacks.session == NULL)
+        ep->sessions = 0;
+    stoq_tickets_init(&ep->tickets, &ep->random, &ep->now_us, life_s * UINT64_C(1000000));
+    return HM_OK;
+}
+
 static hm_err set_up(stoq_endpoint *ep, const stoq_config *config)
 {
     static const uint8_t zero[32];
     HM_TRY(set_limits(&ep->limits));
+    HM_TRY(set_tickets(ep, config));
     HM_TRY(set_alpn(ep, config->alpn));
     if (memcmp(ep->secret, zero, sizeof zero) == 0)
         hm_random_fill(&ep->random, ep->secret, sizeof ep->secret);
@@ -371,6 +389,8 @@ static hm_err set_up(stoq_endpoint *ep, const stoq_config *config)
     if (config->client_tls != NULL) {
         SSL_CTX_up_ref(config->client_tls);
         ep->client_tls = config->client_tls;
+        if (ep->sessions > 0)
+            stoq_tls_prepare(ep->client_tls, false);
     }
     const stoq_share *share = &ep->share;
     if (share->count > 128 || (share->count > 1 && share->pass_on == NULL) ||
@@ -439,6 +459,7 @@ void stoq_endpoint_destroy(stoq_endpoint *ep)
     stoq_io_close(&ep->io);
     SSL_CTX_free(ep->server_tls);
     SSL_CTX_free(ep->client_tls);
+    stoq_tickets_free(&ep->tickets);
     OPENSSL_cleanse(ep->secret, sizeof ep->secret);
     free(ep);
 }
@@ -447,8 +468,9 @@ void stoq_endpoint_set_server_tls(stoq_endpoint *ep, SSL_CTX *tls)
 {
     if (tls != NULL) {
         SSL_CTX_up_ref(tls);
-        stoq_tls_prepare_server(tls);
+        stoq_tls_prepare(tls, true);
     }
+    stoq_tickets_forget(&ep->tickets); // what the new context forbids no ticket gets around
     SSL_CTX_free(ep->server_tls);
     ep->server_tls = tls;
 }
@@ -469,13 +491,19 @@ void stoq_endpoint_get_stats(const stoq_endpoint *ep, stoq_endpoint_stats *out)
 hm_err stoq_connect(stoq_endpoint *ep, const struct sockaddr_in6 *to, const char *server_name,
                     const char *alpn, void *user, stoq_conn **out)
 {
+    return endpoint_connect(ep, to, server_name, alpn, NULL, user, out);
+}
+
+hm_err endpoint_connect(stoq_endpoint *ep, const struct sockaddr_in6 *to, const char *server_name,
+                        const char *alpn, const stoq_session *session, void *user, stoq_conn **out)
+{
     *out = NULL;
     if (ep->client_tls == NULL)
         return hm_fail(HM_E_CONFIG, "this endpoint makes no outgoing connections");
     stoq_conn *c;
     HM_TRY(conn_make(ep, false, to, &c));
     c->user = user;
-    hm_err err = conn_start_client(c, server_name, alpn);
+    hm_err err = conn_start_client(c, server_name, alpn, session);
     if (err != HM_OK) {
         conn_free(c);
         return err;

@@ -17,6 +17,9 @@ struct stoq_endpoint {
     stoq_share share;
     uint8_t secret[32];
     SSL_CTX *server_tls, *client_tls;
+    stoq_tickets tickets;
+    unsigned ticket_count; // that a connection gives
+    unsigned sessions;     // that one of ours wants
     uint8_t alpn_wire[256 * STOQ_MAX_ALPN];
     size_t alpn_len;
     bool has_net;
@@ -49,6 +52,10 @@ bool endpoint_send(stoq_endpoint *ep, const struct sockaddr_in6 *to, const uint8
                    size_t len, size_t segment, uint8_t ecn);
 // A fresh connection id of ours, whose first byte says whose packets they are.
 void endpoint_make_id(stoq_endpoint *ep, uint8_t id[STOQ_LOCAL_CID]);
+// With a session to be resumed, or NULL.
+HM_CHECK hm_err endpoint_connect(stoq_endpoint *ep, const struct sockaddr_in6 *to,
+                                 const char *server_name, const char *alpn,
+                                 const stoq_session *session, void *user, stoq_conn **out);
 void endpoint_reset_token(const stoq_endpoint *ep, const stoq_cid *cid,
                           uint8_t out[STOQ_RESET_TOKEN]);
 

@@ -1,9 +1,14 @@
 #include "stoq/tls.h"
 
 #include <arpa/inet.h>
+#include <openssl/core_names.h>
 #include <openssl/err.h>
+#include <openssl/rand.h>
+#include <openssl/x509_vfy.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#include "base/wire.h"
 
 #define ALERT_UNEXPECTED_MESSAGE 10
 #define ALERT_HANDSHAKE_FAILURE 40
@@ -39,10 +44,37 @@ static int cb_recv(SSL *ssl, const unsigned char **buf, size_t *len, void *arg)
     return 1;
 }
 
+// Keeps track of where messages after the handshake begin: a byte of type, three of length. False
+// for one that is no ticket for a client.
+static bool follow(stoq_tls *t, hm_bytes b)
+{
+    while (b.len > 0) {
+        size_t n = 1;
+        if (t->skip > 0) {
+            n = b.len < t->skip ? b.len : t->skip;
+            t->skip -= (uint32_t)n;
+        } else {
+            t->head[t->head_len++] = b.ptr[0];
+            if (t->is_server || t->head[0] != NEW_SESSION_TICKET) {
+                t->head_len = 0;
+                return false;
+            }
+            if (t->head_len == sizeof t->head) {
+                t->skip = (uint32_t)t->head[1] << 16 | (uint32_t)t->head[2] << 8 | t->head[3];
+                t->head_len = 0;
+            }
+        }
+        b = hm_bytes_of(b.ptr + n, b.len - n);
+    }
+    return true;
+}
+
 static int cb_release(SSL *ssl, size_t len, void *arg)
 {
     stoq_tls *t = arg;
     (void)ssl;
+    if (t->read_level == STOQ_LEVEL_APP) // what is no ticket OpenSSL answers itself
+        (void)follow(t, hm_bytes_of(t->host->peek(t->ctx, STOQ_LEVEL_APP).ptr, len));
     t->host->consume(t->ctx, t->read_level, len);
     return 1;
 }
@@ -181,15 +213,106 @@ static int select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_l
     return SSL_TLSEXT_ERR_OK;
 }
 
-void stoq_tls_prepare_server(SSL_CTX *ctx)
+// ---- tickets ------------------------------------------------------------------------------------
+
+// Seals a ticket or sets what opens it; 0: it is to be ignored.
+static int ticket_key(SSL *ssl, unsigned char name[STOQ_TICKET_KEY_NAME], unsigned char *iv,
+                      EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int seal)
 {
-    SSL_CTX_set_alpn_select_cb(ctx, select_alpn, NULL);
+    const stoq_tls *t = SSL_get_ex_data(ssl, ex_index());
+    if (t == NULL || t->tickets == NULL)
+        return 0;
+    const stoq_ticket_key *k =
+        seal ? stoq_tickets_seal(t->tickets) : stoq_tickets_open(t->tickets, name);
+    if (k == NULL)
+        return 0;
+    OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, (void *)k->mac, sizeof k->mac),
+        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char *)"SHA256", 0),
+        OSSL_PARAM_construct_end()};
+    if (seal) {
+        memcpy(name, k->name, sizeof k->name);
+        if (RAND_bytes(iv, 16) != 1)
+            return -1;
+    }
+    return EVP_MAC_CTX_set_params(mac, params) == 1 &&
+                   EVP_CipherInit_ex2(cipher, EVP_aes_256_cbc(), k->aes, iv, seal, NULL) == 1
+               ? 1
+               : -1;
 }
 
-hm_err stoq_tls_init(stoq_tls *t, SSL_CTX *ctx, const char *server_name, hm_bytes alpn_wire,
-                     hm_bytes params)
+// A ticket says by the endpoint's clock when it was given.
+static int ticket_begin(SSL *ssl, void *arg)
 {
-    t->alpn_wire = alpn_wire;
+    const stoq_tls *t = SSL_get_ex_data(ssl, ex_index());
+    SSL_SESSION *s = SSL_get_session(ssl);
+    uint8_t mem[8];
+    hm_buf b = hm_buf_fixed(mem, sizeof mem);
+    (void)arg;
+    if (t == NULL || t->tickets == NULL)
+        return 0;
+    hm_wr_u64(&b, *t->tickets->now_us);
+    SSL_SESSION_set_timeout(s, (long)(t->tickets->life_us / 1000000));
+    return SSL_SESSION_set1_ticket_appdata(s, mem, sizeof mem);
+}
+
+static SSL_TICKET_RETURN ticket_opened(SSL *ssl, SSL_SESSION *s, const unsigned char *name,
+                                       size_t name_len, SSL_TICKET_STATUS status, void *arg)
+{
+    const stoq_tls *t = SSL_get_ex_data(ssl, ex_index());
+    void *data = NULL;
+    size_t len = 0;
+    (void)name, (void)name_len, (void)arg;
+    if (status != SSL_TICKET_SUCCESS || t == NULL || t->tickets == NULL ||
+        SSL_SESSION_get0_ticket_appdata(s, &data, &len) != 1)
+        return SSL_TICKET_RETURN_IGNORE_RENEW;
+    hm_rd r = hm_rd_of(hm_bytes_of(data, len));
+    uint64_t given_us = hm_rd_u64(&r);
+    bool live = hm_rd_end(&r) == HM_OK && *t->tickets->now_us - given_us < t->tickets->life_us;
+    return live ? SSL_TICKET_RETURN_USE_RENEW : SSL_TICKET_RETURN_IGNORE_RENEW;
+}
+
+static int new_session(SSL *ssl, SSL_SESSION *s)
+{
+    stoq_tls *t = SSL_get_ex_data(ssl, ex_index());
+    if (t != NULL && t->sessions_wanted > 0) {
+        t->sessions_wanted--;
+        t->host->session(t->ctx, s);
+    }
+    return 0; // no reference is kept
+}
+
+void stoq_tls_prepare(SSL_CTX *ctx, bool is_server)
+{
+    if (is_server) {
+        SSL_CTX_set_alpn_select_cb(ctx, select_alpn, NULL);
+        SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, ticket_key);
+        SSL_CTX_set_session_ticket_cb(ctx, ticket_begin, ticket_opened, NULL);
+    } else {
+        SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+        SSL_CTX_sess_set_new_cb(ctx, new_session);
+    }
+}
+
+bool stoq_tls_may_resume(const SSL_CTX *ctx, bool is_server)
+{
+    if (is_server)
+        return !(SSL_CTX_get_verify_mode(ctx) & SSL_VERIFY_PEER);
+    return SSL_CTX_get0_certificate(ctx) == NULL &&
+           !(X509_VERIFY_PARAM_get_flags(SSL_CTX_get0_param((SSL_CTX *)ctx)) &
+             X509_V_FLAG_CRL_CHECK);
+}
+
+// ---- life ---------------------------------------------------------------------------------------
+
+hm_err stoq_tls_init(stoq_tls *t, SSL_CTX *ctx, const stoq_tls_config *config)
+{
+    const char *server_name = config->server_name;
+    hm_bytes params = config->params;
+    bool resumes = stoq_tls_may_resume(ctx, t->is_server);
+    t->alpn_wire = config->alpn_wire;
+    t->tickets = resumes ? config->tickets : NULL;
+    t->sessions_wanted = resumes ? config->sessions : 0;
     t->ssl = SSL_new(ctx);
     t->params = malloc(params.len);
     if (t->ssl == NULL || t->params == NULL)
@@ -203,13 +326,14 @@ hm_err stoq_tls_init(stoq_tls *t, SSL_CTX *ctx, const char *server_name, hm_byte
         goto fail;
     if (t->is_server) {
         SSL_set_accept_state(t->ssl);
-        // Every connection proves both identities anew: there is nothing to resume.
-        if (SSL_set_num_tickets(t->ssl, 0) != 1)
+        if (SSL_set_num_tickets(t->ssl, t->tickets != NULL ? config->ticket_count : 0) != 1)
             goto fail;
         return HM_OK;
     }
     SSL_set_connect_state(t->ssl);
-    if (SSL_set_alpn_protos(t->ssl, alpn_wire.ptr, (unsigned)alpn_wire.len) != 0)
+    if (SSL_set_alpn_protos(t->ssl, t->alpn_wire.ptr, (unsigned)t->alpn_wire.len) != 0)
+        goto fail;
+    if (config->session != NULL && resumes && SSL_set_session(t->ssl, config->session) != 1)
         goto fail;
     struct in6_addr address; // is no name for SNI (RFC 6066, section 3)
     if (server_name != NULL && ((inet_pton(AF_INET6, server_name, &address) != 1 &&
@@ -222,35 +346,20 @@ fail:
     return openssl_fail("TLS set-up");
 }
 
-static hm_err late_fail(stoq_tls *t, uint8_t alert, const char *what)
-{
-    t->failed = true;
-    t->why = HM_E_STOQ_TLS;
-    t->alert = alert;
-    return hm_fail(HM_E_STOQ_TLS, "TLS after the handshake: %s", what);
-}
-
-// Messages after the end: a byte of type, three of length.
+// Messages after the end.
 static hm_err drop_messages(stoq_tls *t)
 {
     hm_bytes b;
     while ((b = t->host->peek(t->ctx, STOQ_LEVEL_APP)).len > 0) {
-        size_t n = 1;
-        if (t->skip > 0) {
-            n = b.len < t->skip ? b.len : t->skip;
-            t->skip -= (uint32_t)n;
-        } else {
-            t->head[t->head_len++] = b.ptr[0];
-            if (t->is_server || t->head[0] != NEW_SESSION_TICKET)
-                return late_fail(t, ALERT_UNEXPECTED_MESSAGE, "a message that is no ticket");
-            if (t->head_len == sizeof t->head) {
-                t->skip = (uint32_t)t->head[1] << 16 | (uint32_t)t->head[2] << 8 | t->head[3];
-                t->head_len = 0;
-            }
-            if (t->skip > TICKET_MAX)
-                return late_fail(t, ALERT_DECODE_ERROR, "a ticket without end");
+        bool ticket_only = follow(t, b);
+        if (!ticket_only || t->skip > TICKET_MAX) {
+            t->failed = true;
+            t->why = HM_E_STOQ_TLS;
+            t->alert = ticket_only ? ALERT_DECODE_ERROR : ALERT_UNEXPECTED_MESSAGE;
+            return hm_fail(HM_E_STOQ_TLS, "TLS after the handshake: %s",
+                           ticket_only ? "a ticket without end" : "a message that is no ticket");
         }
-        t->host->consume(t->ctx, STOQ_LEVEL_APP, n);
+        t->host->consume(t->ctx, STOQ_LEVEL_APP, b.len);
     }
     return HM_OK;
 }

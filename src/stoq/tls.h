@@ -1,13 +1,18 @@
 // TLS 1.3 for QUIC through OpenSSL's callbacks (SSL_set_quic_tls_cbs). Knows nothing of packets.
 //
-// OpenSSL's object is kept as long as it is of use: it is freed when the handshake is confirmed
-// (stoq_tls_end), and what the peer may still say after that is looked at here.
+// OpenSSL's object is kept as long as it is of use: it is freed when the handshake is confirmed and
+// no ticket is wanted any more (stoq_tls_end), and what the peer may still say after that is looked
+// at here.
+//
+// Sessions are resumed with a new key exchange each (psk_dhe_ke). Who shows or demands a
+// certificate of the client resumes nothing: stoq_tls_may_resume().
 #ifndef HM_STOQ_TLS_H
 #define HM_STOQ_TLS_H
 
 #include <openssl/ssl.h>
 
 #include "stoq/protect.h"
+#include "stoq/ticket.h"
 
 // Encryption levels; Initial, Handshake and 1-RTT are also the packet number spaces.
 typedef enum stoq_level {
@@ -26,8 +31,19 @@ typedef struct stoq_tls_host {
     void (*consume)(void *ctx, stoq_level level, size_t n);
     hm_err (*secret)(void *ctx, stoq_level level, bool seal, hm_aead_cipher cipher,
                      hm_bytes secret);
-    hm_err (*params)(void *ctx, hm_bytes encoded); // the peer's transport parameters
+    hm_err (*params)(void *ctx, hm_bytes encoded);    // the peer's transport parameters
+    void (*session)(void *ctx, SSL_SESSION *session); // to a client: a ticket. Borrowed.
 } stoq_tls_host;
+
+typedef struct stoq_tls_config {
+    const char *server_name; // of a client; may be NULL
+    hm_bytes alpn_wire;      // names, each after its length, by preference; the caller keeps them
+    hm_bytes params;         // ours
+    stoq_tickets *tickets;   // of a server, NULL: it gives none and takes none. Borrowed.
+    unsigned ticket_count;   // that it gives
+    unsigned sessions;       // of a client: how many are wanted
+    SSL_SESSION *session;    // of a client: to be resumed, or NULL. Borrowed for the call.
+} stoq_tls_config;
 
 typedef struct stoq_tls {
     SSL *ssl;                  // owned; NULL once ended
@@ -35,7 +51,7 @@ typedef struct stoq_tls {
     void *ctx;
     bool is_server;
     stoq_level read_level, write_level;
-    uint8_t head[4]; // after the end: of a message, so far
+    uint8_t head[4]; // of a message after the handshake, so far
     uint32_t head_len, skip;
     uint8_t alert; // TLS alert to close with, after a failure
     hm_err why;    // what the failure comes to
@@ -43,14 +59,19 @@ typedef struct stoq_tls {
     bool failed;
     hm_bytes alpn_wire; // borrowed from the endpoint
     uint8_t *params;    // ours, owned; OpenSSL borrows them
+    stoq_tickets *tickets;
+    unsigned sessions_wanted; // still
 } stoq_tls;
 
-// Makes a context select the protocol by the alpn_wire of each connection. Harmless twice.
-void stoq_tls_prepare_server(SSL_CTX *ctx);
-// Makes the TLS object. alpn_wire: length-prefixed names in order of preference, which the caller
-// keeps. server_name may be NULL.
-HM_CHECK hm_err stoq_tls_init(stoq_tls *t, SSL_CTX *ctx, const char *server_name,
-                              hm_bytes alpn_wire, hm_bytes params);
+// Makes a context select the protocol and seal the tickets of each connection, or tell a client's
+// tickets. Harmless twice.
+void stoq_tls_prepare(SSL_CTX *ctx, bool is_server);
+// A resumed session shows no certificate, so it is neither looked up in a revocation list nor asked
+// for its time. False where that matters: on a server that demands a certificate, and on a client
+// that has one or checks against a revocation list.
+bool stoq_tls_may_resume(const SSL_CTX *ctx, bool is_server);
+// Makes the TLS object.
+HM_CHECK hm_err stoq_tls_init(stoq_tls *t, SSL_CTX *ctx, const stoq_tls_config *config);
 // Goes on with what peek() has. HM_E_STOQ_TLS: t->alert and t->why tell more. After the end tickets
 // that a server sends are thrown away, and anything else is a failure: keys are updated by packets
 // (RFC 9001, section 6), and a client has nothing to say.

@@ -19,7 +19,8 @@ static hm_err any_peer(void *ctx, hm_bytes leaf)
     return HM_OK;
 }
 
-static void make_one(tc_authority *authority, bool is_server, uint64_t now, SSL_CTX **out)
+static void make_one(tc_authority *authority, bool is_server, uint64_t now, SSL_CTX **out,
+                     SSL_CTX **open)
 {
     hm_key *key;
     hm_buf csr = {0}, chain = {0};
@@ -27,6 +28,14 @@ static void make_one(tc_authority *authority, bool is_server, uint64_t now, SSL_
     must(tc_node_csr(key, is_server ? "server" : "client", &csr));
     must(tc_issue_node(authority, hm_buf_bytes(&csr), now, &chain, NULL));
     must(tc_node_tls(is_server, key, hm_buf_bytes(&chain), any_peer, NULL, out));
+    if (is_server)
+        must(tc_node_tls(is_server, key, hm_buf_bytes(&chain), any_peer, NULL, open));
+    else
+        *open = SSL_CTX_new(TLS_client_method());
+    if (*open == NULL || SSL_CTX_set1_groups_list(*open, "X25519MLKEM768") != 1 ||
+        SSL_CTX_set1_sigalgs_list(*open, HM_FALCON_NAME) != 1)
+        abort();
+    SSL_CTX_set_verify(*open, SSL_VERIFY_NONE, NULL);
     hm_buf_free(&csr);
     hm_buf_free(&chain);
     hm_key_free(key);
@@ -43,8 +52,8 @@ void stoq_ids_make(stoq_ids *ids)
     snprintf(path, sizeof path, "%s/authority", dir);
     must(tc_authority_init(path, "test", now));
     must(tc_authority_open(path, &authority));
-    make_one(authority, true, now, &ids->server);
-    make_one(authority, false, now, &ids->client);
+    make_one(authority, true, now, &ids->server, &ids->open_server);
+    make_one(authority, false, now, &ids->client, &ids->open_client);
     tc_authority_close(authority);
     snprintf(command, sizeof command, "rm -rf %s", dir);
     if (system(command) != 0)
@@ -55,4 +64,6 @@ void stoq_ids_free(stoq_ids *ids)
 {
     SSL_CTX_free(ids->server);
     SSL_CTX_free(ids->client);
+    SSL_CTX_free(ids->open_server);
+    SSL_CTX_free(ids->open_client);
 }

@@ -7,6 +7,9 @@
 
 typedef struct stoq_ids {
     SSL_CTX *server, *client; // mutual FALCON-1024, X25519MLKEM768
+    // The same server, asking for no certificate, and a client that has none and believes
+    // everybody.
+    SSL_CTX *open_server, *open_client;
 } stoq_ids;
 
 void stoq_ids_make(stoq_ids *ids);

@@ -50,6 +50,16 @@ static void on_open(void *user, stoq_conn *c)
     pair_side *s = user;
     s->opened++;
     s->conn = c;
+    s->resumed += stoq_conn_resumed(c);
+}
+
+static void on_session(void *user, stoq_conn *c, hm_bytes session)
+{
+    pair_side *s = user;
+    hm_assert(stoq_conn_is_open(c));
+    s->sessions++;
+    hm_buf_reset(&s->session);
+    hm_buf_put(&s->session, session);
 }
 
 static void on_closed(void *user, stoq_conn *c, uint64_t code, bool is_app, hm_bytes reason)
@@ -115,6 +125,7 @@ void pair_endpoint(pair_world *w, unsigned side, stoq_config config)
     if (config.alpn[0] == NULL)
         config.alpn[0] = STOQ_ALPN_MESH;
     config.callbacks.conn_open = on_open;
+    config.callbacks.session = on_session;
     config.callbacks.conn_closed = on_closed;
     config.callbacks.conn_failed = on_failed;
     config.callbacks.stream_open = on_stream_open;
@@ -188,5 +199,13 @@ stoq_conn *pair_connect(pair_world *w)
     struct sockaddr_in6 to = forge_address(SERVER_PORT);
     stoq_conn *c;
     hm_assert(stoq_connect(w->side[PAIR_CLIENT].ep, &to, NULL, NULL, NULL, &c) == HM_OK);
+    return c;
+}
+
+stoq_conn *pair_resume(pair_world *w, hm_bytes session)
+{
+    struct sockaddr_in6 to = forge_address(SERVER_PORT);
+    stoq_conn *c;
+    hm_assert(stoq_resume(w->side[PAIR_CLIENT].ep, &to, NULL, session, NULL, &c) == HM_OK);
     return c;
 }

@@ -23,7 +23,7 @@ typedef struct pair_side {
     unsigned ends;     // streams that came to their end
     unsigned sessions; // told
     hm_buf session;    // the last one
-    bool early_stream; // the first stream came early
+    unsigned resumed;  // connections
     bool echo;         // sends back what it got
 } pair_side;
 
@@ -48,8 +48,8 @@ void pair_end(pair_world *w);
 void pair_fly(pair_world *w, unsigned to, const uint8_t *bytes, size_t len);
 void pair_run(pair_world *w, uint64_t us);
 bool pair_run_until(pair_world *w, bool (*done)(const pair_world *w), uint64_t for_us);
-// A full or resumed connection, waited for.
 stoq_conn *pair_connect(pair_world *w);
+stoq_conn *pair_resume(pair_world *w, hm_bytes session);
 bool pair_both_open(const pair_world *w);
 
 #endif
