@@ -66,8 +66,17 @@ enum {
 #define STOQ_CLOSED_VERSION ((UINT64_C(1) << 62) + 2)  // the server speaks no version of ours
 #define STOQ_CLOSED_ENDPOINT ((UINT64_C(1) << 62) + 3) // this endpoint was destroyed
 
+// Data that a client sends with its first packets, before the server has answered (0-RTT).
+typedef enum stoq_early {
+    STOQ_EARLY_NONE,
+    STOQ_EARLY_OFFERED,  // on a client, until the server has answered
+    STOQ_EARLY_REJECTED, // it is sent again
+    STOQ_EARLY_ACCEPTED,
+} stoq_early;
+
 typedef struct stoq_callbacks {
     // The handshake is complete (both roles); on a server this is the first sight of a connection.
+    // On one that accepts early data it comes before: stoq_conn_is_open() is false until then.
     void (*conn_open)(void *user, stoq_conn *conn);
     // The end of a connection, once for each that was opened or that stoq_connect() made. code is
     // a transport code, or an application code if is_app. The reason may come from the peer.
@@ -164,6 +173,11 @@ typedef struct stoq_config {
     // said here: a resumed session shows no certificate, and would outlive what revokes it.
     uint32_t tickets;           // that a server gives to a client, at most STOQ_TICKETS_MAX [0]
     uint32_t ticket_lifetime_s; // [7200], at most STOQ_TICKET_LIFETIME_MAX_S
+    // A server takes early data (needs tickets), with each ticket once: who records a client's
+    // first packets and sends them again gets a handshake without them. Of 262,144 tickets that
+    // came so within a lifetime this is remembered; then none comes with early data until some have
+    // ended.
+    bool early_data;
     uint32_t sessions;  // that a client keeps of a connection, at most STOQ_SESSIONS_MAX [1]; until
                         // they came TLS is kept, 28 KiB
     uint8_t secret[32]; // keys stateless resets and tokens; all zero: random, so tokens and
@@ -193,6 +207,7 @@ typedef struct stoq_endpoint_stats {
     uint64_t retries_sent, resets_sent, versions_sent; // stateless answers
     uint64_t passed_on; // datagrams of other endpoints of a stoq_share
     uint64_t accepted, refused, handshake_failed, closed;
+    uint64_t resumed, early; // connections of clients with a ticket, and with early data taken
     uint32_t connections, half_open;
 } stoq_endpoint_stats;
 
@@ -234,8 +249,16 @@ HM_CHECK hm_err stoq_connect(stoq_endpoint *ep, const struct sockaddr_in6 *to,
 // checks revocation lists every one, is passed over: then this is stoq_connect() with the
 // configured protocols. A session is over with its ticket, with the server's certificate, or a day
 // after the last handshake that proved it.
+//
+// With early, and a ticket that allows it, stoq_conn_early() is STOQ_EARLY_OFFERED after this call:
+// streams may be opened and written at once, and what fits the server's limits of then leaves with
+// the first packets. When the server rejects it all is sent again by itself, in the same streams.
+// Nothing is received before conn_open. Otherwise it is STOQ_EARLY_NONE, and streams wait for
+// conn_open.
 HM_CHECK hm_err stoq_resume(stoq_endpoint *ep, const struct sockaddr_in6 *to,
-                            const char *server_name, hm_bytes session, void *user, stoq_conn **out);
+                            const char *server_name, hm_bytes session, bool early, void *user,
+                            stoq_conn **out);
+stoq_early stoq_conn_early(const stoq_conn *conn);
 bool stoq_conn_resumed(const stoq_conn *conn); // once it is open: the server took the session
 // Ends the connection with an application code; the peer learns it and the reason (cut at 256
 // bytes). conn_closed follows in the next process. Unsent stream bytes are discarded.
@@ -302,6 +325,9 @@ void stoq_stream_reset(stoq_stream *stream, uint64_t app_code);
 void stoq_stream_stop(stoq_stream *stream, uint64_t app_code);
 uint64_t stoq_stream_id(const stoq_stream *stream);
 bool stoq_stream_is_local(const stoq_stream *stream); // opened by this side
+// On a server: the client opened it in early data, which may have been recorded by somebody else
+// and which comes before the handshake proves that there is a client at all.
+bool stoq_stream_is_early(const stoq_stream *stream);
 bool stoq_stream_is_uni(const stoq_stream *stream);
 uint64_t stoq_stream_reset_code(const stoq_stream *stream); // of the peer's reset
 uint64_t stoq_stream_stop_code(const stoq_stream *stream);  // of its STOP_SENDING

@@ -102,6 +102,8 @@ const hm_option hm_stoq_options[] = {
      "run: session tickets that a client gets, 0 to 8; none with --client-ca"},
     {"ticket-seconds", "STOQ_TICKET_SECONDS", "stoq.ticket_seconds", "N", "7200",
      "run: how long a ticket is taken, up to 604800"},
+    {"early-data", "STOQ_EARLY_DATA", "stoq.early_data", NULL, NULL,
+     "run: answer requests that come with a ticket before the handshake is over"},
     {"max-connections", "STOQ_MAX_CONNECTIONS", "stoq.max_connections", "N", "256",
      "run: QUIC connections at a time"},
     {"log-level", "STOQ_LOG_LEVEL", "log.level", "LEVEL", "info",

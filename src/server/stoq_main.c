@@ -133,6 +133,7 @@ static hm_err start_endpoint(daemon_state *d)
     HM_TRY(hm_config_u64(d->config, "ticket-seconds", 1, STOQ_TICKET_LIFETIME_MAX_S, &ticket_s));
     cfg.tickets = (uint32_t)tickets;
     cfg.ticket_lifetime_s = (uint32_t)ticket_s;
+    cfg.early_data = hm_config_on(d->config, "early-data");
     HM_TRY(stoq_congestion_of(hm_config_get(d->config, "congestion"), &cfg.congestion));
     HM_TRY(server_tls(d->config, d->dir, &tls));
     hm_err err = endpoint_secret(d->dir, cfg.secret);

@@ -314,6 +314,9 @@ static void put_endpoint(const stoq_endpoint *ep, hm_metrics *m)
                      e.datagrams_dropped, false);
     hm_metrics_value(m, "hm_stoq_retries_total", "Addresses asked to prove themselves", "",
                      e.retries_sent, false);
+    hm_metrics_value(m, "hm_stoq_resumed_total", "Connections with a ticket", "", e.resumed, false);
+    hm_metrics_value(m, "hm_stoq_early_total", "Of these, with early data taken", "", e.early,
+                     false);
     hm_metrics_value(m, "hm_stoq_resets_total", "Stateless resets sent", "", e.resets_sent, false);
     hm_metrics_value(m, "hm_stoq_versions_total", "Version negotiations sent", "", e.versions_sent,
                      false);

@@ -60,6 +60,11 @@ static hm_err host_secret(void *ctx, stoq_level level, bool seal, hm_aead_cipher
 {
     stoq_conn *c = ctx;
     stoq_space *s = &c->spaces[level];
+    if (seal && level == STOQ_LEVEL_APP && c->early_tx) {
+        c->early_tx = false;
+        stoq_keys_free(&s->tx);
+        c->one_rtt_pn = c->tx_phase_first_pn = s->next_pn;
+    }
     return stoq_keys_init(seal ? &s->tx : &s->rx, cipher, secret.ptr, secret.len);
 }
 
@@ -93,6 +98,8 @@ static hm_err host_params(void *ctx, hm_bytes encoded)
     const char *wrong = wrong_ids(c, &p);
     if (wrong != NULL)
         return bad_params(c, wrong);
+    if (c->early == STOQ_EARLY_OFFERED && early_on_params(c, &p) != HM_OK)
+        return HM_E_STOQ_TRANSPORT;
     c->theirs = p;
     c->has_params = true;
     c->tx_max = p.max_data;
@@ -107,13 +114,18 @@ static hm_err host_params(void *ctx, hm_bytes encoded)
     return HM_OK;
 }
 
+static hm_err host_early_secret(void *ctx, bool seal, hm_aead_cipher cipher, hm_bytes secret)
+{
+    return early_on_secret(ctx, seal, cipher, secret);
+}
+
 static void host_session(void *ctx, SSL_SESSION *s)
 {
     session_on_ticket(ctx, s);
 }
 
-static const stoq_tls_host tls_host = {host_send,   host_peek,   host_consume,
-                                       host_secret, host_params, host_session};
+static const stoq_tls_host tls_host = {host_send,         host_peek,   host_consume, host_secret,
+                                       host_early_secret, host_params, host_session};
 
 static hm_err start_tls(stoq_conn *c, SSL_CTX *ctx, stoq_tls_config *config)
 {
@@ -155,7 +167,7 @@ static void end_half_open(stoq_conn *c)
     c->counted_half_open = false;
 }
 
-static void on_handshake_complete(stoq_conn *c)
+bool conn_learn_names(stoq_conn *c)
 {
     SSL *ssl = c->tls.ssl;
     const unsigned char *name;
@@ -163,27 +175,34 @@ static void on_handshake_complete(stoq_conn *c)
     if (!c->has_params) {
         conn_fail(c, STOQ_CRYPTO_ERROR + ALERT_MISSING_EXTENSION, STOQ_FRAME_CRYPTO,
                   "no transport parameters");
-        return;
+        return false;
     }
     SSL_get0_alpn_selected(ssl, &name, &len);
     if (len == 0) {
         conn_fail(c, STOQ_CRYPTO_ERROR + ALERT_NO_APPLICATION_PROTOCOL, STOQ_FRAME_CRYPTO,
                   "no application protocol in common");
-        return;
+        return false;
     }
-    c->alpn = strndup((const char *)name, len);
-    if (c->alpn == NULL) {
+    if (c->alpn == NULL && (c->alpn = strndup((const char *)name, len)) == NULL) {
         conn_fail(c, STOQ_INTERNAL_ERROR, STOQ_FRAME_CRYPTO, "no memory");
-        return;
+        return false;
     }
-    c->peer_cert = SSL_get1_peer_certificate(ssl);
     const char *group = SSL_group_to_name(ssl, SSL_get_negotiated_group(ssl));
     snprintf(c->group, sizeof c->group, "%s", group != NULL ? group : "");
     c->cipher = SSL_get_cipher_name(ssl);
+    return true;
+}
+
+static void on_handshake_complete(stoq_conn *c)
+{
+    if (!conn_learn_names(c))
+        return;
+    c->peer_cert = SSL_get1_peer_certificate(c->tls.ssl);
     session_on_complete(c);
     c->handshake_complete = true;
     c->state = STOQ_CONN_OPEN;
     end_half_open(c);
+    early_on_complete(c, c->ep->now_us);
     // A server may change keys before its client knows that the handshake is confirmed.
     if (conn_prepare_rx_next(c) != HM_OK)
         conn_fail(c, STOQ_INTERNAL_ERROR, 0, "no keys for the next phase");
@@ -209,6 +228,9 @@ void conn_tls_advance(stoq_conn *c)
     }
     if (c->tls.complete && !c->handshake_complete)
         on_handshake_complete(c);
+    else if (c->is_server && c->early == STOQ_EARLY_ACCEPTED && !c->told_open &&
+             conn_learn_names(c))
+        conn_wake(c);
     conn_tls_end(c);
 }
 
@@ -270,6 +292,7 @@ hm_err conn_make(stoq_endpoint *ep, bool is_server, const struct sockaddr_in6 *p
     c->cipher = "";
     c->tls = (stoq_tls){.host = &tls_host, .ctx = c, .is_server = is_server};
     hm_list_init(&c->ready);
+    hm_list_init(&c->held);
     hm_list_init(&c->datagrams);
     hm_list_init(&c->sending);
     hm_list_init(&c->telling);
@@ -321,12 +344,13 @@ hm_err conn_start_server(stoq_conn *c, const stoq_packet *first, const stoq_cid 
     HM_TRY(stoq_keys_init_initial(&s->rx, &s->tx, &c->initial_dcid));
     stoq_tls_config config = {.alpn_wire = hm_bytes_of(c->ep->alpn_wire, c->ep->alpn_len),
                               .tickets = c->ep->ticket_count > 0 ? &c->ep->tickets : NULL,
-                              .ticket_count = c->ep->ticket_count};
+                              .ticket_count = c->ep->ticket_count,
+                              .early = c->ep->early_data};
     return start_tls(c, c->ep->server_tls, &config);
 }
 
 hm_err conn_start_client(stoq_conn *c, const char *server_name, const char *alpn,
-                         const stoq_session *session)
+                         const stoq_session *session, bool early)
 {
     stoq_space *s = &c->spaces[STOQ_LEVEL_INITIAL];
     uint8_t id[STOQ_LOCAL_CID];
@@ -350,12 +374,15 @@ hm_err conn_start_client(stoq_conn *c, const char *server_name, const char *alpn
     stoq_tls_config config = {.server_name = server_name,
                               .alpn_wire = wire,
                               .sessions = c->ep->sessions,
-                              .session = session != NULL ? session->tls : NULL};
+                              .session = session != NULL ? session->tls : NULL,
+                              .early = early};
     if (server_name != NULL && (c->server_name = strdup(server_name)) == NULL)
         return HM_E_NOMEM;
     c->proven_s = session != NULL ? session->proven_s : 0;
     HM_TRY(start_tls(c, c->ep->client_tls, &config));
     hm_err err = stoq_tls_advance(&c->tls);
+    if (c->early == STOQ_EARLY_OFFERED)
+        early_begin(c, &session->params);
     conn_wake(c);
     return err;
 }
@@ -390,6 +417,7 @@ void conn_free(stoq_conn *c)
     free(c->alpn);
     free(c->proven);
     sessions_free(c);
+    early_free(c);
     free(c->server_name);
     free(c);
 }
@@ -443,7 +471,8 @@ void conn_tell(stoq_conn *c)
 {
     stoq_endpoint *ep = c->ep;
     const stoq_callbacks *cb = &ep->callbacks;
-    if (c->handshake_complete && !c->told_open) {
+    bool open = c->handshake_complete || (c->is_server && c->early == STOQ_EARLY_ACCEPTED);
+    if (open && !c->told_open && c->alpn != NULL) {
         c->told_open = true;
         ep->stats.accepted += c->is_server;
         if (cb->conn_open != NULL)
@@ -557,6 +586,8 @@ void conn_on_timer(stoq_conn *c, uint64_t now)
         path_on_timer(c, now);
         if (c->rx_old.key != NULL && c->rx_old_until_us <= now)
             stoq_aead_free(&c->rx_old);
+        if (c->early_rx_until_us != 0 && c->early_rx_until_us <= now)
+            stoq_keys_free(&c->early_rx);
     }
     conn_set_timer(c);
 }
@@ -591,6 +622,10 @@ void stoq_conn_set_user(stoq_conn *c, void *user)
 bool stoq_conn_resumed(const stoq_conn *c)
 {
     return c->resumed;
+}
+stoq_early stoq_conn_early(const stoq_conn *c)
+{
+    return c->early;
 }
 X509 *stoq_conn_peer_cert(const stoq_conn *c)
 {

@@ -25,6 +25,8 @@
 #define STOQ_GONE_MAX 16              // ranges of lost packets that may turn up after all
 #define STOQ_CRYPTO_WINDOW (1u << 16) // a handshake with FALCON certificates fits
 #define STOQ_REASON_MAX 256
+#define STOQ_HELD_MAX 16 // 0-RTT packets of a connection that wait for their keys
+#define STOQ_HELD_BYTES (1u << 14)
 #define STOQ_PENDING_PATH_MAX 4 // PATH_RESPONSE frames that wait
 
 // What was in a sent packet and must be sent again when it is lost.
@@ -140,6 +142,17 @@ struct stoq_conn {
     hm_buf client_alpn; // if one was named in stoq_connect()
     bool handshake_complete, confirmed, done_pending, told_open;
     bool resumed;
+    // Early data: under keys of their own in the space of 1-RTT. On a client spaces[].tx has them
+    // while early_tx is set.
+    stoq_early early;
+    bool early_tx;
+    bool rx_early; // what is being received came early
+    stoq_keys early_rx;
+    uint64_t early_rx_until_us;
+    uint64_t one_rtt_pn; // the first number of a client that was sent under 1-RTT keys
+    hm_list held;        // 0-RTT packets that came before the keys
+    uint32_t held_count;
+    size_t held_bytes;
     char *server_name;                  // of a client, owned; NULL: none
     uint64_t proven_s;                  // the last handshake without a ticket
     hm_buf sessions[STOQ_SESSIONS_MAX]; // to be told
@@ -257,6 +270,7 @@ struct stoq_stream {
     uint64_t stop_code; // ours
     uint64_t peer_reset_code, peer_stop_code;
     bool tell_readable, tell_writable, tell_open;
+    bool early; // opened by the peer in a 0-RTT packet
 };
 
 // ---- conn.c -------------------------------------------------------------------------------------
@@ -267,7 +281,7 @@ HM_CHECK hm_err conn_make(stoq_endpoint *ep, bool is_server, const struct sockad
 HM_CHECK hm_err conn_start_server(stoq_conn *c, const stoq_packet *first, const stoq_cid *odcid,
                                   const stoq_cid *retry_scid);
 HM_CHECK hm_err conn_start_client(stoq_conn *c, const char *server_name, const char *alpn,
-                                  const stoq_session *session);
+                                  const stoq_session *session, bool early);
 void conn_free(stoq_conn *c);
 // Something is to be sent or told.
 void conn_wake(stoq_conn *c);
@@ -314,6 +328,33 @@ void session_on_ticket(stoq_conn *c, SSL_SESSION *s);
 void session_on_complete(stoq_conn *c);
 void sessions_tell(stoq_conn *c);
 void sessions_free(stoq_conn *c);
+
+// Application data may be sent.
+static inline bool conn_usable(const stoq_conn *c)
+{
+    return c->handshake_complete || c->early_tx ||
+           (c->is_server && c->early == STOQ_EARLY_ACCEPTED);
+}
+// What the handshake has chosen; false: the connection was ended for it.
+bool conn_learn_names(stoq_conn *c);
+HM_CHECK hm_err early_on_secret(stoq_conn *c, bool seal, hm_aead_cipher cipher, hm_bytes secret);
+// A client may send under what it remembers.
+void early_begin(stoq_conn *c, const stoq_transport_params *remembered);
+// The peer's parameters came to a client that had offered early data; HM_E_STOQ_TRANSPORT: they
+// break what the server said when it gave the ticket.
+HM_CHECK hm_err early_on_params(stoq_conn *c, const stoq_transport_params *p);
+void early_on_complete(stoq_conn *c, uint64_t now);
+// Keeps a 0-RTT packet whose keys may come; false: it is dropped.
+bool early_hold(stoq_conn *c, const struct sockaddr_in6 *from, hm_bytes packet, uint8_t ecn);
+void early_free(stoq_conn *c);
+void early_free_list(hm_list *held);
+typedef struct stoq_held {
+    hm_list link;
+    struct sockaddr_in6 from;
+    uint8_t ecn;
+    size_t len;
+    uint8_t bytes[];
+} stoq_held;
 
 // ---- conn_path.c --------------------------------------------------------------------------------
 
@@ -380,6 +421,7 @@ void loss_take_back(stoq_conn *c, stoq_level level);
 uint64_t loss_timer_us(const stoq_conn *c, stoq_level *level, bool *is_pto);
 void loss_on_timer(stoq_conn *c, uint64_t now);
 void loss_discard(stoq_conn *c, stoq_level level);
+void loss_send_again(stoq_conn *c, stoq_level level); // all that is under way
 
 // ---- stream.c -----------------------------------------------------------------------------------
 
@@ -396,5 +438,6 @@ void streams_on_params(stoq_conn *c);
 void streams_tell(stoq_conn *c);
 void streams_close_all(stoq_conn *c);
 void streams_unblock(stoq_conn *c); // the connection's window has grown
+void streams_rewind(stoq_conn *c);  // nothing of what was sent was taken
 
 #endif

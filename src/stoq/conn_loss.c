@@ -338,7 +338,7 @@ hm_err loss_on_ack(stoq_conn *c, stoq_level level, const stoq_frame *ack, uint64
     if (level == STOQ_LEVEL_HANDSHAKE)
         c->peer_may_be_blocked = false; // it has opened our Handshake packets
     // A client whose address may not be validated yet keeps backing off (section 6.2.1).
-    if (level == STOQ_LEVEL_APP)
+    if (level == STOQ_LEVEL_APP && ack->ack_largest >= c->one_rtt_pn)
         conn_confirmed(c); // RFC 9001, section 4.1.2
     if (!c->peer_may_be_blocked)
         c->pto_count = 0;
@@ -447,6 +447,15 @@ void loss_take_back(stoq_conn *c, stoq_level level)
     stoq_sent *p = slot(s, --s->sent_tail);
     settle(s, p);
     stoq_cc_on_discarded(&c->cc, &p->cc);
+}
+
+void loss_send_again(stoq_conn *c, stoq_level level)
+{
+    stoq_space *s = &c->spaces[level];
+    for (uint64_t at = s->sent_head; at < s->sent_tail; at++)
+        if (slot(s, at)->outstanding)
+            frames_lost(c, level, slot(s, at));
+    loss_discard(c, level);
 }
 
 void loss_discard(stoq_conn *c, stoq_level level)

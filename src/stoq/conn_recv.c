@@ -74,6 +74,8 @@ static hm_err on_frame(stoq_conn *c, stoq_level level, const stoq_frame *f, size
         uint64_t *allowed = &c->streams_allowed[f->type == STOQ_FRAME_MAX_STREAMS_UNI];
         if (f->value > *allowed)
             *allowed = f->value;
+        if (c->early == STOQ_EARLY_REJECTED)
+            streams_unblock(c);
         return HM_OK;
     }
     case STOQ_FRAME_NEW_CONNECTION_ID:
@@ -216,7 +218,7 @@ static bool is_welcome(const stoq_conn *c, const stoq_packet *pkt, size_t datagr
 {
     if (pkt->type == STOQ_PACKET_1RTT)
         return true;
-    if (pkt->type == STOQ_PACKET_0RTT)
+    if (pkt->type == STOQ_PACKET_0RTT && !c->is_server)
         return false;
     if (pkt->type == STOQ_PACKET_INITIAL &&
         (c->is_server ? datagram < STOQ_MIN_INITIAL : pkt->token.len > 0))
@@ -259,6 +261,8 @@ static void on_retry(stoq_conn *c, const stoq_packet *pkt, const uint8_t *bytes)
     // What was sent is sent again under the new keys; packet numbers go on.
     loss_discard(c, STOQ_LEVEL_INITIAL);
     stoq_sendbuf_on_lost(&s->crypto_out, 0, (size_t)s->crypto_out.next);
+    if (c->early_tx)
+        loss_send_again(c, STOQ_LEVEL_APP);
     conn_wake(c);
 }
 
@@ -301,7 +305,7 @@ static void on_opened(stoq_conn *c, const stoq_packet *pkt, stoq_level level, co
                       const arrival *a)
 {
     stoq_space *s = &c->spaces[level];
-    if (o->packet[0] & (level == STOQ_LEVEL_APP ? 0x18 : 0x0c)) { // reserved bits
+    if (o->packet[0] & (pkt->type == STOQ_PACKET_1RTT ? 0x18 : 0x0c)) { // reserved bits
         conn_fail(c, STOQ_PROTOCOL_VIOLATION, 0, "reserved bits are set");
         return;
     }
@@ -320,7 +324,10 @@ static void on_opened(stoq_conn *c, const stoq_packet *pkt, stoq_level level, co
     hm_bytes payload = hm_bytes_of(o->packet + o->header_len, o->payload_len - STOQ_AEAD_TAG);
     bool newest = s->largest_received == UINT64_MAX || o->pn > s->largest_received;
     unsigned responses = c->response_count;
-    if (!on_payload(c, pkt, level, payload, a->now, &eliciting, &probing))
+    c->rx_early = pkt->type == STOQ_PACKET_0RTT;
+    bool ok = on_payload(c, pkt, level, payload, a->now, &eliciting, &probing);
+    c->rx_early = false;
+    if (!ok)
         return;
     if (!s->discarded)
         note_received(c, level, o->pn, eliciting, a->ecn, a->now);
@@ -341,30 +348,51 @@ static bool on_packet(stoq_conn *c, const stoq_packet *pkt, uint8_t *bytes, cons
 {
     stoq_level level = level_of(pkt->type);
     stoq_space *s = &c->spaces[level];
-    if (s->discarded || !stoq_keys_ready(&s->rx) ||
-        (level == STOQ_LEVEL_APP && !c->handshake_complete))
+    bool early = pkt->type == STOQ_PACKET_0RTT;
+    stoq_keys *rx = early ? &c->early_rx : &s->rx;
+    if (early && !stoq_keys_ready(rx))
+        return early_hold(c, a->from, hm_bytes_of(bytes, pkt->len), a->ecn);
+    if (s->discarded || !stoq_keys_ready(rx) ||
+        (level == STOQ_LEVEL_APP && !early && !c->handshake_complete))
         return false;
     uint32_t truncated;
     size_t pn_len;
-    if (stoq_unmask_header(&s->rx.hp, bytes, pkt->pn_offset, &truncated, &pn_len) != HM_OK)
+    if (stoq_unmask_header(&rx->hp, bytes, pkt->pn_offset, &truncated, &pn_len) != HM_OK)
         return false;
     stoq_open o = {.packet = bytes,
                    .header_len = (uint32_t)(pkt->pn_offset + pn_len),
                    .payload_len = (uint32_t)(pkt->len - pkt->pn_offset - pn_len),
                    .pn = stoq_pn_decode(expected_pn(s), truncated, pn_len)};
-    if (level == STOQ_LEVEL_APP) {
+    if (level == STOQ_LEVEL_APP && !early) {
         if (!try_app(c, &o, bytes[0] & STOQ_KEY_PHASE, a->now)) {
             forged(c);
             return false;
         }
     } else {
-        stoq_open_batch(&s->rx.aead, &o, 1);
+        stoq_open_batch(&rx->aead, &o, 1);
         if (!o.ok)
             return false;
     }
     conn_touch_idle(c, a->now);
     on_opened(c, pkt, level, &o, a);
     return true;
+}
+
+// 0-RTT packets that came before the packet with the rest of the ClientHello.
+static void receive_held(stoq_conn *c, uint64_t now)
+{
+    while (stoq_keys_ready(&c->early_rx) && !hm_list_empty(&c->held) &&
+           c->state <= STOQ_CONN_OPEN) {
+        stoq_held *h = hm_container_of(c->held.next, stoq_held, link);
+        arrival a = {&h->from, h->len, h->ecn, now};
+        stoq_packet pkt;
+        hm_list_remove(&h->link);
+        c->held_count--;
+        c->held_bytes -= h->len;
+        if (stoq_packet_parse(h->bytes, h->len, &pkt) != HM_OK || !on_packet(c, &pkt, h->bytes, &a))
+            c->stats.packets_dropped++;
+        hm_list_append(&c->ep->spent, &h->link); // what it brought may be read in place
+    }
 }
 
 void conn_receive(stoq_conn *c, const struct sockaddr_in6 *from, uint8_t *bytes, size_t len,
@@ -408,6 +436,7 @@ void conn_receive(stoq_conn *c, const struct sockaddr_in6 *from, uint8_t *bytes,
             c->stats.packets_dropped++;
         at += pkt.len;
     }
+    receive_held(c, now);
     if (!opened)
         (void)conn_take_reset(c, from, bytes, len);
     conn_set_timer(c);

@@ -163,9 +163,10 @@ static void write_app(maker *m)
     write_path(m);
     write_limits(m);
     write_new_cids(m);
-    if (!c->handshake_complete)
+    if (!conn_usable(c))
         return;
-    m->p = datagrams_write(c, m->p, m->end, &m->eliciting);
+    if (c->handshake_complete)
+        m->p = datagrams_write(c, m->p, m->end, &m->eliciting);
     m->p = streams_write(c, m->p, m->end, m->sent, &m->tail, &m->eliciting);
 }
 
@@ -227,7 +228,8 @@ static bool level_has_work(const stoq_conn *c, stoq_level level, bool data_allow
     return c->ids_to_send || c->retire_count > 0 || c->done_pending || c->response_count > 0 ||
            c->challenge_pending || c->ping_pending || c->max_data_pending ||
            c->max_streams_pending[0] || c->max_streams_pending[1] ||
-           (c->handshake_complete && (!hm_list_empty(&c->datagrams) || streams_pending(c)));
+           (c->handshake_complete && !hm_list_empty(&c->datagrams)) ||
+           (conn_usable(c) && streams_pending(c));
 }
 
 static bool begin(maker *m, stoq_conn *c, stoq_level level, uint8_t *at, uint8_t *limit)
@@ -240,13 +242,14 @@ static bool begin(maker *m, stoq_conn *c, stoq_level level, uint8_t *at, uint8_t
     m->pn_len = stoq_pn_length(s->next_pn, s->largest_acked);
     const stoq_cid *dcid = conn_dcid(c);
     uint8_t *pn_at;
-    if (level == STOQ_LEVEL_APP) {
+    if (level == STOQ_LEVEL_APP && !c->early_tx) {
         if (limit - at < 1 + dcid->len + PN_MAX + 16 + STOQ_AEAD_TAG)
             return false;
         pn_at = stoq_short_header_write(at, dcid, c->phase_tx, m->pn_len);
     } else {
-        stoq_packet_type type =
-            level == STOQ_LEVEL_INITIAL ? STOQ_PACKET_INITIAL : STOQ_PACKET_HANDSHAKE;
+        stoq_packet_type type = level == STOQ_LEVEL_INITIAL ? STOQ_PACKET_INITIAL
+                                : level == STOQ_LEVEL_APP   ? STOQ_PACKET_0RTT
+                                                            : STOQ_PACKET_HANDSHAKE;
         hm_bytes token = level == STOQ_LEVEL_INITIAL ? hm_buf_bytes(&c->token) : (hm_bytes){0};
         size_t header = stoq_long_header_size(type, dcid, &c->local[0].cid, token.len);
         if ((size_t)(limit - at) < header + PN_MAX + 64 + STOQ_AEAD_TAG)

@@ -1,4 +1,5 @@
-// Sessions: what a client keeps of a connection for the next one.
+// Sessions: what a client keeps of a connection for the next one, and early data (0-RTT), which the
+// next one may begin with.
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -19,6 +20,7 @@ void conn_tls_end(stoq_conn *c)
 void session_on_complete(stoq_conn *c)
 {
     c->resumed = SSL_session_reused(c->tls.ssl) == 1;
+    c->ep->stats.resumed += c->is_server && c->resumed;
     if (!c->resumed)
         c->proven_s = wall_s();
 }
@@ -31,6 +33,11 @@ void session_on_ticket(stoq_conn *c, SSL_SESSION *tls)
                       .alpn = hm_bytes_str(c->alpn),
                       .params = c->theirs};
     hm_buf *b = &c->sessions[c->session_count];
+    uint32_t early = SSL_SESSION_get_max_early_data(tls);
+    if (early != 0 && early != UINT32_MAX) { // RFC 9001, section 4.6.1
+        conn_fail(c, STOQ_PROTOCOL_VIOLATION, STOQ_FRAME_CRYPTO, "a ticket for some early data");
+        return;
+    }
     if (c->session_count == STOQ_SESSIONS_MAX)
         return;
     if (stoq_session_encode(&s, b) == HM_OK)
@@ -55,8 +62,113 @@ void sessions_free(stoq_conn *c)
     c->session_count = 0;
 }
 
+// ---- early data ---------------------------------------------------------------------------------
+
+void early_free_list(hm_list *held)
+{
+    while (!hm_list_empty(held)) {
+        stoq_held *h = hm_container_of(held->next, stoq_held, link);
+        hm_list_remove(&h->link);
+        free(h);
+    }
+}
+
+static void free_held(stoq_conn *c)
+{
+    early_free_list(&c->held);
+    c->held_count = 0;
+    c->held_bytes = 0;
+}
+
+hm_err early_on_secret(stoq_conn *c, bool seal, hm_aead_cipher cipher, hm_bytes secret)
+{
+    stoq_keys *k = seal ? &c->spaces[STOQ_LEVEL_APP].tx : &c->early_rx;
+    HM_TRY(stoq_keys_init(k, cipher, secret.ptr, secret.len));
+    c->early_tx = seal;
+    c->early = seal ? STOQ_EARLY_OFFERED : STOQ_EARLY_ACCEPTED;
+    c->ep->stats.early += !seal;
+    return HM_OK;
+}
+
+void early_begin(stoq_conn *c, const stoq_transport_params *remembered)
+{
+    c->theirs = *remembered;
+    c->tx_max = remembered->max_data;
+    c->streams_allowed[0] = remembered->max_streams_bidi;
+    c->streams_allowed[1] = remembered->max_streams_uni;
+}
+
+// RFC 9000, section 7.4.1, and RFC 9221, section 3.
+static bool keeps_word(const stoq_transport_params *old, const stoq_transport_params *p)
+{
+    return p->max_data >= old->max_data &&
+           p->max_stream_data_bidi_local >= old->max_stream_data_bidi_local &&
+           p->max_stream_data_bidi_remote >= old->max_stream_data_bidi_remote &&
+           p->max_stream_data_uni >= old->max_stream_data_uni &&
+           p->max_streams_bidi >= old->max_streams_bidi &&
+           p->max_streams_uni >= old->max_streams_uni &&
+           p->active_cid_limit >= old->active_cid_limit &&
+           p->max_datagram_frame_bytes >= old->max_datagram_frame_bytes;
+}
+
+hm_err early_on_params(stoq_conn *c, const stoq_transport_params *p)
+{
+    if (stoq_tls_early_accepted(&c->tls)) {
+        c->early = STOQ_EARLY_ACCEPTED;
+        if (keeps_word(&c->theirs, p))
+            return HM_OK;
+        conn_fail(c, STOQ_PROTOCOL_VIOLATION, STOQ_FRAME_CRYPTO,
+                  "early data under limits that are lower now");
+        return hm_fail(HM_E_STOQ_TRANSPORT, "early data under limits that are lower now");
+    }
+    // None of it was taken (RFC 9001, section 4.6.2): all is sent again once there are keys.
+    c->early = STOQ_EARLY_REJECTED;
+    c->early_tx = false;
+    stoq_keys_free(&c->spaces[STOQ_LEVEL_APP].tx);
+    loss_discard(c, STOQ_LEVEL_APP);
+    c->one_rtt_pn = c->tx_phase_first_pn = c->spaces[STOQ_LEVEL_APP].next_pn;
+    streams_rewind(c);
+    return HM_OK;
+}
+
+void early_on_complete(stoq_conn *c, uint64_t now)
+{
+    free_held(c);
+    // Packets that are late are opened for a while (RFC 9001, section 4.9.3).
+    if (stoq_keys_ready(&c->early_rx))
+        c->early_rx_until_us = now + 3 * conn_pto_us(c, STOQ_LEVEL_APP);
+}
+
+bool early_hold(stoq_conn *c, const struct sockaddr_in6 *from, hm_bytes packet, uint8_t ecn)
+{
+    // With the client's parameters comes what decides.
+    if (!c->ep->early_data || c->has_params || c->held_count == STOQ_HELD_MAX ||
+        c->held_bytes + packet.len > STOQ_HELD_BYTES)
+        return false;
+    stoq_held *h = malloc(sizeof *h + packet.len);
+    if (h == NULL)
+        return false;
+    h->from = *from;
+    h->ecn = ecn;
+    h->len = packet.len;
+    memcpy(h->bytes, packet.ptr, packet.len);
+    hm_list_init(&h->link);
+    hm_list_append(&c->held, &h->link);
+    c->held_count++;
+    c->held_bytes += packet.len;
+    return true;
+}
+
+void early_free(stoq_conn *c)
+{
+    free_held(c);
+    stoq_keys_free(&c->early_rx);
+}
+
+// ---- the application's call ---------------------------------------------------------------------
+
 hm_err stoq_resume(stoq_endpoint *ep, const struct sockaddr_in6 *to, const char *server_name,
-                   hm_bytes session, void *user, stoq_conn **out)
+                   hm_bytes session, bool early, void *user, stoq_conn **out)
 {
     stoq_session s;
     *out = NULL;
@@ -65,7 +177,7 @@ hm_err stoq_resume(stoq_endpoint *ep, const struct sockaddr_in6 *to, const char 
     char alpn[256];
     memcpy(alpn, s.alpn.ptr, s.alpn.len);
     alpn[s.alpn.len] = 0;
-    hm_err err = endpoint_connect(ep, to, server_name, alpn, &s, user, out);
+    hm_err err = endpoint_connect(ep, to, server_name, alpn, &s, early, user, out);
     stoq_session_free(&s);
     return err;
 }

@@ -220,6 +220,7 @@ static void end_loans(stoq_endpoint *ep)
     }
     datagrams_tell(ep);
     ep->loans.count = 0;
+    early_free_list(&ep->spent);
 }
 
 static void receive_from_socket(stoq_endpoint *ep)
@@ -373,7 +374,11 @@ static hm_err set_tickets(stoq_endpoint *ep, const stoq_config *config)
         return hm_fail(HM_E_CONFIG, "at most %u sessions of a connection", STOQ_SESSIONS_MAX);
     if (ep->callbacks.session == NULL)
         ep->sessions = 0;
-    stoq_tickets_init(&ep->tickets, &ep->random, &ep->now_us, life_s * UINT64_C(1000000));
+    ep->early_data = config->early_data;
+    if (ep->early_data && ep->ticket_count == 0)
+        return hm_fail(HM_E_CONFIG, "early data comes with tickets");
+    stoq_tickets_init(&ep->tickets, &ep->random, &ep->now_us, life_s * UINT64_C(1000000),
+                      ep->early_data ? STOQ_STRIKES_MAX : 0);
     return HM_OK;
 }
 
@@ -424,6 +429,7 @@ hm_err stoq_endpoint_create(const stoq_config *config, stoq_endpoint **out)
     hm_list_init(&ep->conns);
     hm_list_init(&ep->ready);
     hm_list_init(&ep->lending);
+    hm_list_init(&ep->spent);
     hm_map_init(&ep->by_cid, STOQ_LOCAL_CID, 0, &ep->random);
     hm_map_init(&ep->by_initial, sizeof(stoq_cid), 0, &ep->random);
     hm_map_init(&ep->by_token, STOQ_RESET_TOKEN, 0, &ep->random);
@@ -491,11 +497,12 @@ void stoq_endpoint_get_stats(const stoq_endpoint *ep, stoq_endpoint_stats *out)
 hm_err stoq_connect(stoq_endpoint *ep, const struct sockaddr_in6 *to, const char *server_name,
                     const char *alpn, void *user, stoq_conn **out)
 {
-    return endpoint_connect(ep, to, server_name, alpn, NULL, user, out);
+    return endpoint_connect(ep, to, server_name, alpn, NULL, false, user, out);
 }
 
 hm_err endpoint_connect(stoq_endpoint *ep, const struct sockaddr_in6 *to, const char *server_name,
-                        const char *alpn, const stoq_session *session, void *user, stoq_conn **out)
+                        const char *alpn, const stoq_session *session, bool early, void *user,
+                        stoq_conn **out)
 {
     *out = NULL;
     if (ep->client_tls == NULL)
@@ -503,7 +510,7 @@ hm_err endpoint_connect(stoq_endpoint *ep, const struct sockaddr_in6 *to, const 
     stoq_conn *c;
     HM_TRY(conn_make(ep, false, to, &c));
     c->user = user;
-    hm_err err = conn_start_client(c, server_name, alpn, session);
+    hm_err err = conn_start_client(c, server_name, alpn, session, early);
     if (err != HM_OK) {
         conn_free(c);
         return err;

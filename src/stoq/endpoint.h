@@ -20,6 +20,7 @@ struct stoq_endpoint {
     stoq_tickets tickets;
     unsigned ticket_count; // that a connection gives
     unsigned sessions;     // that one of ours wants
+    bool early_data;
     uint8_t alpn_wire[256 * STOQ_MAX_ALPN];
     size_t alpn_len;
     bool has_net;
@@ -36,6 +37,7 @@ struct stoq_endpoint {
     bool inside;     // a call that calls back
     hm_list lending; // streams with bytes in the datagrams of this receive
     stoq_loans loans;
+    hm_list spent; // 0-RTT packets that were held, and are read in this receive
     // Datagrams of RFC 9221 in them.
     uint32_t datagram_count;
     struct {
@@ -55,7 +57,8 @@ void endpoint_make_id(stoq_endpoint *ep, uint8_t id[STOQ_LOCAL_CID]);
 // With a session to be resumed, or NULL.
 HM_CHECK hm_err endpoint_connect(stoq_endpoint *ep, const struct sockaddr_in6 *to,
                                  const char *server_name, const char *alpn,
-                                 const stoq_session *session, void *user, stoq_conn **out);
+                                 const stoq_session *session, bool early, void *user,
+                                 stoq_conn **out);
 void endpoint_reset_token(const stoq_endpoint *ep, const stoq_cid *cid,
                           uint8_t out[STOQ_RESET_TOKEN]);
 

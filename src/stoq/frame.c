@@ -183,6 +183,10 @@ bool stoq_frame_allowed(uint64_t type, stoq_packet_type packet)
     case STOQ_PACKET_HANDSHAKE:
         return type == STOQ_FRAME_PADDING || type == STOQ_FRAME_PING || type == STOQ_FRAME_ACK ||
                type == STOQ_FRAME_ACK_ECN || type == STOQ_FRAME_CRYPTO || type == STOQ_FRAME_CLOSE;
+    case STOQ_PACKET_0RTT:
+        return type != STOQ_FRAME_ACK && type != STOQ_FRAME_ACK_ECN && type != STOQ_FRAME_CRYPTO &&
+               type != STOQ_FRAME_HANDSHAKE_DONE && type != STOQ_FRAME_NEW_TOKEN &&
+               type != STOQ_FRAME_PATH_RESPONSE && type != STOQ_FRAME_RETIRE_CONNECTION_ID;
     default:
         return false;
     }

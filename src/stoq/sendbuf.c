@@ -149,6 +149,13 @@ void stoq_sendbuf_abandon(stoq_sendbuf *b)
     drop_acked(b);
 }
 
+void stoq_sendbuf_rewind(stoq_sendbuf *b)
+{
+    hm_assert(b->base == 0 && b->acked.count == 0);
+    stoq_spans_free(&b->lost);
+    b->next = 0;
+}
+
 // The extent that holds the byte at an offset before end.
 static stoq_extent *find(stoq_sendbuf *b, uint64_t offset)
 {

@@ -52,6 +52,8 @@ static inline bool stoq_sendbuf_returns(const stoq_sendbuf *b)
 }
 // Nothing more is sent, written or acknowledged: all that was lent goes back.
 void stoq_sendbuf_abandon(stoq_sendbuf *b);
+// All is to be sent anew, as if nothing had been (asserted: nothing is acknowledged).
+void stoq_sendbuf_rewind(stoq_sendbuf *b);
 // What to send next: lost bytes first, then new ones before limit. *len is 0 for nothing.
 void stoq_sendbuf_next(const stoq_sendbuf *b, uint64_t limit, size_t max, uint64_t *offset,
                        size_t *len);

@@ -1,6 +1,6 @@
-// A session as the application keeps it: what a client must know to resume it. The bytes are secret,
-// carry a check sum (of a ticket that is damaged a server says only that the handshake fails), and
-// are of this version of the library alone.
+// A session as the application keeps it: what a client must know to resume it. The bytes are
+// secret, carry a check sum (of a ticket that is damaged a server says only that the handshake
+// fails), and are of this version of the library alone.
 //
 // Kept are the server's name, the protocol, the server's transport parameters as far as they may be
 // remembered (RFC 9000, section 7.4.1), when its certificate was last proven by a handshake without

@@ -147,6 +147,7 @@ static hm_err get(stoq_conn *c, uint64_t id, bool for_rx, uint64_t *code, stoq_s
         c->peer_streams_opened[uni]++;
         c->peer_streams_open[uni]++;
         s->tell_open = true;
+        s->early = c->rx_early;
         tell(s);
     }
     *out = stream_find(c, id);
@@ -307,8 +308,18 @@ static bool has_data(const stoq_stream *s)
     return len > 0 || (fin_due(s) && s->out.next == s->out.end && s->out.lost.count == 0);
 }
 
+// Early data was rejected, and the server allows fewer streams now than when it gave the ticket.
+static bool held_back(const stoq_stream *s)
+{
+    const stoq_conn *c = s->conn;
+    return c->early == STOQ_EARLY_REJECTED && is_local(c, s->id) &&
+           s->id >> 2 >= c->streams_allowed[id_is_uni(s->id)];
+}
+
 static bool has_work(const stoq_stream *s)
 {
+    if (held_back(s))
+        return false;
     return s->reset_pending || s->stop_pending || s->max_pending || has_data(s);
 }
 
@@ -414,6 +425,12 @@ uint8_t *streams_write(stoq_conn *c, uint8_t *p, uint8_t *end, stoq_sent *sent, 
         stoq_stream *s = hm_container_of(it, stoq_stream, sending);
         bool is_last = it == last;
         uint8_t *before = p;
+        if (held_back(s)) {
+            hm_list_remove(it);
+            if (is_last)
+                break;
+            continue;
+        }
         p = write_control(s, p, end, sent, any);
         p = write_data(s, p, end, sent, tail, any);
         if (!has_work(s)) {
@@ -436,6 +453,23 @@ void streams_unblock(stoq_conn *c)
     while (hm_map_next(&c->streams, &pos, &key, &value))
         if (has_work(value))
             want_send(value);
+}
+
+void streams_rewind(stoq_conn *c)
+{
+    size_t pos = 0;
+    const uint8_t *key;
+    void *value;
+    while (hm_map_next(&c->streams, &pos, &key, &value)) {
+        stoq_stream *s = value;
+        stoq_sendbuf_rewind(&s->out);
+        s->fin_sent = s->fin_lost = false;
+        s->reset_pending = s->reset;
+        s->stop_pending = s->stopped;
+        want_send(s);
+    }
+    c->tx_used = 0;
+    c->stats.stream_bytes_sent = 0;
 }
 
 void streams_on_params(stoq_conn *c)
@@ -699,6 +733,10 @@ bool stoq_stream_is_local(const stoq_stream *s)
 bool stoq_stream_is_uni(const stoq_stream *s)
 {
     return id_is_uni(s->id);
+}
+bool stoq_stream_is_early(const stoq_stream *s)
+{
+    return s->early;
 }
 uint64_t stoq_stream_reset_code(const stoq_stream *s)
 {

@@ -83,14 +83,16 @@ static int cb_secret(SSL *ssl, uint32_t protection, int is_write, const unsigned
                      size_t len, void *arg)
 {
     stoq_tls *t = arg;
-    if (protection == OSSL_RECORD_PROTECTION_LEVEL_EARLY)
-        return 1; // 0-RTT is not offered; a server ignores its keys
-    const SSL_CIPHER *c = SSL_get_pending_cipher(ssl);
+    bool early = protection == OSSL_RECORD_PROTECTION_LEVEL_EARLY;
+    const SSL_CIPHER *c =
+        early ? SSL_SESSION_get0_cipher(SSL_get0_session(ssl)) : SSL_get_pending_cipher(ssl);
     if (c == NULL)
         c = SSL_get_current_cipher(ssl);
     hm_aead_cipher cipher;
     if (c == NULL || stoq_cipher_of_suite(SSL_CIPHER_get_protocol_id(c), &cipher) != HM_OK)
         return 0;
+    if (early)
+        return t->host->early_secret(t->ctx, is_write, cipher, hm_bytes_of(secret, len)) == HM_OK;
     stoq_level level = level_of(protection);
     if (is_write)
         t->write_level = level;
@@ -282,6 +284,19 @@ static int new_session(SSL *ssl, SSL_SESSION *s)
     return 0; // no reference is kept
 }
 
+// Asked when everything else about early data is well.
+static int allow_early(SSL *ssl, void *arg)
+{
+    stoq_tls *t = arg;
+    uint8_t psk[SSL_MAX_MASTER_KEY_LENGTH], id[EVP_MAX_MD_SIZE];
+    // The key that a ticket stands for is its own, and says nothing once hashed.
+    size_t len = SSL_SESSION_get_master_key(SSL_get0_session(ssl), psk, sizeof psk);
+    bool ok = len > 0 && EVP_Digest(psk, len, id, NULL, EVP_sha256(), NULL) == 1 &&
+              stoq_tickets_strike(t->tickets, id);
+    OPENSSL_cleanse(psk, sizeof psk);
+    return ok;
+}
+
 void stoq_tls_prepare(SSL_CTX *ctx, bool is_server)
 {
     if (is_server) {
@@ -328,13 +343,25 @@ hm_err stoq_tls_init(stoq_tls *t, SSL_CTX *ctx, const stoq_tls_config *config)
         SSL_set_accept_state(t->ssl);
         if (SSL_set_num_tickets(t->ssl, t->tickets != NULL ? config->ticket_count : 0) != 1)
             goto fail;
+        if (config->early && t->tickets != NULL) {
+            // OpenSSL's own protection keeps every session; ours what came early.
+            SSL_set_options(t->ssl, SSL_OP_NO_ANTI_REPLAY);
+            SSL_set_allow_early_data_cb(t->ssl, allow_early, t);
+            if (SSL_set_quic_tls_early_data_enabled(t->ssl, 1) != 1)
+                goto fail;
+        }
         return HM_OK;
     }
     SSL_set_connect_state(t->ssl);
     if (SSL_set_alpn_protos(t->ssl, t->alpn_wire.ptr, (unsigned)t->alpn_wire.len) != 0)
         goto fail;
-    if (config->session != NULL && resumes && SSL_set_session(t->ssl, config->session) != 1)
-        goto fail;
+    if (config->session != NULL && resumes) {
+        if (SSL_set_session(t->ssl, config->session) != 1)
+            goto fail;
+        if (config->early && SSL_SESSION_get_max_early_data(config->session) == UINT32_MAX &&
+            SSL_set_quic_tls_early_data_enabled(t->ssl, 1) != 1)
+            goto fail;
+    }
     struct in6_addr address; // is no name for SNI (RFC 6066, section 3)
     if (server_name != NULL && ((inet_pton(AF_INET6, server_name, &address) != 1 &&
                                  SSL_set_tlsext_host_name(t->ssl, server_name) != 1) ||
@@ -374,8 +401,8 @@ hm_err stoq_tls_advance(stoq_tls *t)
     int r;
     if (!t->complete) {
         r = SSL_do_handshake(t->ssl);
-        if (r == 1)
-            t->complete = true;
+        // A server that accepts early data is told "done" before it has heard all.
+        t->complete = r == 1 && SSL_is_init_finished(t->ssl);
     } else {
         uint8_t none; // post-handshake messages are handled inside; there is no TLS record data
         r = SSL_read(t->ssl, &none, 1);
@@ -388,6 +415,11 @@ hm_err stoq_tls_advance(stoq_tls *t)
     if (t->alert == 0)
         t->alert = e == SSL_ERROR_SSL ? ALERT_HANDSHAKE_FAILURE : ALERT_INTERNAL;
     return handshake_fail(t);
+}
+
+bool stoq_tls_early_accepted(const stoq_tls *t)
+{
+    return SSL_get_early_data_status(t->ssl) == SSL_EARLY_DATA_ACCEPTED;
 }
 
 void stoq_tls_end(stoq_tls *t)

@@ -31,6 +31,9 @@ typedef struct stoq_tls_host {
     void (*consume)(void *ctx, stoq_level level, size_t n);
     hm_err (*secret)(void *ctx, stoq_level level, bool seal, hm_aead_cipher cipher,
                      hm_bytes secret);
+    // Of early data: to be sealed on a client, which has offered it; opened on a server, which has
+    // accepted it.
+    hm_err (*early_secret)(void *ctx, bool seal, hm_aead_cipher cipher, hm_bytes secret);
     hm_err (*params)(void *ctx, hm_bytes encoded);    // the peer's transport parameters
     void (*session)(void *ctx, SSL_SESSION *session); // to a client: a ticket. Borrowed.
 } stoq_tls_host;
@@ -43,6 +46,7 @@ typedef struct stoq_tls_config {
     unsigned ticket_count;   // that it gives
     unsigned sessions;       // of a client: how many are wanted
     SSL_SESSION *session;    // of a client: to be resumed, or NULL. Borrowed for the call.
+    bool early; // a server accepts early data, each ticket once; a client offers it if it may
 } stoq_tls_config;
 
 typedef struct stoq_tls {
@@ -77,6 +81,8 @@ HM_CHECK hm_err stoq_tls_init(stoq_tls *t, SSL_CTX *ctx, const stoq_tls_config *
 // (RFC 9001, section 6), and a client has nothing to say.
 HM_CHECK hm_err stoq_tls_advance(stoq_tls *t);
 // Frees OpenSSL's object; also of one that was never made.
+// A client, from the peer's transport parameters on: the server has accepted early data.
+bool stoq_tls_early_accepted(const stoq_tls *t);
 void stoq_tls_end(stoq_tls *t);
 
 #endif

@@ -84,8 +84,8 @@ static void on_failed(void *user, stoq_conn *c, hm_err why, uint64_t code, hm_by
 static void on_stream_open(void *user, stoq_stream *st)
 {
     pair_side *s = user;
-    (void)st;
     s->streams++;
+    s->early_streams += stoq_stream_is_early(st);
 }
 
 static void on_readable(void *user, stoq_stream *st)
@@ -94,10 +94,14 @@ static void on_readable(void *user, stoq_stream *st)
     hm_bytes v;
     bool fin;
     size_t took;
-    while (stoq_stream_peek(st, &v, &fin) == HM_OK && (v.len > 0 || fin)) {
+    for (;;) {
+        hm_err err = stoq_stream_peek(st, &v, &fin);
+        s->resets += err == HM_E_STOQ_RESET;
+        if (err != HM_OK || (v.len == 0 && !fin))
+            return;
         hm_buf_put(&s->received, v);
         if (s->echo)
-            hm_assert(stoq_stream_send(st, v, fin, &took) == HM_OK && took == v.len);
+            hm_assert(stoq_stream_send(st, v, fin, &took) != HM_OK || took == v.len);
         stoq_stream_consume(st, v.len);
         if (fin) {
             s->ends++;
@@ -202,10 +206,10 @@ stoq_conn *pair_connect(pair_world *w)
     return c;
 }
 
-stoq_conn *pair_resume(pair_world *w, hm_bytes session)
+stoq_conn *pair_resume(pair_world *w, hm_bytes session, bool early)
 {
     struct sockaddr_in6 to = forge_address(SERVER_PORT);
     stoq_conn *c;
-    hm_assert(stoq_resume(w->side[PAIR_CLIENT].ep, &to, NULL, session, NULL, &c) == HM_OK);
+    hm_assert(stoq_resume(w->side[PAIR_CLIENT].ep, &to, NULL, session, early, NULL, &c) == HM_OK);
     return c;
 }

@@ -18,13 +18,13 @@ typedef struct pair_side {
     unsigned opened, closed, failed;
     uint64_t code;
     hm_err why;
-    unsigned streams;  // opened by the peer
-    hm_buf received;   // on all streams
-    unsigned ends;     // streams that came to their end
-    unsigned sessions; // told
-    hm_buf session;    // the last one
-    unsigned resumed;  // connections
-    bool echo;         // sends back what it got
+    unsigned streams, early_streams, resets; // of the peer
+    hm_buf received;                         // on all streams
+    unsigned ends;                           // streams that came to their end
+    unsigned sessions;                       // told
+    hm_buf session;                          // the last one
+    unsigned resumed;                        // connections
+    bool echo;                               // sends back what it got
 } pair_side;
 
 struct pair_world {
@@ -49,7 +49,7 @@ void pair_fly(pair_world *w, unsigned to, const uint8_t *bytes, size_t len);
 void pair_run(pair_world *w, uint64_t us);
 bool pair_run_until(pair_world *w, bool (*done)(const pair_world *w), uint64_t for_us);
 stoq_conn *pair_connect(pair_world *w);
-stoq_conn *pair_resume(pair_world *w, hm_bytes session);
+stoq_conn *pair_resume(pair_world *w, hm_bytes session, bool early);
 bool pair_both_open(const pair_world *w);
 
 #endif

@@ -71,7 +71,7 @@ static bool again(pair_world *w, hm_bytes session)
 {
     w->side[0].opened = w->side[1].opened = 1;
     unsigned before = w->side[0].resumed;
-    w->side[PAIR_CLIENT].conn = pair_resume(w, session);
+    w->side[PAIR_CLIENT].conn = pair_resume(w, session, false);
     assert_true(pair_run_until(w, opened_again, 20 * SECOND));
     assert_int_equal(w->side[0].resumed, w->side[1].resumed);
     return w->side[0].resumed > before;
@@ -256,7 +256,7 @@ static void test_lifetime(void **state)
     static const struct {
         unsigned given_s, used_s;
         bool taken;
-    } cases[] = {{0, 500, true},   {0, 590, true},    {0, 610, false},    {590, 1180, true},
+    } cases[] = {{0, 500, true},     {0, 590, true},    {0, 610, false},    {590, 1180, true},
                  {590, 1200, false}, {650, 1240, true}, {650, 1260, false}, {0, 100000, false}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         pair_world w;
@@ -282,7 +282,7 @@ static void test_keys(void **state)
     uint64_t now = 5 * SECOND;
     stoq_tickets t;
     stoq_ticket_key keys[3];
-    stoq_tickets_init(&t, &hm_random_system, &now, 100 * SECOND);
+    stoq_tickets_init(&t, &hm_random_system, &now, 100 * SECOND, 0);
     keys[0] = *stoq_tickets_seal(&t);
     now += 99 * SECOND;
     assert_memory_equal(stoq_tickets_seal(&t)->name, keys[0].name, 16);
@@ -340,11 +340,16 @@ static void test_config(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_resumed),   cmocka_unit_test(test_how_many),
-        cmocka_unit_test(test_pieces),    cmocka_unit_test(test_mutual),
-        cmocka_unit_test(test_fall_back), cmocka_unit_test(test_decode),
-        cmocka_unit_test(test_lifetime),  cmocka_unit_test(test_keys),
-        cmocka_unit_test(test_server_tls_changes), cmocka_unit_test(test_config),
+        cmocka_unit_test(test_resumed),
+        cmocka_unit_test(test_how_many),
+        cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_mutual),
+        cmocka_unit_test(test_fall_back),
+        cmocka_unit_test(test_decode),
+        cmocka_unit_test(test_lifetime),
+        cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_server_tls_changes),
+        cmocka_unit_test(test_config),
     };
     return cmocka_run_group_tests(tests, make_ids, free_ids);
 }
