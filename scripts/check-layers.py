@@ -5,8 +5,9 @@ import re
 import subprocess
 import sys
 
-LAYERS = ["base", "crypto", "stoq", "trustchain", "mesh", "catalog", "caesar", "ngauge", "server", "cli"]
-PUBLIC = {"hypermesh/stoq.h": "stoq"}
+LAYERS = ["base", "crypto", "stoq", "trustchain", "libstoq", "mesh", "catalog", "caesar",
+          "ngauge", "server", "cli"]
+PUBLIC = {"hypermesh/base.h": "base", "hypermesh/stoq.h": "stoq", "hypermesh/stoq_tls.h": "libstoq"}
 MAX_LINES = 900
 
 root = pathlib.Path(__file__).resolve().parent.parent

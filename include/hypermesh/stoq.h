@@ -7,8 +7,9 @@
 // timeout is "now", so ask for it (or call process) before going back to wait. Nothing here reads a
 // clock: times are monotonic microseconds given by the caller.
 //
-// Callbacks run only inside stoq_endpoint_process() and stoq_endpoint_receive(). Every call of this
-// header may be made inside a callback, except those two and stoq_endpoint_destroy().
+// Callbacks run only inside stoq_endpoint_process() (and stoq_endpoint_wait(), which calls it) and
+// stoq_endpoint_receive(). Every call of this header may be made inside a callback, except those
+// three and stoq_endpoint_destroy().
 //
 // Life times: a connection lives from stoq_connect() or the conn_open callback until its
 // conn_closed callback returns, a stream from stoq_stream_open() or stream_open until its
@@ -24,9 +25,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/bytes.h"
-#include "base/err.h"
-#include "base/random.h"
+#include "hypermesh/base.h"
+
+#pragma GCC visibility push(default)
 
 typedef struct stoq_endpoint stoq_endpoint;
 typedef struct stoq_conn stoq_conn;
@@ -235,6 +236,11 @@ void stoq_endpoint_receive(stoq_endpoint *ep, const struct sockaddr_in6 *from, u
                            size_t len, size_t segment_bytes, uint8_t ecn, uint64_t now_us);
 void stoq_endpoint_get_stats(const stoq_endpoint *ep, stoq_endpoint_stats *out);
 
+// A loop for programs that have none: waits until something arrives or is due, but no longer than
+// until_us, and processes it. May return early, as after a signal. Not with a stoq_net.
+void stoq_endpoint_wait(stoq_endpoint *ep, uint64_t until_us);
+uint64_t stoq_now_us(void); // the clock of stoq_endpoint_wait(): CLOCK_MONOTONIC
+
 // Starts a connection. server_name is the TLS server name (SNI and, where the SSL_CTX verifies
 // names, the name to verify) or an IPv6 address to verify; NULL for none. alpn: NULL for the
 // configured list, else only this one. user is the connection's user pointer. HM_E_LIMIT,
@@ -334,5 +340,7 @@ uint64_t stoq_stream_stop_code(const stoq_stream *stream);  // of its STOP_SENDI
 stoq_conn *stoq_stream_conn(stoq_stream *stream);
 void *stoq_stream_user(const stoq_stream *stream);
 void stoq_stream_set_user(stoq_stream *stream, void *user);
+
+#pragma GCC visibility pop
 
 #endif

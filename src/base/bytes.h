@@ -9,20 +9,6 @@
 
 #include "base/err.h"
 
-// A borrowed run of bytes; whoever made it says how long it lives. ptr may be NULL when len is 0.
-typedef struct hm_bytes {
-    const uint8_t *ptr;
-    size_t len;
-} hm_bytes;
-
-static inline hm_bytes hm_bytes_of(const void *ptr, size_t len)
-{
-    return (hm_bytes){(const uint8_t *)ptr, len};
-}
-static inline hm_bytes hm_bytes_str(const char *s)
-{
-    return hm_bytes_of(s, strlen(s));
-}
 static inline bool hm_bytes_eq(hm_bytes a, hm_bytes b)
 {
     return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);

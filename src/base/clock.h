@@ -3,7 +3,7 @@
 #ifndef HM_BASE_CLOCK_H
 #define HM_BASE_CLOCK_H
 
-#include <stdint.h>
+#include "hypermesh/base.h"
 
 typedef struct hm_clock {
     uint64_t (*mono_us)(void *ctx); // microseconds, never goes back, any origin
@@ -22,7 +22,5 @@ static inline uint64_t hm_clock_wall_ms(const hm_clock *c)
 {
     return c->wall_ms(c->ctx);
 }
-
-#define HM_TIME_NEVER UINT64_MAX // a timer that is not set
 
 #endif

@@ -2,13 +2,7 @@
 #ifndef HM_BASE_RANDOM_H
 #define HM_BASE_RANDOM_H
 
-#include <stddef.h>
-#include <stdint.h>
-
-typedef struct hm_random {
-    void (*fill)(void *ctx, void *out, size_t len); // cannot fail
-    void *ctx;                                      // borrowed
-} hm_random;
+#include "hypermesh/base.h"
 
 // getrandom(2). Any thread. The only one for keys, nonces and connection ids.
 extern const hm_random hm_random_system;

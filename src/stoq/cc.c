@@ -1,6 +1,8 @@
 // What the algorithms share: counts, delivery rate samples, recovery periods, pacing.
 #include "stoq/cc.h"
 
+#include "base/err.h"
+
 #define INITIAL_GAIN 2.77     // of the first window's rate, in which windows double
 #define INITIAL_RTT_US 1000   // for that rate, until there is a sample
 #define TIMER_LATE_US 1000    // what a timer may be late without loss of throughput
