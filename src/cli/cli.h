@@ -150,7 +150,7 @@ HM_CHECK hm_err cli_cert_show(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_cert_issue(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_cert_verify(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_cert_revoke(cli *c, const cli_command *cmd);
-// stoq.c, stoq_perf.c
+// stoq_ping.c, stoq_perf.c
 HM_CHECK hm_err cli_stoq_ping(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_stoq_perf(cli *c, const cli_command *cmd);
 // import.c

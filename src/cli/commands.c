@@ -156,7 +156,9 @@ static const cli_option cert_revoke_options[] = {
         {"congestion", "NAME", "congestion control of what is sent, bbr or cubic", .def = "bbr"}
 static const cli_option stoq_ping_options[] = {
     {"count", "N", "requests", .def = "10"},
-    {"interval", "MS", "milliseconds from one to the next", .def = "200"},
+    {"interval", "MS", "milliseconds from one to the next, 0: at once", .def = "200"},
+    {"request", "BYTES", "of a request, with the eight that ask for the answer", .def = "8"},
+    {"response", "BYTES", "of an answer", .def = "0"},
     STOQ_OPTIONS,
     {0},
 };
@@ -165,6 +167,8 @@ static const cli_option stoq_perf_options[] = {
     {"up", "BYTES", "send so many"},
     {"seconds", "N", "each direction for so long, 5 unless given"},
     {"streams", "N", "streams at a time", .def = "1"},
+    {"handshakes", "SECONDS", "count whole handshakes for so long instead"},
+    {"parallel", "N", "handshakes at a time", .def = "16"},
     STOQ_OPTIONS,
     {0},
 };

@@ -1,4 +1,4 @@
-// hypermesh stoq: the connection, and ping.
+// hypermesh stoq: the connection.
 #include "cli/stoq.h"
 
 #include <arpa/inet.h>
@@ -8,20 +8,26 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "trustchain/trustchain.h"
 
 #define PORT "9292"
 #define IDLE_MS 10000u
-#define HEAD_BYTES 8u
 
 static volatile sig_atomic_t interrupted;
+static int wake_fd = -1; // an event: the person interrupts
 
 static void on_sigint(int number)
 {
+    const uint64_t one = 1;
+    int saved = errno;
     (void)number;
     interrupted = 1;
+    (void)!write(wake_fd, &one, sizeof(one));
+    errno = saved;
 }
 
 bool session_interrupted(void)
@@ -79,13 +85,16 @@ static hm_err resolve(const char *host, const char *port, struct sockaddr_in6 *o
 
 // ---- events -------------------------------------------------------------------------------------
 
-static void name_peer(session *s, stoq_conn *conn)
+void session_note_peer(session *s, stoq_conn *conn)
 {
     uint8_t public[HM_FALCON_PUBLIC_BYTES];
     hm_node_id id;
     char hex[2 * HM_HASH_BYTES + 1], name[128] = "";
     X509 *x = stoq_conn_peer_cert(conn);
     EVP_PKEY *key = x ? X509_get0_pubkey(x) : NULL;
+    s->open = true;
+    snprintf(s->group, sizeof(s->group), "%s", stoq_conn_group(conn));
+    s->cipher = stoq_conn_cipher(conn);
     if (!key || hm_falcon_public_of_evp(key, public) != HM_OK ||
         hm_node_id_of_public(hm_bytes_of(public, sizeof(public)), &id) != HM_OK) {
         snprintf(s->peer, sizeof(s->peer), "server");
@@ -98,11 +107,7 @@ static void name_peer(session *s, stoq_conn *conn)
 
 static void on_conn_open(void *user, stoq_conn *conn)
 {
-    session *s = user;
-    s->open = true;
-    snprintf(s->group, sizeof(s->group), "%s", stoq_conn_group(conn));
-    s->cipher = stoq_conn_cipher(conn);
-    name_peer(s, conn);
+    session_note_peer(user, conn);
 }
 
 static const char *alert_text(uint64_t code)
@@ -113,15 +118,13 @@ static const char *alert_text(uint64_t code)
                                                 : SSL_alert_desc_string_long(alert);
 }
 
-// What the end of the connection means to a person.
-static void on_conn_closed(void *user, stoq_conn *conn, uint64_t code, bool is_app, hm_bytes reason)
+void session_note_end(session *s, const stoq_conn *conn, uint64_t code, bool is_app,
+                      hm_bytes reason)
 {
-    session *s = user;
     char quoted[300];
     hm_err why = stoq_conn_why(conn);
     bool refused = !is_app && code >= STOQ_CRYPTO_ERROR && code < STOQ_CRYPTO_ERROR + 256;
     hm_log_quote(quoted, sizeof(quoted), reason);
-    s->conn = NULL;
     if (why == HM_OK) {
         s->end = HM_E_CLOSED;
         snprintf(s->detail, sizeof(s->detail), "closed");
@@ -151,6 +154,13 @@ static void on_conn_closed(void *user, stoq_conn *conn, uint64_t code, bool is_a
     }
 }
 
+static void on_conn_closed(void *user, stoq_conn *conn, uint64_t code, bool is_app, hm_bytes reason)
+{
+    session *s = user;
+    s->conn = NULL;
+    session_note_end(s, conn, code, is_app, reason);
+}
+
 static void on_readable(void *user, stoq_stream *st)
 {
     session *s = user;
@@ -174,7 +184,7 @@ static void on_stream_closed(void *user, stoq_stream *st)
 
 // ---- life ---------------------------------------------------------------------------------------
 
-static hm_err make_endpoint(session *s, cli *c)
+static hm_err make_endpoint(session *s, cli *c, const stoq_callbacks *callbacks)
 {
     tc_tls_config tls = {.clock = &hm_clock_system};
     uint64_t datagram;
@@ -195,11 +205,7 @@ static hm_err make_endpoint(session *s, cli *c)
         .bind = {.sin6_family = AF_INET6},
         .client_tls = s->tls,
         .alpn = {"perf"},
-        .callbacks = {.conn_open = on_conn_open,
-                      .conn_closed = on_conn_closed,
-                      .stream_readable = on_readable,
-                      .stream_writable = on_writable,
-                      .stream_closed = on_stream_closed},
+        .callbacks = *callbacks,
         .user = s,
         .congestion = congestion,
         .limits = {.max_idle_ms = IDLE_MS, .max_udp_payload_bytes = (uint32_t)datagram},
@@ -207,21 +213,38 @@ static hm_err make_endpoint(session *s, cli *c)
     return stoq_endpoint_create(&cfg, &s->ep);
 }
 
+hm_err session_prepare(session *s, cli *c, const stoq_callbacks *callbacks)
+{
+    char port[8];
+    const char *name = hm_config_get(&c->cfg, "server-name");
+    const struct sigaction act = {.sa_handler = on_sigint};
+    *s = (session){.group = "", .cipher = ""};
+    HM_TRY(split_target(c->arg, s->name, port));
+    HM_TRY(make_endpoint(s, c, callbacks));
+    HM_TRY(resolve(s->name, port, &s->to));
+    hm_addr_text(&s->to, s->target);
+    s->name[strcspn(s->name, "%")] = 0; // an address's zone is this machine's affair
+    if (name && strlen(name) >= sizeof(s->name))
+        return hm_fail(HM_E_USAGE, "--server-name is too long");
+    if (name)
+        strcpy(s->name, name);
+    wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (wake_fd < 0)
+        return hm_fail(HM_E_IO, "eventfd: %s", strerror(errno));
+    sigaction(SIGINT, &act, NULL);
+    return HM_OK;
+}
+
 hm_err session_open(session *s, cli *c)
 {
-    char host[256], port[8];
-    struct sockaddr_in6 to;
-    const char *name = hm_config_get(&c->cfg, "server-name");
-    *s = (session){.cipher = ""};
-    HM_TRY(split_target(c->arg, host, port));
-    HM_TRY(make_endpoint(s, c));
-    HM_TRY(resolve(host, port, &to));
-    hm_addr_text(&to, s->target);
-    host[strcspn(host, "%")] = 0; // an address's zone is this machine's affair
-    const struct sigaction act = {.sa_handler = on_sigint};
-    sigaction(SIGINT, &act, NULL);
+    static const stoq_callbacks callbacks = {.conn_open = on_conn_open,
+                                             .conn_closed = on_conn_closed,
+                                             .stream_readable = on_readable,
+                                             .stream_writable = on_writable,
+                                             .stream_closed = on_stream_closed};
+    HM_TRY(session_prepare(s, c, &callbacks));
     uint64_t start = session_now_us();
-    HM_TRY(stoq_connect(s->ep, &to, name ? name : host, NULL, NULL, &s->conn));
+    HM_TRY(stoq_connect(s->ep, &s->to, s->name, NULL, NULL, &s->conn));
     while (!s->open)
         if (!session_turn(s, HM_TIME_NEVER))
             return session_end(s);
@@ -239,23 +262,19 @@ void session_close(session *s)
 
 bool session_turn(session *s, uint64_t until_us)
 {
-    struct pollfd fd = {.fd = stoq_endpoint_fd(s->ep), .events = POLLIN};
+    struct pollfd fds[2] = {{.fd = stoq_endpoint_fd(s->ep), .events = POLLIN},
+                            {.fd = wake_fd, .events = POLLIN}};
     uint64_t now = session_now_us(), next = stoq_endpoint_next_timeout_us(s->ep);
-    struct timespec wait, *timeout = &wait;
-    sigset_t during, none;
+    bool readable = true; // reading in vain costs less than asking first
     if (until_us < next)
         next = until_us;
-    uint64_t us = next > now ? next - now : 0;
-    if (next == HM_TIME_NEVER)
-        timeout = NULL;
-    wait = (struct timespec){(time_t)(us / 1000000), (long)(us % 1000000) * 1000};
-    sigemptyset(&none);
-    sigemptyset(&during);
-    sigaddset(&during, SIGINT);
-    sigprocmask(SIG_BLOCK, &during, NULL); // so that it comes inside ppoll() or before
-    int n = interrupted ? 0 : ppoll(&fd, 1, timeout, &none);
-    sigprocmask(SIG_UNBLOCK, &during, NULL);
-    stoq_endpoint_process(s->ep, session_now_us(), n > 0);
+    if (next > now && !interrupted) {
+        uint64_t us = next - now;
+        struct timespec wait = {(time_t)(us / 1000000), (long)(us % 1000000) * 1000};
+        readable = ppoll(fds, 2, next == HM_TIME_NEVER ? NULL : &wait, NULL) > 0 && fds[0].revents;
+        now = session_now_us();
+    }
+    stoq_endpoint_process(s->ep, now, readable);
     return s->conn && !interrupted;
 }
 
@@ -280,131 +299,4 @@ void session_print(const session *s)
     printf("%s  %s  %s  %s  handshake %.2f ms\n", s->target, s->peer, s->group, s->cipher,
            (double)s->handshake_us / 1000);
     fflush(stdout);
-}
-
-// ---- ping ---------------------------------------------------------------------------------------
-
-typedef struct ping {
-    session s;
-    bool answered, refused;
-    uint64_t *times_us; // owned
-    size_t sent, count;
-} ping;
-
-static void on_pong(void *ctx, stoq_stream *st)
-{
-    ping *p = ctx;
-    hm_bytes view;
-    bool fin;
-    if (stoq_stream_peek(st, &view, &fin) != HM_OK) {
-        p->refused = true;
-        return;
-    }
-    p->answered |= fin;
-    stoq_stream_consume(st, view.len);
-}
-
-// One request for nothing: eight bytes there, the end of the stream back.
-static hm_err ping_once(ping *p, bool json)
-{
-    static const uint8_t nothing[HEAD_BYTES];
-    stoq_stream *st;
-    size_t took;
-    uint64_t start = session_now_us();
-    p->answered = false;
-    if (!p->s.conn)
-        return session_end(&p->s);
-    HM_TRY(stoq_stream_open(p->s.conn, false, &st));
-    HM_TRY(stoq_stream_send(st, hm_bytes_of(nothing, sizeof(nothing)), true, &took));
-    p->sent++;
-    while (!p->answered && !p->refused)
-        if (!session_turn(&p->s, HM_TIME_NEVER))
-            return session_end(&p->s);
-    if (p->refused)
-        return hm_fail(HM_E_STOQ_RESET, "%s does not answer such requests", p->s.target);
-    uint64_t us = session_now_us() - start;
-    p->times_us[p->count++] = us;
-    if (!json) {
-        printf("answer %zu: %.3f ms\n", p->sent, (double)us / 1000);
-        fflush(stdout);
-    }
-    return HM_OK;
-}
-
-static int by_time(const void *a, const void *b)
-{
-    const uint64_t *x = a, *y = b;
-    return (*x > *y) - (*x < *y);
-}
-
-static hm_err ping_report(cli *c, const cli_command *cmd, ping *p)
-{
-    const struct {
-        const char *name;
-        size_t at;
-    } marks[] = {{"min_us", 0},
-                 {"p50_us", p->count / 2},
-                 {"p99_us", p->count * 99 / 100},
-                 {"max_us", p->count - 1}};
-    uint64_t sum = 0;
-    hm_buf b = {0};
-    qsort(p->times_us, p->count, sizeof(uint64_t), by_time);
-    for (size_t i = 0; i < p->count; i++)
-        sum += p->times_us[i];
-    if (!c->json) {
-        printf("%zu requests, %zu answers", p->sent, p->count);
-        if (p->count)
-            printf(": min/avg/p50/p99/max %.3f/%.3f/%.3f/%.3f/%.3f ms",
-                   (double)p->times_us[0] / 1000, (double)sum / (double)p->count / 1000,
-                   (double)p->times_us[marks[1].at] / 1000, (double)p->times_us[marks[2].at] / 1000,
-                   (double)p->times_us[marks[3].at] / 1000);
-        putchar('\n');
-        return HM_OK;
-    }
-    hm_jw_open(&b, NULL, '{');
-    session_json(&p->s, &b);
-    hm_jw_u64(&b, "requests", p->sent);
-    hm_jw_u64(&b, "answers", p->count);
-    for (size_t i = 0; p->count && i < sizeof(marks) / sizeof(marks[0]); i++)
-        hm_jw_u64(&b, marks[i].name, p->times_us[marks[i].at]);
-    if (p->count)
-        hm_jw_u64(&b, "avg_us", sum / p->count);
-    hm_jw_close(&b, '}');
-    hm_buf_puts(&b, "\n");
-    hm_err err = cli_answer(c, cmd, hm_buf_bytes(&b));
-    hm_buf_free(&b);
-    return err;
-}
-
-hm_err cli_stoq_ping(cli *c, const cli_command *cmd)
-{
-    uint64_t count, interval_ms;
-    ping p = {.count = 0};
-    hm_err err;
-    HM_TRY(hm_config_u64(&c->cfg, "count", 1, 1000000, &count));
-    HM_TRY(hm_config_u64(&c->cfg, "interval", 0, 3600000, &interval_ms));
-    p.times_us = calloc(count, sizeof(uint64_t));
-    if (!p.times_us)
-        return HM_E_NOMEM;
-    HM_TRY_OUT(session_open(&p.s, c));
-    p.s.readable = on_pong;
-    p.s.ctx = &p;
-    if (!c->json)
-        session_print(&p.s);
-    for (uint64_t i = 0, at; i < count && err == HM_OK && !interrupted; i++) {
-        at = session_now_us() + interval_ms * 1000;
-        err = ping_once(&p, c->json);
-        while (err == HM_OK && i + 1 < count && session_now_us() < at)
-            if (!session_turn(&p.s, at))
-                break;
-    }
-    if (interrupted)
-        err = HM_OK; // ended by the person: what there is counts
-    hm_err told = ping_report(c, cmd, &p);
-    if (err == HM_OK)
-        err = told;
-out:
-    session_close(&p.s);
-    free(p.times_us);
-    return err;
 }

@@ -10,6 +10,8 @@ typedef struct session {
     stoq_conn *conn;   // NULL once closed
     SSL_CTX *tls;      // owned
     const char *roots; // whom to believe
+    struct sockaddr_in6 to;
+    char name[256]; // what the server's certificate must say
     char target[HM_ADDR_TEXT_MAX];
     char peer[200]; // who answered, from its certificate
     char group[48];
@@ -27,6 +29,12 @@ typedef struct session {
 // Connects to the command's argument with the options ca, cert, key and server-name, and waits for
 // the handshake. End with session_close() also after a failure. The callbacks may be set after it.
 HM_CHECK hm_err session_open(session *s, cli *c);
+// Only the endpoint, for a command that connects by itself; the callbacks' user is the session.
+HM_CHECK hm_err session_prepare(session *s, cli *c, const stoq_callbacks *callbacks);
+// What such a command tells of its connections: who answered (sets open), how one ended.
+void session_note_peer(session *s, stoq_conn *conn);
+void session_note_end(session *s, const stoq_conn *conn, uint64_t code, bool is_app,
+                      hm_bytes reason);
 void session_close(session *s);
 // Waits for the network, at most until the time, and does what is due. False when the connection
 // is over (s->end and the detail line say why) or the person interrupted.
@@ -37,5 +45,22 @@ uint64_t session_now_us(void);
 // target, peer, group, cipher, handshake_us.
 void session_json(const session *s, hm_buf *b);
 void session_print(const session *s);
+
+// stoq_times.c: how long things took.
+typedef struct times {
+    uint64_t *us; // owned
+    size_t count, cap;
+} times;
+HM_CHECK hm_err times_add(times *t, uint64_t us);
+void times_free(times *t);
+// min_us, avg_us, p50_us, p99_us, p999_us, max_us; nothing when there are none. Sorts.
+void times_json(times *t, hm_buf *b);
+// The same for a person, with a newline.
+void times_print(times *t);
+
+// stoq_perf.c: "4096", "10M": K, M and G are powers of 1024.
+HM_CHECK hm_err stoq_size_of(const cli *c, const char *name, uint64_t *out);
+// stoq_handshakes.c
+HM_CHECK hm_err stoq_handshakes(cli *c, const cli_command *cmd);
 
 #endif

@@ -254,8 +254,7 @@ static void json_run(const run *r, hm_buf *b)
 
 // ---- the command --------------------------------------------------------------------------------
 
-// "4096", "10M": K, M and G are powers of 1024.
-static hm_err size_of(const cli *c, const char *name, uint64_t *out)
+hm_err stoq_size_of(const cli *c, const char *name, uint64_t *out)
 {
     const char *text = hm_config_get(&c->cfg, name);
     char *end;
@@ -291,7 +290,7 @@ static hm_err plan(const cli *c, run runs[2], size_t *count)
         if (sized && !hm_config_get(&c->cfg, names[i]))
             continue;
         if (sized)
-            HM_TRY(size_of(c, names[i], &r->bytes));
+            HM_TRY(stoq_size_of(c, names[i], &r->bytes));
         (*count)++;
     }
     return HM_OK;
@@ -304,6 +303,8 @@ hm_err cli_stoq_perf(cli *c, const cli_command *cmd)
     size_t count = 0;
     hm_buf b = {0};
     hm_err err;
+    if (hm_config_get(&c->cfg, "handshakes"))
+        return stoq_handshakes(c, cmd);
     HM_TRY(plan(c, runs, &count));
     HM_TRY_OUT(session_open(&s, c));
     if (!c->json)

@@ -164,6 +164,36 @@ code 0 perf --seconds 1 --streams 16; says '16 streams'
 code 2 perf --seconds 1 --up 1; says either
 code 2 perf --up 1X; says 1X
 
+say "requests and answers of so many bytes; handshakes"
+code 0 ping --ca ca/mesh-root.crt --request 5000 --response 200000 --interval 0 --count 50 --json
+python3 - <<'PY'
+import json
+a = json.load(open("out"))
+assert a["requests"] == a["answers"] == 50, a
+assert a["request_bytes"] == 5000 and a["response_bytes"] == 200000, a
+order = [a[k] for k in ("min_us", "p50_us", "p99_us", "p999_us", "max_us")]
+assert order == sorted(order) and a["min_us"] > 0 and a["requests_per_second"] > 0, a
+PY
+code 2 ping --ca ca/mesh-root.crt --request 7; says request
+# handshakes ARG...: what the client counts the server has accepted.
+handshakes() {
+    local before
+    before=$(counter hm_stoq_accepted_total)
+    code 0 "$hypermesh" stoq perf "$at" --ca ca/mesh-root.crt --handshakes 1 --json "$@"
+    settled() { [ "$(counter hm_stoq_half_open)" = 0 ]; }
+    until_true settled
+    python3 - $(($(counter hm_stoq_accepted_total) - before)) <<'PY'
+import json, sys
+a = json.load(open("out"))
+assert 0 < a["handshakes"] <= int(sys.argv[1]) <= a["handshakes"] + a["parallel"], (a, sys.argv)
+assert a["handshakes_per_second"] > 0 and a["min_us"] > 0 and a["group"] == "X25519MLKEM768", a
+PY
+}
+handshakes
+handshakes --parallel 3
+code 2 perf --handshakes 1 --up 1; says either
+code 3 "$hypermesh" stoq perf '[::1]:1' --ca ca/mesh-root.crt --handshakes 30; says 'does not answer'
+
 say "whom the client refuses"
 code 2 ping; says '--ca is needed'
 code 2 ping --ca nosuch; says nosuch
@@ -269,6 +299,8 @@ refused certificate_missing code 6 ping --ca ca/mesh-root.crt; says 'certificate
 refused certificate_missing s_client -alpn perf
 code 0 mutual good good
 code 0 mutual bad bad
+handshakes --cert good.crt --key good.key
+refused certificate_missing code 6 perf --handshakes 5 --parallel 1; says 'certificate required'
 code 2 ping --ca ca/mesh-root.crt --cert good.crt; says 'go together'
 code 2 mutual good bad
 refused certificate_expired code 6 mutual expired bad; says 'expired'
