@@ -6,14 +6,12 @@
 // A server and a client process over ::1. With --mutual both sides have FALCON-1024 certificates,
 // else the server has an ECDSA one and the client none. The idle timeout is 30 s; a client sends a
 // PING every 10. One JSON line at the end, progress on standard error.
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/list.h"
 #include "hypermesh/stoq.h"
 #include "server/json.h"
@@ -41,11 +39,6 @@ static void must(bool ok, const char *what)
     exit(1);
 }
 
-static uint64_t now_us(void)
-{
-    return hm_clock_mono_us(&hm_clock_system);
-}
-
 static stoq_endpoint *make(stoq_ids *ids, bool is_server, stoq_callbacks callbacks)
 {
     stoq_endpoint *ep;
@@ -59,16 +52,6 @@ static stoq_endpoint *make(stoq_ids *ids, bool is_server, stoq_callbacks callbac
                                      .retry_from_half_open = 4 * HALF_OPEN}};
     must(stoq_endpoint_create(&config, &ep) == HM_OK, "an endpoint");
     return ep;
-}
-
-static void step(stoq_endpoint *ep, uint64_t until_us)
-{
-    uint64_t now = now_us(), at = stoq_endpoint_next_timeout_us(ep);
-    struct pollfd p = {.fd = stoq_endpoint_fd(ep), .events = POLLIN};
-    at = at < until_us ? at : until_us;
-    int ms = at <= now ? 0 : (int)((at - now + 999) / 1000 < 1000 ? (at - now + 999) / 1000 : 1000);
-    must(poll(&p, 1, ms) >= 0, "poll");
-    stoq_endpoint_process(ep, now_us(), p.revents != 0);
 }
 
 // ---- the server: says what it hears -------------------------------------------------------------
@@ -92,7 +75,7 @@ static void serve(stoq_ids *ids, int to_parent)
     stoq_endpoint_address(ep, &a);
     must(write(to_parent, &a, sizeof a) == sizeof a, "telling the port");
     for (;;)
-        step(ep, HM_TIME_NEVER);
+        stoq_endpoint_wait(ep, HM_TIME_NEVER);
 }
 
 // ---- the client ---------------------------------------------------------------------------------
@@ -102,7 +85,7 @@ static void on_open(void *user, stoq_conn *c)
     (void)user;
     client_conn *k = stoq_conn_user(c);
     opened++;
-    k->ping_us = now_us() + PING_EVERY_US;
+    k->ping_us = stoq_now_us() + PING_EVERY_US;
     hm_list_append(&alive, &k->link);
 }
 
@@ -150,7 +133,7 @@ static void progress(const char *what, size_t n, bool last)
 // Keeps all alive. Returns when the next is due.
 static uint64_t ping_due(void)
 {
-    uint64_t now = now_us();
+    uint64_t now = stoq_now_us();
     for (unsigned n = 0; n < 256 && !hm_list_empty(&alive); n++) {
         client_conn *k = hm_container_of(alive.next, client_conn, link);
         if (k->ping_us > now)
@@ -172,10 +155,10 @@ static void connect_all(stoq_endpoint *ep, const struct sockaddr_in6 *to)
             hm_list_init(&k->link);
             must(stoq_connect(ep, to, NULL, NULL, k, &k->conn) == HM_OK, "connecting");
         }
-        step(ep, ping_due());
-        if (now_us() > tell_us) {
+        stoq_endpoint_wait(ep, ping_due());
+        if (stoq_now_us() > tell_us) {
             progress("open:", opened, false);
-            tell_us = now_us() + 500000;
+            tell_us = stoq_now_us() + 500000;
         }
     }
     progress("open:", opened, true);
@@ -183,10 +166,10 @@ static void connect_all(stoq_endpoint *ep, const struct sockaddr_in6 *to)
 
 static void hold(stoq_endpoint *ep, uint64_t seconds)
 {
-    uint64_t until = now_us() + seconds * 1000000;
-    while (now_us() < until) {
+    uint64_t until = stoq_now_us() + seconds * 1000000;
+    while (stoq_now_us() < until) {
         uint64_t next = ping_due();
-        step(ep, next < until ? next : until);
+        stoq_endpoint_wait(ep, next < until ? next : until);
     }
 }
 
@@ -194,7 +177,7 @@ static void hold(stoq_endpoint *ep, uint64_t seconds)
 static bool ask_all(stoq_endpoint *ep)
 {
     size_t asked = 0, had = 0;
-    uint64_t since = now_us();
+    uint64_t since = stoq_now_us();
     while (answered + lost < wanted) {
         for (; asked < wanted && asked < answered + 1000; asked++) {
             stoq_stream *s;
@@ -206,8 +189,8 @@ static bool ask_all(stoq_endpoint *ep)
                      stoq_stream_send(s, hm_bytes_of(&index, MESSAGE), true, &took) == HM_OK,
                  "asking");
         }
-        step(ep, ping_due());
-        uint64_t now = now_us();
+        stoq_endpoint_wait(ep, ping_due());
+        uint64_t now = stoq_now_us();
         since = answered > had ? now : since;
         had = answered;
         if (now > since + 10000000)
@@ -262,9 +245,9 @@ int main(int argc, char **argv)
         make(&ids, false,
              (stoq_callbacks){
                  .conn_open = on_open, .conn_closed = on_closed, .stream_readable = on_answer});
-    uint64_t before = resident_bytes(pid), begun = now_us();
+    uint64_t before = resident_bytes(pid), begun = stoq_now_us();
     connect_all(ep, &to);
-    uint64_t open_us = now_us() - begun, open_bytes = resident_bytes(pid) - before;
+    uint64_t open_us = stoq_now_us() - begun, open_bytes = resident_bytes(pid) - before;
     hold(ep, idle_s);
     uint64_t idle_bytes = resident_bytes(pid) - before;
     size_t kept = wanted - lost;

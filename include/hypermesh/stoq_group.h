@@ -10,6 +10,8 @@
 
 #include "hypermesh/stoq.h"
 
+#pragma GCC visibility push(default)
+
 #define STOQ_GROUP_MAX 128u
 
 typedef struct stoq_group stoq_group;
@@ -39,8 +41,10 @@ HM_CHECK hm_err stoq_group_run(stoq_group *g, unsigned worker,
 // The same, and waits until it is done. Not from a worker's thread.
 HM_CHECK hm_err stoq_group_call(stoq_group *g, unsigned worker,
                                 void (*job)(void *arg, stoq_endpoint *ep), void *arg);
-// Ends all workers, with their connections, as stoq_endpoint_destroy() does, when the jobs that wait
-// are done, and frees the group. NULL is harmless.
+// Ends all workers, with their connections, as stoq_endpoint_destroy() does, when the jobs that
+// wait are done, and frees the group. NULL is harmless.
 void stoq_group_stop(stoq_group *g);
+
+#pragma GCC visibility pop
 
 #endif

@@ -1,5 +1,5 @@
-// hypermesh stoq perf --handshakes: how many connections a second come to be, each closed as soon as
-// it is there and the server has been sent all that it needs to say the same.
+// hypermesh stoq perf --handshakes: how many connections a second come to be, each closed as soon
+// as it is there and the server has been sent all that it needs to say the same.
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>

@@ -11,10 +11,12 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/err.h"
 #include "base/list.h"
+#include "base/random.h"
 
-#define JOBS_MAX 65536u      // that wait for a worker
-#define PASSED_MAX 1024u     // datagrams among them: more are as good as lost
+#define JOBS_MAX 65536u  // that wait for a worker
+#define PASSED_MAX 1024u // datagrams among them: more are as good as lost
 #define TURNS_BETWEEN_JOBS 16u
 
 typedef struct job {
@@ -60,7 +62,7 @@ static hm_err put(worker *w, void (*run)(void *, stoq_endpoint *), void *arg, bo
         return HM_E_NOMEM;
     *j = (job){.run = run, .arg = arg};
     pthread_mutex_lock(&w->lock);
-    hm_err err = w->stopping                                                   ? HM_E_CLOSED
+    hm_err err = w->stopping                                                     ? HM_E_CLOSED
                  : w->waiting >= JOBS_MAX || (passed && w->passed >= PASSED_MAX) ? HM_E_LIMIT
                                                                                  : HM_OK;
     bool first = err == HM_OK && w->waiting == 0;

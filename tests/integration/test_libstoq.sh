@@ -35,7 +35,7 @@ objdump -p "$lib/libstoq.so" | grep -q 'SONAME *libstoq\.so\.[0-9]*$' || fail "n
 
 say "visible is what the headers declare, and nothing else"
 nm -D --defined-only "$lib/libstoq.so" | awk '$2 != "A" {sub(/@.*/, "", $3); print $3}' | sort >visible
-for h in base stoq stoq_tls; do
+for h in base stoq stoq_group stoq_tls; do
     echo "#include <hypermesh/$h.h>" >one.c # each stands on its own
     # shellcheck disable=SC2046
     gcc -std=c17 -Wall -Wextra -Wpedantic -Werror -fsyntax-only one.c $(pkg-config --cflags stoq) 2>err ||

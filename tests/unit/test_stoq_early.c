@@ -49,7 +49,8 @@ static void forget(pair_world *w)
 {
     for (int i = 0; i < 2; i++) {
         pair_side *s = &w->side[i];
-        s->opened = s->closed = s->resumed = s->streams = s->early_streams = s->ends = s->sessions = 0;
+        s->opened = s->closed = s->resumed = s->streams = s->early_streams = s->ends = s->sessions =
+            0;
         hm_buf_reset(&s->received);
     }
 }
@@ -564,14 +565,18 @@ static void test_flood(void **state)
 static void test_frames(void **state)
 {
     (void)state;
-    static const uint8_t none[] = {STOQ_FRAME_ACK,           STOQ_FRAME_ACK_ECN,
-                                   STOQ_FRAME_CRYPTO,        STOQ_FRAME_HANDSHAKE_DONE,
-                                   STOQ_FRAME_NEW_TOKEN,     STOQ_FRAME_PATH_RESPONSE,
+    static const uint8_t none[] = {STOQ_FRAME_ACK,
+                                   STOQ_FRAME_ACK_ECN,
+                                   STOQ_FRAME_CRYPTO,
+                                   STOQ_FRAME_HANDSHAKE_DONE,
+                                   STOQ_FRAME_NEW_TOKEN,
+                                   STOQ_FRAME_PATH_RESPONSE,
                                    STOQ_FRAME_RETIRE_CONNECTION_ID};
-    static const uint8_t some[] = {STOQ_FRAME_PADDING, STOQ_FRAME_PING, STOQ_FRAME_STREAM,
-                                   STOQ_FRAME_RESET_STREAM, STOQ_FRAME_STOP_SENDING,
-                                   STOQ_FRAME_MAX_DATA, STOQ_FRAME_CLOSE, STOQ_FRAME_CLOSE_APP,
-                                   STOQ_FRAME_DATAGRAM, STOQ_FRAME_NEW_CONNECTION_ID,
+    static const uint8_t some[] = {STOQ_FRAME_PADDING,       STOQ_FRAME_PING,
+                                   STOQ_FRAME_STREAM,        STOQ_FRAME_RESET_STREAM,
+                                   STOQ_FRAME_STOP_SENDING,  STOQ_FRAME_MAX_DATA,
+                                   STOQ_FRAME_CLOSE,         STOQ_FRAME_CLOSE_APP,
+                                   STOQ_FRAME_DATAGRAM,      STOQ_FRAME_NEW_CONNECTION_ID,
                                    STOQ_FRAME_PATH_CHALLENGE};
     for (size_t i = 0; i < sizeof none; i++)
         assert_false(stoq_frame_allowed(none[i], STOQ_PACKET_0RTT));
@@ -591,14 +596,14 @@ static void test_config(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_accepted),     cmocka_unit_test(test_long),
-        cmocka_unit_test(test_once),         cmocka_unit_test(test_rejected),
-        cmocka_unit_test(test_not_offered),  cmocka_unit_test(test_rejected_control),
-        cmocka_unit_test(test_replayed),     cmocka_unit_test(test_strikes),
-        cmocka_unit_test(test_full),         cmocka_unit_test(test_params),
+        cmocka_unit_test(test_accepted),       cmocka_unit_test(test_long),
+        cmocka_unit_test(test_once),           cmocka_unit_test(test_rejected),
+        cmocka_unit_test(test_not_offered),    cmocka_unit_test(test_rejected_control),
+        cmocka_unit_test(test_replayed),       cmocka_unit_test(test_strikes),
+        cmocka_unit_test(test_full),           cmocka_unit_test(test_params),
         cmocka_unit_test(test_rejected_lower), cmocka_unit_test(test_rough),
-        cmocka_unit_test(test_held),         cmocka_unit_test(test_flood),
-        cmocka_unit_test(test_frames),       cmocka_unit_test(test_config),
+        cmocka_unit_test(test_held),           cmocka_unit_test(test_flood),
+        cmocka_unit_test(test_frames),         cmocka_unit_test(test_config),
     };
     return cmocka_run_group_tests(tests, make_ids, free_ids);
 }

@@ -6,21 +6,14 @@
 
 #include <cmocka.h>
 #include <openssl/x509v3.h>
-#include <poll.h>
 #include <stdatomic.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "hypermesh/stoq_group.h"
 
 #define WORKERS 4u
 #define CONNS 64u
 #define LIMIT_US UINT64_C(30000000)
-
-static uint64_t now_us(void)
-{
-    return hm_clock_mono_us(&hm_clock_system);
-}
 
 // ---- the server ---------------------------------------------------------------------------------
 
@@ -135,15 +128,6 @@ static void on_closed(void *user, stoq_conn *c, uint64_t code, bool is_app, hm_b
     ((client *)user)->closed++;
 }
 
-static void step(stoq_endpoint *ep)
-{
-    struct pollfd p = {.fd = stoq_endpoint_fd(ep), .events = POLLIN};
-    uint64_t at = stoq_endpoint_next_timeout_us(ep), now = now_us();
-    assert_true(poll(&p, 1, at <= now ? 0 : at - now < 100000 ? (int)((at - now) / 1000) + 1 : 100) >=
-                0);
-    stoq_endpoint_process(ep, now_us(), p.revents != 0);
-}
-
 static stoq_endpoint *make_client(client *k)
 {
     stoq_endpoint *ep;
@@ -190,8 +174,8 @@ static void test_connections_are_spread(void **state)
     stoq_conn *conns[CONNS];
     for (unsigned i = 0; i < CONNS; i++)
         assert_int_equal(stoq_connect(ep, &to, NULL, NULL, NULL, &conns[i]), HM_OK);
-    for (uint64_t end = now_us() + LIMIT_US; k.answered < CONNS && now_us() < end;)
-        step(ep);
+    for (uint64_t end = stoq_now_us() + LIMIT_US; k.answered < CONNS && stoq_now_us() < end;)
+        stoq_endpoint_wait(ep, end);
     assert_int_equal(k.answered, CONNS);
     for (unsigned i = 0; i < CONNS; i++) { // and again, by the ids that came with the handshake
         stoq_stream *s;
@@ -199,8 +183,8 @@ static void test_connections_are_spread(void **state)
         assert_int_equal(stoq_stream_open(conns[i], false, &s), HM_OK);
         assert_int_equal(stoq_stream_send(s, hm_bytes_str("who"), true, &took), HM_OK);
     }
-    for (uint64_t end = now_us() + LIMIT_US; k.answered < 2 * CONNS && now_us() < end;)
-        step(ep);
+    for (uint64_t end = stoq_now_us() + LIMIT_US; k.answered < 2 * CONNS && stoq_now_us() < end;)
+        stoq_endpoint_wait(ep, end);
     assert_int_equal(k.answered, 2 * CONNS);
     stoq_endpoint_stats sum = {0};
     for (unsigned i = 0; i < WORKERS; i++) {
@@ -212,8 +196,8 @@ static void test_connections_are_spread(void **state)
     assert_int_equal(sum.passed_on, 0);
     assert_int_equal(k.closed, 0);
     stoq_group_stop(g); // says so to all
-    for (uint64_t end = now_us() + LIMIT_US; k.closed < CONNS && now_us() < end;)
-        step(ep);
+    for (uint64_t end = stoq_now_us() + LIMIT_US; k.closed < CONNS && stoq_now_us() < end;)
+        stoq_endpoint_wait(ep, end);
     assert_int_equal(k.closed, CONNS);
     for (unsigned i = 0; i < WORKERS; i++)
         assert_true(works[i].begun == 1 && works[i].ended == 1);
@@ -229,7 +213,7 @@ static void give_wrong(void *arg, stoq_endpoint *ep)
     bytes[14] = 8;                    // the other id's length
     bytes[24] = 0x44;                 // two bytes of length
     from.sin6_port = htons(9);
-    stoq_endpoint_receive(ep, &from, bytes, sizeof bytes, sizeof bytes, 0, now_us());
+    stoq_endpoint_receive(ep, &from, bytes, sizeof bytes, sizeof bytes, 0, stoq_now_us());
 }
 
 static void test_wrong_worker(void **state)
