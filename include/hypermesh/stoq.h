@@ -272,6 +272,9 @@ void stoq_conn_close(stoq_conn *conn, uint64_t app_code, const char *reason);
 // Why it ended, for conn_closed: the codes of conn_failed, or HM_OK when this side closed it.
 hm_err stoq_conn_why(const stoq_conn *conn);
 bool stoq_conn_is_open(const stoq_conn *conn); // handshake complete, not closing
+// The peer is known to have completed the handshake too, and with that to accept this side's
+// certificate (RFC 9001, section 4.1.2).
+bool stoq_conn_is_confirmed(const stoq_conn *conn);
 bool stoq_conn_is_server(const stoq_conn *conn);
 stoq_endpoint *stoq_conn_endpoint(stoq_conn *conn);
 void *stoq_conn_user(const stoq_conn *conn);

@@ -1,5 +1,5 @@
-// hypermesh stoq perf --handshakes: how many connections a second come to be, each closed as soon
-// as it is there and the server has been sent all that it needs to say the same.
+// hypermesh stoq perf --handshakes: how many connections a second come to be, each closed as soon as
+// the server has confirmed it.
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -12,28 +12,15 @@
 typedef struct attempt {
     stoq_conn *conn; // NULL: none
     uint64_t start_us;
-    bool open;
 } attempt;
 
 typedef struct handshakes {
     session s; // first: the callbacks' user
     attempt at[PARALLEL_MAX];
-    unsigned parallel, running;
+    unsigned parallel;
     bool failed;
-    hm_err err;
     times times;
 } handshakes;
-
-static void on_open(void *user, stoq_conn *conn)
-{
-    handshakes *h = user;
-    attempt *a = stoq_conn_user(conn);
-    a->open = true;
-    if (!h->s.open)
-        session_note_peer(&h->s, conn);
-    h->err = times_add(&h->times, session_now_us() - a->start_us);
-    h->failed |= h->err != HM_OK;
-}
 
 static void on_closed(void *user, stoq_conn *conn, uint64_t code, bool is_app, hm_bytes reason)
 {
@@ -42,7 +29,6 @@ static void on_closed(void *user, stoq_conn *conn, uint64_t code, bool is_app, h
     if (!a) // closed by this side
         return;
     a->conn = NULL;
-    h->running--;
     h->failed = true;
     session_note_end(&h->s, conn, code, is_app, reason);
 }
@@ -59,23 +45,28 @@ static hm_err begin(handshakes *h)
         if (err == HM_E_LIMIT)
             return HM_OK;
         HM_TRY(err);
-        h->running++;
     }
     return HM_OK;
 }
 
-// After a turn in which they came to be: the last words of their handshake were sent by its end.
-static void end(handshakes *h, bool all)
+// Closes those that are confirmed, or all.
+static hm_err end(handshakes *h, bool all)
 {
+    uint64_t now = session_now_us();
     for (unsigned i = 0; i < h->parallel; i++) {
         attempt *a = &h->at[i];
-        if (!a->conn || (!a->open && !all))
+        bool confirmed = a->conn && stoq_conn_is_confirmed(a->conn);
+        if (!a->conn || (!confirmed && !all))
             continue;
+        if (!h->s.open && confirmed)
+            session_note_peer(&h->s, a->conn);
+        if (confirmed)
+            HM_TRY(times_add(&h->times, now - a->start_us));
         stoq_conn_set_user(a->conn, NULL);
         stoq_conn_close(a->conn, 0, "");
         a->conn = NULL;
-        h->running--;
     }
+    return HM_OK;
 }
 
 static hm_err run(handshakes *h, uint64_t seconds, uint64_t *elapsed_us)
@@ -86,7 +77,8 @@ static hm_err run(handshakes *h, uint64_t seconds, uint64_t *elapsed_us)
     while (err == HM_OK && now < until && !h->failed && !session_interrupted()) {
         err = begin(h);
         (void)session_turn(&h->s, until);
-        end(h, false);
+        if (err == HM_OK)
+            err = end(h, false);
         now = session_now_us();
         if (tty && now >= show) {
             fprintf(stderr, "\r\033[K%zu handshakes, %.0f a second", h->times.count,
@@ -98,7 +90,7 @@ static hm_err run(handshakes *h, uint64_t seconds, uint64_t *elapsed_us)
         fputs("\r\033[K", stderr);
     *elapsed_us = now - start;
     if (err == HM_OK && h->failed)
-        err = h->err != HM_OK ? h->err : session_end(&h->s);
+        err = session_end(&h->s);
     return err;
 }
 
@@ -131,7 +123,7 @@ static hm_err report(cli *c, const cli_command *cmd, handshakes *h, uint64_t ela
 
 hm_err stoq_handshakes(cli *c, const cli_command *cmd)
 {
-    static const stoq_callbacks callbacks = {.conn_open = on_open, .conn_closed = on_closed};
+    static const stoq_callbacks callbacks = {.conn_closed = on_closed};
     uint64_t seconds, parallel, elapsed_us = 0;
     hm_err err;
     if (hm_config_get(&c->cfg, "down") || hm_config_get(&c->cfg, "up") ||
@@ -145,7 +137,8 @@ hm_err stoq_handshakes(cli *c, const cli_command *cmd)
     HM_TRY_OUT(session_prepare(&h->s, c, &callbacks));
     h->parallel = (unsigned)parallel;
     err = run(h, seconds, &elapsed_us);
-    end(h, true);
+    if (err == HM_OK)
+        err = end(h, true);
     if (err == HM_OK)
         err = report(c, cmd, h, elapsed_us);
 out:

@@ -603,6 +603,10 @@ bool stoq_conn_is_open(const stoq_conn *c)
 {
     return c->state == STOQ_CONN_OPEN;
 }
+bool stoq_conn_is_confirmed(const stoq_conn *c)
+{
+    return c->confirmed;
+}
 bool stoq_conn_is_server(const stoq_conn *c)
 {
     return c->is_server;
