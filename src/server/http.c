@@ -1,3 +1,4 @@
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,108 +7,6 @@
 
 #include "base/config.h"
 #include "server/http_internal.h"
-
-#define LINGER_S 2
-
-static http_conn *conn_of(struct lws *wsi)
-{
-    return lws_get_opaque_user_data(lws_get_network_wsi(wsi));
-}
-
-// A method that the library does not know, or no HTTP at all: told in our words. What follows is
-// thrown away until the peer closes, which it does once it has read the answer.
-static int refuse_raw(http_conn *x, hm_bytes data)
-{
-    static const char bodies[2][128] = {
-        "{\"error\":{\"code\":\"PARSE\",\"message\":\"this is no HTTP "
-        "request\",\"detail\":\"\"}}\n",
-        "{\"error\":{\"code\":\"METHOD\",\"message\":\"the method is not known "
-        "here\",\"detail\":\"\"}}\n"};
-    size_t n = 0;
-    if (!x)
-        return -1;
-    if (x->refused || data.len == 0)
-        return 0;
-    x->refused = true;
-    while (n < data.len && data.ptr[n] >= 'A' && data.ptr[n] <= 'Z')
-        n++;
-    bool method = n > 0 && n < data.len && data.ptr[n] == ' ';
-    hm_http *h = x->listener->server;
-    char *p = (char *)h->out + LWS_PRE;
-    int len = snprintf(p, HTTP_WRITE_MAX,
-                       "HTTP/1.1 %s\r\ncontent-type: application/json\r\n"
-                       "x-content-type-options: nosniff\r\ncache-control: no-store\r\n"
-                       "content-length: %zu\r\nconnection: close\r\n\r\n%s",
-                       method ? "501 Not Implemented" : "400 Bad Request", strlen(bodies[method]),
-                       bodies[method]);
-    h->stats.requests++;
-    h->stats.status[method ? 5 : 4]++;
-    if (lws_write(x->wsi, (uint8_t *)p, (size_t)len, LWS_WRITE_RAW) < len)
-        return -1;
-    (void)shutdown(lws_get_socket_fd(x->wsi), SHUT_WR);
-    lws_set_timeout(x->wsi, PENDING_TIMEOUT_CLOSE_ACK, LINGER_S);
-    return 0;
-}
-
-// Adapts the library's callbacks: one protocol, whose session holds the request in progress.
-static int on_lws(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
-                  size_t len)
-{
-    http_session *s = user;
-    switch (reason) {
-    case LWS_CALLBACK_WSI_DESTROY:
-        if (conn_of(wsi) && conn_of(wsi)->wsi == wsi)
-            http_conn_free(conn_of(wsi));
-        return 0;
-    case LWS_CALLBACK_RAW_RX: // its parser gave up at the method
-        return refuse_raw(conn_of(wsi), hm_bytes_of(in, len));
-    case LWS_CALLBACK_HTTP: {
-        // Not by the vhost: the library picks that again by name once it has read the headers.
-        http_conn *x = conn_of(wsi);
-        if (!x || !s || s->req)
-            return -1;
-        s->req = http_req_new(x, wsi, s);
-        if (!s->req)
-            return -1;
-        lws_set_timeout(wsi, NO_PENDING_TIMEOUT, 0); // the sweep watches from here
-        http_route_start(s->req, in);
-        return 0;
-    }
-    case LWS_CALLBACK_HTTP_BODY:
-        if (s && s->req) {
-            lws_set_timeout(wsi, NO_PENDING_TIMEOUT, 0);
-            http_req_body(s->req, hm_bytes_of(in, len));
-        }
-        return 0;
-    case LWS_CALLBACK_HTTP_BODY_COMPLETION:
-        // Lengths are always known here, so the last byte has said it. Told again and again when
-        // something follows the body before the answer: libwebsockets 4.3 makes no step then, in
-        // one place for ever.
-        if (s && s->req && s->req->body_length && s->req->completed)
-            return -1;
-        if (s && s->req)
-            s->req->completed = true;
-        return 0;
-    case LWS_CALLBACK_HTTP_WRITEABLE:
-        return s && s->req ? http_req_writable(s->req) : 0;
-    case LWS_CALLBACK_CLOSED_HTTP:
-    case LWS_CALLBACK_HTTP_DROP_PROTOCOL:
-        if (s && s->req)
-            http_req_gone(s->req);
-        return 0;
-    case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
-        return 1; // no WebSocket, no h2c upgrade
-    case LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION:
-        return 1;
-    default:
-        return 0;
-    }
-}
-
-static const struct lws_protocols protocols[] = {
-    {"http", on_lws, sizeof(http_session), 0, 0, NULL, 0},
-    LWS_PROTOCOL_LIST_TERM,
-};
 
 static void on_lws_log(int level, const char *line)
 {
@@ -125,18 +24,21 @@ static void on_sweep(uv_timer_t *timer)
     hm_http *h = timer->data;
     uint64_t now = uv_now(h->loop);
     http_clients_sweep(h);
+    for (size_t i = 0; i < h->listener_count; i++)
+        if (h->listeners[i].h3)
+            http_h3_sweep(&h->listeners[i]);
     hm_list_each(it, &h->requests)
     {
         hm_http_req *r = hm_container_of(it, hm_http_req, node);
         bool peer_owes = (r->body_got < r->body_length && !r->paused && !r->answered) ||
-                         r->out.len > r->out_at || (r->finished && r->wsi);
+                         r->out.len > r->out_at || (r->finished && r->wire);
         if (r->sse && !r->finished && r->out.len == r->out_at && now - r->progress_ms >= 15000) {
             hm_buf_puts(&r->out, ":\n\n");
             r->progress_ms = now;
             http_req_wake(r);
         } else if (peer_owes && now - r->progress_ms >= HM_HTTP_IDLE_MS) {
             h->stats.refused_limit++;
-            lws_set_timeout(r->wsi, PENDING_TIMEOUT_HTTP_CONTENT, LWS_TO_KILL_ASYNC);
+            r->wire->kill(r);
         }
     }
 }
@@ -152,6 +54,7 @@ static void on_own_handle_closed(uv_handle_t *handle)
         http_files_free(&h->listeners[i].files);
         free(h->listeners[i].cert_path);
         free(h->listeners[i].key_path);
+        http_h3_free(&h->listeners[i]);
     }
     http_clients_sweep(h);
     hm_map_free(&h->clients);
@@ -177,9 +80,15 @@ static void on_idle(uv_idle_t *idle)
 {
     hm_http *h = idle->data;
     if (!h->destroyed) {
-        if (!hm_list_empty(&h->requests) && uv_now(h->loop) < h->close_at_ms)
+        bool busy = !hm_list_empty(&h->requests);
+        for (size_t i = 0; i < h->listener_count; i++)
+            busy |= h->listeners[i].h3 && http_h3_busy(&h->listeners[i]);
+        if (busy && uv_now(h->loop) < h->close_at_ms)
             return;
         h->destroyed = true;
+        for (size_t i = 0; i < h->listener_count; i++)
+            if (h->listeners[i].h3)
+                http_h3_close(&h->listeners[i], on_own_handle_closed);
         lws_context_destroy(h->lws);
         return;
     }
@@ -267,10 +176,11 @@ static void on_connection(uv_poll_t *poll, int status, int events)
             continue;
         }
         struct lws *wsi = lws_adopt_socket_vhost(l->vhost, fd); // closes it itself on failure
-        http_conn *x = wsi ? http_conn_new(l, c, wsi) : NULL;
-        if (x)
+        http_conn *x = wsi ? http_conn_new(l, c, &http_lws_wire) : NULL;
+        if (x) {
+            x->wsi = wsi;
             lws_set_opaque_user_data(wsi, x);
-        else if (wsi)
+        } else if (wsi)
             lws_set_timeout(wsi, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_ASYNC);
     }
 }
@@ -324,7 +234,7 @@ hm_err hm_http_listen(hm_http *h, const hm_http_listen_config *cfg, struct socka
     struct lws_context_creation_info info = {0};
     info.vhost_name = name;
     info.port = CONTEXT_PORT_NO_LISTEN_SERVER;
-    info.protocols = protocols;
+    info.protocols = http_lws_protocols;
     info.user = l;
     info.timeout_secs = HM_HTTP_FIRST_MS / 1000;
     info.keepalive_timeout = HM_HTTP_IDLE_MS / 1000;
@@ -343,6 +253,10 @@ hm_err hm_http_listen(hm_http *h, const hm_http_listen_config *cfg, struct socka
         err = hm_fail(HM_E_CONFIG, "certificate %s with key %s cannot be used",
                       cfg->cert_path ? cfg->cert_path : "-", cfg->key_path ? cfg->key_path : "-");
         goto out;
+    }
+    if (cfg->http3 && l->tls) {
+        HM_TRY_OUT(http_h3_open(l, &at));
+        snprintf(l->alt_svc, sizeof(l->alt_svc), "h3=\":%u\"; ma=86400", ntohs(at.sin6_port));
     }
     l->poll.data = l;
     if (uv_poll_init(h->loop, &l->poll, l->fd) != 0) {
@@ -371,6 +285,8 @@ hm_err hm_http_certs_renewed(hm_http *h)
         const http_listener *l = &h->listeners[i];
         if (l->tls && lws_tls_cert_updated(h->lws, l->cert_path, l->key_path, NULL, 0, NULL, 0))
             return hm_fail(HM_E_CONFIG, "the new certificate %s cannot be used", l->cert_path);
+        if (l->h3)
+            HM_TRY(http_h3_renew(l));
     }
     return HM_OK;
 }
@@ -386,6 +302,8 @@ void hm_http_close(hm_http *h, uint64_t grace_ms, void (*closed)(void *ctx), voi
     for (size_t i = 0; i < h->listener_count; i++) {
         uv_poll_stop(&h->listeners[i].poll);
         uv_close((uv_handle_t *)&h->listeners[i].poll, on_listener_closed);
+        if (h->listeners[i].h3)
+            http_h3_drain(&h->listeners[i]);
     }
     hm_list_each(it, &h->requests)
     {
@@ -399,6 +317,14 @@ void hm_http_close(hm_http *h, uint64_t grace_ms, void (*closed)(void *ctx), voi
         }
     }
     uv_idle_start(&h->idle, on_idle);
+}
+
+void hm_http_get_h3_counters(const hm_http *h, h3_counters *out)
+{
+    *out = (h3_counters){0};
+    for (size_t i = 0; i < h->listener_count; i++)
+        if (h->listeners[i].h3)
+            http_h3_add(&h->listeners[i], out);
 }
 
 void hm_http_get_stats(const hm_http *h, hm_http_stats *out)

@@ -1,6 +1,6 @@
-// An HTTP/1.1 and HTTP/2 server on libwebsockets and the caller's libuv loop. IPv6 only: it opens
-// its own listening sockets (AF_INET6 with IPV6_V6ONLY) and hands accepted connections to the
-// library, so that no other family can appear.
+// An HTTP/1.1 and HTTP/2 server on libwebsockets, and an HTTP/3 server on STOQ and nghttp3, on the
+// caller's libuv loop. IPv6 only: it opens its own listening sockets (AF_INET6 with IPV6_V6ONLY)
+// and hands accepted connections to the library, so that no other family can appear.
 //
 // A route table maps method and pattern to a handler. A handler answers now or later: the request
 // lives until it was answered whole, or until its abort callback was called because the peer went
@@ -15,7 +15,9 @@
 // back one stream, so what arrives during a pause is kept up to HM_HTTP_HELD_MAX and the request
 // refused beyond; and version 4.3.5 takes a DATA frame that arrives in two reads near the end of a
 // body for too long a body. For both reasons HTTP/1.1 is chosen when a client offers both, and
-// uploads belong there.
+// uploads belong there, or to HTTP/3, where a pause holds back one stream and nothing is kept.
+//
+// HTTP/3 has the same routes, answers and limits; h3.h has those that are its own.
 #ifndef HM_SERVER_HTTP_H
 #define HM_SERVER_HTTP_H
 
@@ -73,6 +75,7 @@ typedef struct hm_http_listen_config {
     const char *key_path;
     const char *static_dir; // read into memory at start (16 MiB at most); NULL = none
     bool read_only;         // routes with HM_HTTP_AUTH are refused whatever the token
+    bool http3;             // also on the same port of UDP; needs a certificate
     bool local_names;       // Host must be localhost or [::1]: no page of another name gets in
 } hm_http_listen_config;
 
@@ -86,6 +89,10 @@ HM_CHECK hm_err hm_http_certs_renewed(hm_http *h);
 // Stops accepting, lets requests in flight end for up to grace_ms (event streams end at once),
 // closes what is left; closed(ctx) is called from the loop when all is gone.
 void hm_http_close(hm_http *h, uint64_t grace_ms, void (*closed)(void *ctx), void *ctx);
+
+// h3.h; zero where HTTP/3 is off.
+typedef struct h3_counters h3_counters;
+void hm_http_get_h3_counters(const hm_http *h, h3_counters *out);
 
 typedef struct hm_http_stats {
     uint64_t requests, refused_auth, refused_limit, aborted;

@@ -4,6 +4,7 @@
 
 #include <libwebsockets.h>
 
+#include "server/h3.h"
 #include "server/http.h"
 
 #define HTTP_HEADERS_MAX 8u
@@ -16,6 +17,10 @@
 #define HTTP_LIBRARY_HEADERS_MAX 61440u
 #define HTTP_PREFIX_BYTES 8u
 #define HTTP_CLIENTS_MAX 65536u // addresses that are told apart
+#define HTTP_OUT_MAX 20u        // header fields of an answer
+
+typedef struct http_wire http_wire;
+typedef struct http_h3 http_h3;
 
 typedef struct http_file {
     char *path; // "/assets/x.js"; owned
@@ -38,6 +43,8 @@ typedef struct http_listener {
     bool tls, read_only, local_names, has_static, open;
     char *cert_path, *key_path; // owned; NULL for plain HTTP
     http_files files;
+    http_h3 *h3; // on the same port of UDP; NULL without
+    char alt_svc[48];
 } http_listener;
 
 // Whoever has one address: what it holds and how often it may ask.
@@ -49,12 +56,14 @@ typedef struct http_client {
     hm_list connections; // of http_conn, who rests longest first
 } http_client;
 
-// A connection; the library's handle of it points here.
+// A connection; the handle of it in its library points here.
 typedef struct http_conn {
     hm_list of_client, of_server;
     http_listener *listener;
     http_client *client;
-    struct lws *wsi;
+    const http_wire *wire;
+    struct lws *wsi;   // of HTTP/1.1 and 2
+    h3_conn *h3;       // of HTTP/3
     uint64_t since_ms; // when its last request ended, or it began
     unsigned busy;     // requests in progress
     bool ending;
@@ -95,9 +104,11 @@ struct hm_http_req {
     hm_list node;
     hm_http *server;
     http_listener *listener;
-    struct lws *wsi;
-    http_conn *conn;
+    const http_wire *wire; // NULL once the peer is gone
+    struct lws *wsi;       // of HTTP/1.1 and 2
     http_session *session;
+    h3_req *h3; // of HTTP/3
+    http_conn *conn;
     const hm_http_route *route;
     const char *method;
     char path[HTTP_PATH_MAX];
@@ -108,7 +119,8 @@ struct hm_http_req {
     const char *query[HM_HTTP_QUERY_MAX];
     size_t query_count;
     char if_none_match[64];
-    bool head, h2, authorized;
+    bool head, authorized;
+    bool h2; // of HTTP/1.1 and 2
 
     uint64_t body_length, body_got;
     hm_buf body; // buffered body, or what is held back during a pause
@@ -122,7 +134,7 @@ struct hm_http_req {
 
     bool answered; // headers are decided
     bool finished; // the handler has nothing more to say
-    bool drop, headers_sent, sse, want_room, close_after;
+    bool drop, killed, headers_sent, sse, want_room, close_after;
     unsigned status;
     char content_type[96];
     int64_t length; // of the answer; -1 unknown
@@ -137,15 +149,65 @@ struct hm_http_req {
     uint64_t progress_ms; // uv_now of the peer's last step
 };
 
+// What carries requests: libwebsockets (http_lws.c) or STOQ (http_h3.c).
+typedef enum http_field {
+    HTTP_HOST,
+    HTTP_AUTHORIZATION,
+    HTTP_IF_NONE_MATCH,
+    HTTP_CONTENT_LENGTH,
+    HTTP_TRANSFER_ENCODING,
+    HTTP_EXPECT,
+    HTTP_FIELDS,
+} http_field;
+
+struct http_wire {
+    // Copies a field of the request's head; its length, 0: there is none, -1: it does not fit.
+    int (*field)(const hm_http_req *r, http_field which, char *out, size_t size);
+    void (*go_on)(hm_http_req *r);           // 100 Continue; NULL where nobody waits for it
+    void (*wake)(hm_http_req *r);            // there is something to be sent
+    void (*hold)(hm_http_req *r, bool held); // stops and resumes the reading of the body
+    void (*kill)(hm_http_req *r);            // from the loop, with http_req_gone()
+    void (*end)(http_conn *x);               // the same for a connection
+    void (*sse)(hm_http_req *r);             // an event stream begins; may be NULL
+};
+
+// What a request's head says.
+typedef struct http_head {
+    const char *method;
+    const char *path; // decoded
+    bool head;        // HEAD, which is a GET without the body
+    bool readable;    // path and query could be decoded
+    bool one_host;
+    size_t bytes; // of all fields
+} http_head;
+
+// http_lws.c
+extern const struct lws_protocols http_lws_protocols[];
+extern const http_wire http_lws_wire;
+
+// http_h3.c
+HM_CHECK hm_err http_h3_open(http_listener *l, const struct sockaddr_in6 *at);
+HM_CHECK hm_err http_h3_renew(const http_listener *l);
+void http_h3_sweep(const http_listener *l);
+// Requests that are there end; no new ones come.
+void http_h3_drain(const http_listener *l);
+bool http_h3_busy(const http_listener *l);
+// Cuts off what is left; its handles are closed with `closed`, their data being the server.
+void http_h3_close(const http_listener *l, uv_close_cb closed);
+void http_h3_free(http_listener *l);
+void http_h3_add(const http_listener *l, h3_counters *sum);
+
 // http_req.c
-hm_http_req *http_req_new(http_conn *x, struct lws *wsi, http_session *s);
+hm_http_req *http_req_new(http_conn *x);
 void http_req_free(hm_http_req *r);
 void http_req_body(hm_http_req *r, hm_bytes data);
 // The peer went away.
 void http_req_gone(hm_http_req *r);
-// Writes what can be written; what the library's callback returns.
-int http_req_writable(hm_http_req *r);
 void http_req_wake(hm_http_req *r);
+// The answer's header fields; number is room for its length.
+size_t http_req_head(const hm_http_req *r, char number[24], h3_out out[HTTP_OUT_MAX]);
+// There is room in what is queued.
+void http_req_room(hm_http_req *r);
 
 // http_peer.c
 // The client at this address; NULL without memory.
@@ -155,15 +217,17 @@ bool http_client_admit(hm_http *h, const http_client *c);
 // Seconds until it may ask again; 0: it asks now.
 unsigned http_client_wait_s(hm_http *h, http_client *c);
 void http_clients_sweep(hm_http *h);
-http_conn *http_conn_new(http_listener *l, http_client *c, struct lws *wsi);
+http_conn *http_conn_new(http_listener *l, http_client *c, const http_wire *wire);
 void http_conn_free(http_conn *x);
 // One of its requests ended.
 void http_conn_rests(http_conn *x);
 
 // http_route.c
-// Reads path, query and method off the connection, finds the handler, checks token, name and
-// length, and starts the request; every refusal is an answer.
-void http_route_start(hm_http_req *r, const char *uri);
+// Finds the handler, checks token, name and length, and starts the request, whose query is filled
+// in; every refusal is an answer.
+void http_route_start(hm_http_req *r, const http_head *head);
+// The method's name among those that are known, else "?".
+const char *http_method_of(const char *text, bool *head);
 void http_route_dispatch(hm_http_req *r);
 HM_CHECK hm_err http_files_load(http_files *f, const char *dir);
 void http_files_free(http_files *f);

@@ -63,7 +63,7 @@ bool http_client_admit(hm_http *h, const http_client *c)
     http_conn *x = resting(h, c->count < h->limits.client_connections ? largest(h) : c);
     if (x) {
         x->ending = true;
-        lws_set_timeout(x->wsi, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_ASYNC);
+        x->wire->end(x);
         h->stats.displaced++;
     } else if (server_full) {
         h->stats.refused_limit++;
@@ -91,14 +91,14 @@ unsigned http_client_wait_s(hm_http *h, http_client *c)
     return 0;
 }
 
-http_conn *http_conn_new(http_listener *l, http_client *c, struct lws *wsi)
+http_conn *http_conn_new(http_listener *l, http_client *c, const http_wire *wire)
 {
     http_conn *x = calloc(1, sizeof(*x));
     if (!x)
         return NULL;
     x->listener = l;
     x->client = c;
-    x->wsi = wsi;
+    x->wire = wire;
     x->since_ms = uv_now(l->server->loop);
     c->count++;
     l->server->connection_count++;

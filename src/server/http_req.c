@@ -4,7 +4,7 @@
 
 #include "server/http_internal.h"
 
-hm_http_req *http_req_new(http_conn *x, struct lws *wsi, http_session *s)
+hm_http_req *http_req_new(http_conn *x)
 {
     http_listener *l = x->listener;
     hm_http_req *r = calloc(1, sizeof(*r));
@@ -14,8 +14,7 @@ hm_http_req *http_req_new(http_conn *x, struct lws *wsi, http_session *s)
     r->conn = x;
     r->server = l->server;
     r->listener = l;
-    r->wsi = wsi;
-    r->session = s;
+    r->wire = x->wire;
     r->length = -1;
     r->progress_ms = uv_now(l->server->loop);
     hm_list_append(&l->server->requests, &r->node);
@@ -36,7 +35,7 @@ void http_req_free(hm_http_req *r)
 
 void http_req_gone(hm_http_req *r)
 {
-    r->wsi = NULL;
+    r->wire = NULL;
     if (r->session)
         r->session->req = NULL;
     r->session = NULL;
@@ -50,8 +49,8 @@ void http_req_gone(hm_http_req *r)
 
 void http_req_wake(hm_http_req *r)
 {
-    if (r->wsi)
-        lws_callback_on_writable(r->wsi);
+    if (r->wire)
+        r->wire->wake(r);
 }
 
 // ---- body ---------------------------------------------------------------------------------------
@@ -64,8 +63,8 @@ static void give_body(hm_http_req *r, hm_bytes data)
     r->last_given = last;
     if (r->body_cb(r->body_ctx, data, last) == HM_E_AGAIN && !last && !r->answered) {
         r->paused = true;
-        if (r->wsi)
-            (void)lws_rx_flow_control(r->wsi, 0);
+        if (r->wire)
+            r->wire->hold(r, true);
     }
 }
 
@@ -123,8 +122,8 @@ void hm_http_body_resume(hm_http_req *r)
     r->body = (hm_buf){0};
     give_body(r, hm_buf_bytes(&held));
     hm_buf_free(&held);
-    if (!r->paused && r->wsi)
-        (void)lws_rx_flow_control(r->wsi, 1);
+    if (!r->paused && r->wire)
+        r->wire->hold(r, false);
 }
 
 const char *hm_http_method(const hm_http_req *r)
@@ -172,7 +171,7 @@ void hm_http_header(hm_http_req *r, const char *name, const char *value)
 {
     hm_assert(r->header_count < HTTP_HEADERS_MAX && !r->answered);
     char(*h)[256] = r->headers[r->header_count++];
-    snprintf(h[0], sizeof(h[0]), "%s:", name);
+    snprintf(h[0], sizeof(h[0]), "%s", name);
     snprintf(h[1], sizeof(h[1]), "%s", value);
     for (char *p = h[1]; *p; p++)
         if ((unsigned char)*p < 0x20 || *p == 0x7f)
@@ -189,9 +188,9 @@ static void begin_answer(hm_http_req *r, unsigned status, const char *content_ty
     snprintf(r->content_type, sizeof(r->content_type), "%s", content_type ? content_type : "");
     r->server->stats.status[status / 100 < 6 ? status / 100 : 5]++;
     r->close_after = r->body_length - r->body_got > (1u << 20);
-    if (r->paused && r->wsi) {
+    if (r->paused && r->wire) {
         r->paused = false;
-        (void)lws_rx_flow_control(r->wsi, 1);
+        r->wire->hold(r, false);
     }
     http_req_wake(r);
 }
@@ -316,8 +315,8 @@ void hm_http_sse(hm_http_req *r)
 {
     begin_answer(r, 200, "text/event-stream", -1);
     r->sse = true;
-    if (r->wsi && r->h2)
-        lws_http_mark_sse(r->wsi);
+    if (r->wire && r->wire->sse)
+        r->wire->sse(r);
     hm_buf_puts(&r->out, "retry: 1000\n\n");
 }
 
@@ -333,130 +332,39 @@ hm_err hm_http_sse_send(hm_http_req *r, const char *event, uint64_t id, hm_bytes
     return hm_buf_status(&r->out);
 }
 
-static bool add_header(hm_http_req *r, uint8_t **p, uint8_t *end, const char *name,
-                       const char *value)
+static void add(h3_out *out, size_t *n, const char *name, const char *value)
 {
-    return lws_add_http_header_by_name(r->wsi, (const unsigned char *)name,
-                                       (const unsigned char *)value, (int)strlen(value), p,
-                                       end) == 0;
+    hm_assert(*n < HTTP_OUT_MAX);
+    out[(*n)++] = (h3_out){name, value};
 }
 
-static bool add_headers(hm_http_req *r, uint8_t **p, uint8_t *end)
+size_t http_req_head(const hm_http_req *r, char number[24], h3_out out[HTTP_OUT_MAX])
 {
-    bool ok = lws_add_http_header_status(r->wsi, r->status, p, end) == 0;
-    ok = ok && add_header(r, p, end, "x-content-type-options:", "nosniff");
-    ok = ok && add_header(r, p, end, "referrer-policy:", "no-referrer");
-    ok = ok && add_header(r, p, end, "cross-origin-resource-policy:", "same-origin");
-    ok = ok && add_header(r, p, end, "content-security-policy:",
-                          r->csp ? r->csp
-                                 : "default-src 'none'; "
-                                   "frame-ancestors 'none'");
-    ok = ok &&
-         add_header(r, p, end, "cache-control:", r->cache_control ? r->cache_control : "no-store");
+    size_t n = 0;
+    add(out, &n, "x-content-type-options", "nosniff");
+    add(out, &n, "referrer-policy", "no-referrer");
+    add(out, &n, "cross-origin-resource-policy", "same-origin");
+    add(out, &n, "content-security-policy",
+        r->csp ? r->csp : "default-src 'none'; frame-ancestors 'none'");
+    add(out, &n, "cache-control", r->cache_control ? r->cache_control : "no-store");
     if (r->content_type[0])
-        ok = ok && add_header(r, p, end, "content-type:", r->content_type);
+        add(out, &n, "content-type", r->content_type);
     if (r->listener->tls)
-        ok = ok && add_header(r, p, end, "strict-transport-security:", "max-age=31536000");
+        add(out, &n, "strict-transport-security", "max-age=31536000");
     for (size_t i = 0; i < r->header_count; i++)
-        ok = ok && add_header(r, p, end, r->headers[i][0], r->headers[i][1]);
-    if (r->length >= 0 && r->status != 304)
-        ok =
-            ok && lws_add_http_header_content_length(r->wsi, (lws_filepos_t)r->length, p, end) == 0;
-    if (!r->h2 && (r->length < 0 || r->close_after))
-        ok = ok && add_header(r, p, end, "connection:", "close");
-    return ok && lws_finalize_http_header(r->wsi, p, end) == 0;
+        add(out, &n, r->headers[i][0], r->headers[i][1]);
+    if (r->length >= 0 && r->status != 304) {
+        snprintf(number, 24, "%lld", (long long)r->length);
+        add(out, &n, "content-length", number);
+    }
+    return n;
 }
 
-static bool body_ended(const hm_http_req *r)
+void http_req_room(hm_http_req *r)
 {
-    return r->finished && r->out_at == r->out.len;
-}
-
-static int end_exchange(hm_http_req *r)
-{
-    struct lws *wsi = r->wsi;
-    bool whole = r->head || r->status == 304 || r->length < 0 || r->sent == (uint64_t)r->length;
-    bool close = r->drop || !whole || (!r->h2 && r->length < 0);
-    bool linger = r->close_after;
-    http_req_free(r);
-    if (close)
-        return -1;
-    int n = lws_http_transaction_completed(wsi); // throws away what is left of a refused body
-    if (n == 0)
-        lws_set_timeout(wsi, PENDING_TIMEOUT_HTTP_KEEPALIVE_IDLE,
-                        linger ? 5 : HM_HTTP_IDLE_MS / 1000);
-    return n ? -1 : 0;
-}
-
-static int write_headers(hm_http_req *r)
-{
-    uint8_t *start = r->server->out + LWS_PRE, *p = start;
-    uint8_t *end = r->server->out + sizeof(r->server->out) - 1;
-    if (!add_headers(r, &p, end))
-        return -1;
-    bool none = body_ended(r);
-    enum lws_write_protocol how = LWS_WRITE_HTTP_HEADERS;
-    if (none)
-        how = (enum lws_write_protocol)(how | LWS_WRITE_H2_STREAM_END);
-    if (lws_write(r->wsi, start, (size_t)(p - start), how) < 0)
-        return -1;
-    r->headers_sent = true;
-    r->progress_ms = uv_now(r->server->loop);
-    if (none)
-        return end_exchange(r);
-    http_req_wake(r);
-    return 0;
-}
-
-int http_req_writable(hm_http_req *r)
-{
-    if (!r->answered)
-        return 0;
-    if (r->drop)
-        return end_exchange(r);
-    if (!r->headers_sent)
-        return write_headers(r);
-    size_t n = r->out.len - r->out_at;
-    if (n == 0 && !r->finished)
-        return 0;
-    if (n > HTTP_WRITE_MAX)
-        n = HTTP_WRITE_MAX;
-    if (r->h2 && n) {
-        lws_fileofs_t room = lws_get_peer_write_allowance(r->wsi);
-        if (room <= 0)
-            return 0; // called again when the window opens
-        if (room > 0 && (lws_fileofs_t)n > room)
-            n = (size_t)room;
-    }
-    bool final = r->finished && r->out_at + n == r->out.len;
-    if (n || r->h2) {
-        if (n)
-            memcpy(r->server->out + LWS_PRE, r->out.ptr + r->out_at, n);
-        if (lws_write(r->wsi, r->server->out + LWS_PRE, n,
-                      final ? LWS_WRITE_HTTP_FINAL : LWS_WRITE_HTTP) < (int)n)
-            return -1;
-    }
-    r->out_at += n;
-    r->sent += n;
-    r->server->stats.bytes_out += n;
-    r->progress_ms = uv_now(r->server->loop);
-    if (final)
-        return end_exchange(r);
-    size_t left = r->out.len - r->out_at;
-    if (left == 0) {
-        r->out_at = 0;
-        hm_buf_reset(&r->out);
-    } else if (r->out_at >= HM_HTTP_OUT_HIGH) {
-        memmove(r->out.ptr, r->out.ptr + r->out_at, left);
-        r->out.len = left;
-        r->out_at = 0;
-    }
-    if (r->want_room && left <= HM_HTTP_OUT_LOW) {
-        r->want_room = false;
-        if (r->room)
-            r->room(r->room_ctx);
-    }
-    if (r->out.len > r->out_at || r->finished)
-        http_req_wake(r);
-    return 0;
+    if (!r->want_room)
+        return;
+    r->want_room = false;
+    if (r->room)
+        r->room(r->room_ctx);
 }

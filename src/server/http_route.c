@@ -12,67 +12,16 @@
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src "        \
     "'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-static const char *method_of(struct lws *wsi, bool *head)
+const char *http_method_of(const char *text, bool *head)
 {
-    char *uri;
-    int len;
-    *head = false;
-    switch (lws_http_get_uri_and_method(wsi, &uri, &len)) {
-    case LWSHUMETH_GET:
+    static const char *const known[] = {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"};
+    *head = strcmp(text, "HEAD") == 0;
+    if (*head)
         return "GET";
-    case LWSHUMETH_HEAD:
-        *head = true;
-        return "GET";
-    case LWSHUMETH_POST:
-        return "POST";
-    case LWSHUMETH_PUT:
-        return "PUT";
-    case LWSHUMETH_PATCH:
-        return "PATCH";
-    case LWSHUMETH_DELETE:
-        return "DELETE";
-    case LWSHUMETH_OPTIONS:
-        return "OPTIONS";
-    case LWSHUMETH_COLON_PATH: {
-        static const char *const known[] = {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"};
-        char m[16] = "";
-        (void)lws_hdr_copy(wsi, m, sizeof(m), WSI_TOKEN_HTTP_COLON_METHOD);
-        if (strcmp(m, "HEAD") == 0) {
-            *head = true;
-            return "GET";
-        }
-        for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-            if (strcmp(m, known[i]) == 0)
-                return known[i];
-        return "?";
-    }
-    default:
-        return "?";
-    }
-}
-
-static bool copy_header(hm_http_req *r, enum lws_token_indexes token, char *out, size_t size)
-{
-    out[0] = 0;
-    return lws_hdr_total_length(r->wsi, token) > 0 &&
-           lws_hdr_copy(r->wsi, out, (int)size, token) > 0;
-}
-
-static bool read_query(hm_http_req *r)
-{
-    size_t used = 0;
-    for (int i = 0;; i++) {
-        char *at = r->query_text + used;
-        int n = lws_hdr_copy_fragment(r->wsi, at, (int)(sizeof(r->query_text) - used - 1),
-                                      WSI_TOKEN_HTTP_URI_ARGS, i);
-        if (n < 0)
-            return lws_hdr_fragment_length(r->wsi, WSI_TOKEN_HTTP_URI_ARGS, i) == 0;
-        if (r->query_count == HM_HTTP_QUERY_MAX)
-            return false;
-        at[n] = 0;
-        r->query[r->query_count++] = at;
-        used += (size_t)n + 1;
-    }
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+        if (strcmp(text, known[i]) == 0)
+            return known[i];
+    return "?";
 }
 
 // Does the path fit the pattern? Fills the parameters. A parameter is one segment, not empty.
@@ -118,8 +67,7 @@ static const hm_http_route *find_route(hm_http_req *r, char *allow, size_t allow
 static bool token_good(const hm_http_req *r)
 {
     char given[320];
-    if (!r->server->token ||
-        lws_hdr_copy(r->wsi, given, sizeof(given), WSI_TOKEN_HTTP_AUTHORIZATION) <= 0)
+    if (!r->server->token || r->wire->field(r, HTTP_AUTHORIZATION, given, sizeof(given)) <= 0)
         return false;
     size_t len = strlen(r->server->token);
     bool good = strncasecmp(given, "bearer ", 7) == 0 && strlen(given + 7) == len &&
@@ -134,7 +82,7 @@ static bool host_good(const hm_http_req *r)
     char host[128] = "";
     if (!r->listener->local_names)
         return true;
-    if (lws_hdr_copy(r->wsi, host, sizeof(host), WSI_TOKEN_HOST) <= 0)
+    if (r->wire->field(r, HTTP_HOST, host, sizeof(host)) <= 0)
         return false;
     char *port = strrchr(host, ':');
     if (port && !strchr(port, ']'))
@@ -179,21 +127,22 @@ static bool check_length(hm_http_req *r)
 {
     char text[32];
     bool body = strcmp(r->method, "GET") != 0 && strcmp(r->method, "DELETE") != 0;
-    if (lws_hdr_total_length(r->wsi, WSI_TOKEN_HTTP_TRANSFER_ENCODING) > 0) {
+    if (r->wire->field(r, HTTP_TRANSFER_ENCODING, text, sizeof(text)) != 0) {
         r->close_after = true;
         hm_http_reply_error(r, 411, "LENGTH", "a Content-Length is needed",
                             "Transfer-Encoding is not taken");
         return false;
     }
-    if (!copy_header(r, WSI_TOKEN_HTTP_CONTENT_LENGTH, text, sizeof(text))) {
+    int len = r->wire->field(r, HTTP_CONTENT_LENGTH, text, sizeof(text));
+    if (len == 0) {
         if (!body)
             return true;
         hm_http_reply_error(r, 411, "LENGTH", "a Content-Length is needed", NULL);
         return false;
     }
     uint64_t n = 0;
-    for (const char *p = text; *p; p++) {
-        if (*p < '0' || *p > '9' || n > UINT64_MAX / 10 - 10) {
+    for (const char *p = text; *p || len < 0; p++) {
+        if (len < 0 || *p < '0' || *p > '9' || n > UINT64_MAX / 10 - 10) {
             hm_http_reply_error(r, 400, "PARSE", "Content-Length is no number", NULL);
             return false;
         }
@@ -241,40 +190,7 @@ static void refuse_unmatched(hm_http_req *r, const char *allow)
 
 // ---- what holds of every request ----------------------------------------------------------------
 
-typedef struct header_sum {
-    struct lws *wsi;
-    size_t bytes;
-} header_sum;
-
-static void add_custom(const char *name, int len, void *opaque)
-{
-    header_sum *sum = opaque;
-    int value = lws_hdr_custom_length(sum->wsi, name, len);
-    sum->bytes += (size_t)len + (size_t)(value > 0 ? value : 0);
-}
-
-// Names and values of those that the library does not know, values of the others.
-static size_t header_bytes(struct lws *wsi)
-{
-    header_sum sum = {wsi, 0};
-    for (int i = 0; i < WSI_TOKEN_COUNT; i++)
-        sum.bytes += (size_t)lws_hdr_total_length(wsi, (enum lws_token_indexes)i);
-    (void)lws_hdr_custom_name_foreach(wsi, add_custom, &sum);
-    return sum.bytes;
-}
-
-// RFC 9112, 3.2: exactly one, though it may be empty.
-static bool one_host(const hm_http_req *r)
-{
-    char version[16] = "", host[256];
-    if (r->h2 || (lws_hdr_copy(r->wsi, version, sizeof(version), WSI_TOKEN_HTTP) > 0 &&
-                  strcmp(version, "HTTP/1.0") == 0))
-        return true;
-    return lws_hdr_copy_fragment(r->wsi, host, sizeof(host), WSI_TOKEN_HOST, 0) >= 0 &&
-           lws_hdr_fragment_length(r->wsi, WSI_TOKEN_HOST, 1) == 0;
-}
-
-static bool check_request(hm_http_req *r)
+static bool check_request(hm_http_req *r, const http_head *head)
 {
     char text[96];
     unsigned wait_s = http_client_wait_s(r->server, r->conn->client);
@@ -286,32 +202,32 @@ static bool check_request(hm_http_req *r)
         hm_http_reply_error(r, 429, "BUSY", "too many requests", text);
         return false;
     }
-    if (header_bytes(r->wsi) > HM_HTTP_HEADER_MAX) {
+    if (head->bytes > HM_HTTP_HEADER_MAX) {
         snprintf(text, sizeof(text), "%u bytes are taken", HM_HTTP_HEADER_MAX);
         r->server->stats.refused_limit++;
         hm_http_reply_error(r, 431, "LIMIT", "the headers are too long", text);
         return false;
     }
-    if (!one_host(r)) {
+    if (!head->one_host) {
         hm_http_reply_error(r, 400, "HOST", "HTTP/1.1 needs one Host header", NULL);
         return false;
     }
     return true;
 }
 
-void http_route_start(hm_http_req *r, const char *uri)
+void http_route_start(hm_http_req *r, const http_head *head)
 {
     char allow[64], expect[32];
-    r->h2 = lws_hdr_total_length(r->wsi, WSI_TOKEN_HTTP_COLON_METHOD) > 0;
-    r->method = method_of(r->wsi, &r->head);
-    if (!check_request(r))
+    r->method = head->method;
+    r->head = head->head;
+    if (!check_request(r, head))
         return;
-    if (strlen(uri) >= sizeof(r->path) || !path_good(uri) || !read_query(r)) {
+    if (!head->readable || strlen(head->path) >= sizeof(r->path) || !path_good(head->path)) {
         hm_http_reply_error(r, 400, "PARSE", "the address cannot be read", NULL);
         return;
     }
-    strcpy(r->path, uri);
-    (void)copy_header(r, WSI_TOKEN_HTTP_IF_NONE_MATCH, r->if_none_match, sizeof(r->if_none_match));
+    strcpy(r->path, head->path);
+    (void)r->wire->field(r, HTTP_IF_NONE_MATCH, r->if_none_match, sizeof(r->if_none_match));
     if (!host_good(r)) {
         hm_http_reply_error(r, 421, "HOST", "this address answers to localhost and [::1] only",
                             NULL);
@@ -329,13 +245,9 @@ void http_route_start(hm_http_req *r, const char *uri)
     }
     if (!check_right(r) || !check_length(r))
         return;
-    if (!r->h2 && copy_header(r, WSI_TOKEN_HTTP_EXPECT, expect, sizeof(expect)) &&
-        strcasecmp(expect, "100-continue") == 0) {
-        uint8_t *p = r->server->out + LWS_PRE;
-        static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
-        memcpy(p, go_on, sizeof(go_on) - 1);
-        (void)lws_write(r->wsi, p, sizeof(go_on) - 1, LWS_WRITE_HTTP_HEADERS_CONTINUATION);
-    }
+    if (r->wire->go_on && r->wire->field(r, HTTP_EXPECT, expect, sizeof(expect)) > 0 &&
+        strcasecmp(expect, "100-continue") == 0)
+        r->wire->go_on(r);
     if ((r->route->flags & HM_HTTP_STREAM) || r->body_length == 0)
         http_route_dispatch(r);
 }

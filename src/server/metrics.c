@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "server/h3.h"
 #include "server/json.h"
 
 void hm_metrics_begin(hm_metrics *m, hm_buf *out, bool json)
@@ -62,6 +63,9 @@ void hm_metrics_http(hm_metrics *m, const hm_http *http)
                      false);
     hm_metrics_value(m, "hm_http_connections", "Open connections", "", s.connections, true);
     hm_metrics_value(m, "hm_http_in_flight", "Requests in progress", "", s.in_flight, true);
+    h3_counters n;
+    hm_http_get_h3_counters(http, &n);
+    h3_metrics(&n, m);
 }
 
 void hm_metrics_end(hm_metrics *m)
