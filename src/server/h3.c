@@ -432,9 +432,9 @@ void h3_flush(h3 *h)
 
 // ---- connections --------------------------------------------------------------------------------
 
-void h3_init(h3 *h, const h3_app *app, void *ctx)
+void h3_init(h3 *h, const h3_app *app, void *ctx, uint32_t streams)
 {
-    *h = (h3){.app = app, .ctx = ctx};
+    *h = (h3){.app = app, .ctx = ctx, .streams = streams};
     hm_list_init(&h->conns);
     hm_list_init(&h->dirty);
 }
@@ -450,8 +450,8 @@ static hm_err begin(h3_conn *c)
         HM_TRY(stoq_stream_open(c->conn, true, &c->own[i]));
     if (nghttp3_conn_server_new(&c->http, &callbacks, &set, nghttp3_mem_default(), c) != 0)
         return HM_E_NOMEM;
-    nghttp3_conn_set_max_client_streams_bidi(c->http, H3_STREAMS);
-    nghttp3_conn_set_max_concurrent_streams(c->http, H3_STREAMS);
+    nghttp3_conn_set_max_client_streams_bidi(c->http, c->h->streams);
+    nghttp3_conn_set_max_concurrent_streams(c->http, c->h->streams);
     if (nghttp3_conn_bind_control_stream(c->http, (int64_t)stoq_stream_id(c->own[0])) != 0 ||
         nghttp3_conn_bind_qpack_streams(c->http, (int64_t)stoq_stream_id(c->own[1]),
                                         (int64_t)stoq_stream_id(c->own[2])) != 0)
@@ -479,9 +479,9 @@ hm_err h3_conn_open(h3 *h, stoq_conn *conn, void *user, h3_conn **out)
     hm_err err = begin(c);
     if (err != HM_OK) {
         // Three one-way streams are the least that a client must allow (RFC 9114, 6.2).
-        h3_conn_end(c, err == HM_E_NOMEM ? NGHTTP3_H3_INTERNAL_ERROR
-                                         : NGHTTP3_H3_GENERAL_PROTOCOL_ERROR,
-                    hm_err_text(err));
+        h3_conn_end(
+            c, err == HM_E_NOMEM ? NGHTTP3_H3_INTERNAL_ERROR : NGHTTP3_H3_GENERAL_PROTOCOL_ERROR,
+            hm_err_text(err));
         nghttp3_conn_del(c->http);
         free(c);
         return err;
@@ -530,8 +530,7 @@ void *h3_conn_user(const h3_conn *c)
 void h3_drain(h3 *h)
 {
     h->draining = true;
-    hm_list_each(it, &h->conns)
-        touch(hm_container_of(it, h3_conn, of_h3));
+    hm_list_each(it, &h->conns) touch(hm_container_of(it, h3_conn, of_h3));
 }
 
 void h3_sweep(h3 *h, uint64_t now_ms)
@@ -557,8 +556,8 @@ void h3_metrics(const h3_counters *n, hm_metrics *m)
     char label[64];
     hm_metrics_value(m, "hm_http3_connections_total", "HTTP/3 connections taken", "",
                      n->connections, false);
-    hm_metrics_value(m, "hm_http3_requests_total", "Requests that came by HTTP/3", "",
-                     n->requests, false);
+    hm_metrics_value(m, "hm_http3_requests_total", "Requests that came by HTTP/3", "", n->requests,
+                     false);
     hm_metrics_value(m, "hm_http3_cancelled_total", "Of them given up by the client", "",
                      n->cancelled, false);
     hm_metrics_value(m, "hm_http3_malformed_total", "Streams reset for what came on them", "",
@@ -599,8 +598,8 @@ static void on_peer_reset(h3_conn *c, stoq_stream *s, h3_req *q)
             given_up(q);
         return;
     }
-    int err = nghttp3_conn_close_stream(c->http, (int64_t)stoq_stream_id(s),
-                                        stoq_stream_reset_code(s));
+    int err =
+        nghttp3_conn_close_stream(c->http, (int64_t)stoq_stream_id(s), stoq_stream_reset_code(s));
     if (err != 0 && err != NGHTTP3_ERR_STREAM_NOT_FOUND)
         fail(c, err);
 }
@@ -636,8 +635,8 @@ static void read_stream(h3_conn *c, stoq_stream *s)
             view.len = H3_SLICE;
             fin = false;
         }
-        nghttp3_ssize n = nghttp3_conn_read_stream(c->http, (int64_t)stoq_stream_id(s), view.ptr,
-                                                   view.len, fin);
+        nghttp3_ssize n =
+            nghttp3_conn_read_stream(c->http, (int64_t)stoq_stream_id(s), view.ptr, view.len, fin);
         if (n < 0) {
             fail(c, (int)n);
             return;
@@ -697,7 +696,7 @@ void h3_stream_closed(h3_conn *c, stoq_stream *s)
     if (err != 0 && err != NGHTTP3_ERR_STREAM_NOT_FOUND)
         fail(c, err);
     else if (q)
-        nghttp3_conn_set_max_client_streams_bidi(c->http, H3_STREAMS + ++c->over);
+        nghttp3_conn_set_max_client_streams_bidi(c->http, c->h->streams + ++c->over);
     touch(c);
     flush(c);
 }
@@ -755,8 +754,7 @@ void h3_respond(h3_req *q, unsigned status, const h3_out *fields, size_t count, 
         leave(q, false);
     if (c->failed)
         return;
-    int err =
-        nghttp3_conn_submit_response(c->http, q->id, nv, count + 1, no_body ? NULL : &reader);
+    int err = nghttp3_conn_submit_response(c->http, q->id, nv, count + 1, no_body ? NULL : &reader);
     if (err != 0)
         fail(c, err);
 }

@@ -10,11 +10,11 @@
 // until they are acknowledged. A body is pushed in slices of at most H3_SLICE bytes; h3_hold()
 // stops reading it, and the peer runs into its window.
 //
-// What a peer can make this side keep, for each of its H3_STREAMS streams: H3_HEAD_MAX bytes of
-// head (the rest is counted; beyond H3_HEAD_READ the connection ends), a slice, and the pieces that
-// wait for acknowledgement. Streams that wait for QPACK's table are not allowed. A connection that
-// cancels or spoils H3_CANCEL_BURST requests more than it lets be answered ends with
-// H3_EXCESSIVE_LOAD.
+// What a peer can make this side keep, for each of the streams that the endpoint allows it:
+// H3_HEAD_MAX bytes of head (the rest is counted; beyond H3_HEAD_READ the connection ends), a
+// slice, and the pieces that wait for acknowledgement. Streams that wait for QPACK's table are not
+// allowed. A connection that cancels or spoils H3_CANCEL_BURST requests more than it lets be
+// answered ends with H3_EXCESSIVE_LOAD.
 //
 // One thread: the endpoint's. h3_wake(), h3_hold() and h3_cancel() may be called at any time and
 // take effect in the next h3_flush(), which every h3_stream_*() call does for its connection.
@@ -25,7 +25,7 @@
 #include "hypermesh/stoq.h"
 
 #define H3_ALPN "h3"
-#define H3_STREAMS 128u // requests of a connection at a time; the endpoint's limit
+#define H3_NO_ERROR 0x100u
 #define H3_UNI_STREAMS 8u
 #define H3_HEAD_MAX 8192u // bytes of names and values that are kept
 #define H3_HEAD_READ 61440u
@@ -76,13 +76,15 @@ typedef struct h3_counters {
 typedef struct h3 {
     const h3_app *app;
     void *ctx;
+    uint32_t streams; // of a connection at a time
     hm_list conns;
     hm_list dirty; // connections with something to do
     bool draining;
     h3_counters n;
 } h3;
 
-void h3_init(h3 *h, const h3_app *app, void *ctx); // app is borrowed
+// app is borrowed; streams is the endpoint's max_streams_bidi.
+void h3_init(h3 *h, const h3_app *app, void *ctx, uint32_t streams);
 // Sends the SETTINGS. On failure the connection is being closed and out is not set.
 HM_CHECK hm_err h3_conn_open(h3 *h, stoq_conn *conn, void *user, h3_conn **out);
 // Tells gone() for the requests that are left, and frees.

@@ -319,12 +319,16 @@ void hm_http_close(hm_http *h, uint64_t grace_ms, void (*closed)(void *ctx), voi
     uv_idle_start(&h->idle, on_idle);
 }
 
-void hm_http_get_h3_counters(const hm_http *h, h3_counters *out)
+bool hm_http_get_h3_counters(const hm_http *h, h3_counters *out)
 {
+    bool any = false;
     *out = (h3_counters){0};
     for (size_t i = 0; i < h->listener_count; i++)
-        if (h->listeners[i].h3)
+        if (h->listeners[i].h3) {
             http_h3_add(&h->listeners[i], out);
+            any = true;
+        }
+    return any;
 }
 
 void hm_http_get_stats(const hm_http *h, hm_http_stats *out)

@@ -90,9 +90,9 @@ HM_CHECK hm_err hm_http_certs_renewed(hm_http *h);
 // closes what is left; closed(ctx) is called from the loop when all is gone.
 void hm_http_close(hm_http *h, uint64_t grace_ms, void (*closed)(void *ctx), void *ctx);
 
-// h3.h; zero where HTTP/3 is off.
-typedef struct h3_counters h3_counters;
-void hm_http_get_h3_counters(const hm_http *h, h3_counters *out);
+typedef struct h3_counters h3_counters; // h3.h
+// False: no listener has HTTP/3.
+bool hm_http_get_h3_counters(const hm_http *h, h3_counters *out);
 
 typedef struct hm_http_stats {
     uint64_t requests, refused_auth, refused_limit, aborted;

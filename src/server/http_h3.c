@@ -6,7 +6,8 @@
 #include "base/clock.h"
 #include "server/http_internal.h"
 
-#define TURNS 16u // of the endpoint, before others have theirs
+#define TURNS 16u    // of the endpoint, before others have theirs
+#define STREAMS 128u // requests of a connection at a time
 #define STREAM_WINDOW (256u << 10)
 #define CONN_WINDOW (1u << 20)
 #define STREAM_KEPT (256u << 10)
@@ -101,8 +102,8 @@ static void on_request(void *ctx, h3_req *q)
     head.method = http_method_of(method ? method : "", &head.head);
     if (uri) {
         size_t len = strcspn(uri, "?");
-        head.readable = decode(uri, len, path, sizeof(path)) &&
-                        read_query(r, uri + len + (uri[len] == '?'));
+        head.readable =
+            decode(uri, len, path, sizeof(path)) && read_query(r, uri + len + (uri[len] == '?'));
     }
     http_route_start(r, &head);
 }
@@ -264,8 +265,7 @@ static void on_conn_open(void *user, stoq_conn *conn)
     struct sockaddr_in6 from;
     stoq_conn_peer_address(conn, &from);
     http_client *c = http_client_of(h, &from);
-    http_conn *hc =
-        c && http_client_admit(h, c) ? http_conn_new(x->listener, c, &h3_wire) : NULL;
+    http_conn *hc = c && http_client_admit(h, c) ? http_conn_new(x->listener, c, &h3_wire) : NULL;
     if (!hc) {
         stoq_conn_close(conn, NGHTTP3_H3_EXCESSIVE_LOAD, "too many connections");
         return;
@@ -401,7 +401,7 @@ static hm_err make_endpoint(http_h3 *x, const struct sockaddr_in6 *at)
         .limits =
             {
                 .max_connections = x->listener->server->limits.connections,
-                .max_streams_bidi = H3_STREAMS,
+                .max_streams_bidi = STREAMS,
                 .max_streams_uni = H3_UNI_STREAMS,
                 .stream_window_bytes = STREAM_WINDOW,
                 .conn_window_bytes = CONN_WINDOW,
@@ -423,7 +423,7 @@ hm_err http_h3_open(http_listener *l, const struct sockaddr_in6 *at)
     if (!x)
         return HM_E_NOMEM;
     x->listener = l;
-    h3_init(&x->h3, &app, x);
+    h3_init(&x->h3, &app, x, STREAMS);
     hm_err err = make_endpoint(x, at);
     if (err == HM_OK && uv_poll_init(h->loop, &x->poll, stoq_endpoint_fd(x->ep)) != 0)
         err = hm_fail(HM_E_IO, "the event loop does not take the socket");

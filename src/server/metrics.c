@@ -64,8 +64,8 @@ void hm_metrics_http(hm_metrics *m, const hm_http *http)
     hm_metrics_value(m, "hm_http_connections", "Open connections", "", s.connections, true);
     hm_metrics_value(m, "hm_http_in_flight", "Requests in progress", "", s.in_flight, true);
     h3_counters n;
-    hm_http_get_h3_counters(http, &n);
-    h3_metrics(&n, m);
+    if (hm_http_get_h3_counters(http, &n))
+        h3_metrics(&n, m);
 }
 
 void hm_metrics_end(hm_metrics *m)

@@ -135,6 +135,7 @@ static hm_err start_api(const hm_config *c, daemon_state *d, const char *dir)
     cfg.token = token;
     cfg.api.cert_path = cert;
     cfg.api.key_path = key;
+    cfg.api.http3 = hm_config_on(c, "http3");
     cfg.page.static_dir = hm_config_get(c, "page-dir");
     cfg.page.read_only = true;
     cfg.page.local_names = true;

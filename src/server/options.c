@@ -30,6 +30,8 @@ const hm_option hm_node_options[] = {
      "run: UDP address of the mesh"},
     {"api-listen", "HYPERMESH_API_LISTEN", "api.listen", "ADDR", "[::]:8444",
      "run: address of the HTTPS API"},
+    {"http3", "HYPERMESH_HTTP3", "api.http3", "ON", "on",
+     "run: the API by HTTP/3 too, on the same port of UDP; off for none"},
     {"page-listen", "HYPERMESH_PAGE_LISTEN", "page.listen", "ADDR", "[::1]:5173",
      "run: address of the page, plain HTTP, reads only"},
     {"page-dir", "HYPERMESH_PAGE_DIR", "page.dir", "DIR", NULL,

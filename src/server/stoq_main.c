@@ -15,6 +15,7 @@
 #define SECRET_BYTES 32u
 #define PATH_BYTES 4096
 #define SIGNALS 3u
+#define SWEEP_US 1000000u
 
 // ---- init ---------------------------------------------------------------------------------------
 
@@ -51,6 +52,7 @@ typedef struct daemon_state {
     stoq_perf perf;
     stoq_api api;
     bool readable, stopping, farewell;
+    uint64_t swept_us;
 } daemon_state;
 
 // The paths of certificate and key in the data directory; false when it holds no such certificate.
@@ -121,7 +123,7 @@ static hm_err start_endpoint(daemon_state *d)
     uint64_t connections, tickets, ticket_s;
     SSL_CTX *tls = NULL;
     stoq_config cfg = {
-        .alpn = {STOQ_PERF_ALPN, STOQ_ALPN_MESH},
+        .alpn = {STOQ_PERF_ALPN, STOQ_ALPN_MESH, H3_ALPN},
         .callbacks = stoq_perf_callbacks,
         .user = &d->perf,
         .limits = {.max_streams_bidi = STOQ_PERF_STREAMS, .stream_send_bytes = STOQ_PERF_KEPT},
@@ -224,6 +226,11 @@ static void on_prepare(uv_prepare_t *p)
     if (d->stopping && stopped(d)) {
         close_handles(d);
         return;
+    }
+    if (now - d->swept_us >= SWEEP_US) {
+        d->swept_us = now;
+        stoq_perf_sweep(&d->perf, now);
+        next = stoq_endpoint_next_timeout_us(d->ep);
     }
     uv_update_time(&d->loop);
     if (next == HM_TIME_NEVER)

@@ -12,6 +12,7 @@ typedef struct perf_conn {
     hm_list link; // in stoq_perf
     stoq_perf *perf;
     stoq_conn *conn;
+    h3_conn *h3; // NULL: the performance protocol
     unsigned streams;
 } perf_conn;
 
@@ -82,6 +83,26 @@ static void take(perf_stream *s, stoq_stream *st, hm_bytes view)
     fill(s, st);
 }
 
+// ---- HTTP/3 -------------------------------------------------------------------------------------
+
+static h3_conn *h3_of(stoq_stream *st)
+{
+    const perf_conn *c = stoq_conn_user(stoq_stream_conn(st));
+    return c ? c->h3 : NULL;
+}
+
+static void on_returned(void *user, stoq_stream *st, void *tag)
+{
+    (void)user;
+    if (h3_of(st))
+        h3_stream_returned(h3_of(st), st, tag);
+}
+
+static bool is_h3(const stoq_conn *conn)
+{
+    return strcmp(stoq_conn_alpn(conn), H3_ALPN) == 0;
+}
+
 // ---- streams ------------------------------------------------------------------------------------
 
 static void on_stream_open(void *user, stoq_stream *st)
@@ -89,6 +110,10 @@ static void on_stream_open(void *user, stoq_stream *st)
     stoq_perf *p = user;
     perf_conn *c = stoq_conn_user(stoq_stream_conn(st));
     perf_stream *s = NULL;
+    if (c && c->h3) {
+        h3_stream_open(c->h3, st);
+        return;
+    }
     if (stoq_stream_is_uni(st)) {
         p->n.refused_one_way++;
         stoq_stream_stop(st, STOQ_PERF_ONE_WAY);
@@ -110,8 +135,12 @@ static void on_stream_open(void *user, stoq_stream *st)
 static void on_readable(void *user, stoq_stream *st)
 {
     stoq_perf *p = user;
-    perf_stream *s = stoq_stream_user(st);
     bool fin = false;
+    if (h3_of(st)) {
+        h3_stream_readable(h3_of(st), st);
+        return;
+    }
+    perf_stream *s = stoq_stream_user(st);
     while (s != NULL && !fin) {
         hm_bytes view;
         if (stoq_stream_peek(st, &view, &fin) != HM_OK) {
@@ -132,6 +161,10 @@ static void on_readable(void *user, stoq_stream *st)
 static void on_writable(void *user, stoq_stream *st)
 {
     (void)user;
+    if (h3_of(st)) {
+        h3_stream_writable(h3_of(st), st);
+        return;
+    }
     perf_stream *s = stoq_stream_user(st);
     if (s != NULL && s->head_len == HEAD_BYTES)
         fill(s, st);
@@ -140,6 +173,10 @@ static void on_writable(void *user, stoq_stream *st)
 static void on_stream_closed(void *user, stoq_stream *st)
 {
     stoq_perf *p = user;
+    if (h3_of(st)) {
+        h3_stream_closed(h3_of(st), st);
+        return;
+    }
     perf_stream *s = stoq_stream_user(st);
     if (s == NULL)
         return;
@@ -172,7 +209,9 @@ static void on_conn_open(void *user, stoq_conn *conn)
     hm_log(HM_LOG_DEBUG, "stoq", "connected", "peer=%s alpn=%s group=%s cipher=%s",
            hm_addr_text(&addr, from), stoq_conn_alpn(conn), stoq_conn_group(conn),
            stoq_conn_cipher(conn));
-    if (p->draining)
+    if (is_h3(conn) && h3_conn_open(&p->h3, conn, c, &c->h3) != HM_OK)
+        return; // it is being closed
+    if (p->draining && c->h3 == NULL)
         stoq_conn_close(conn, STOQ_PERF_DONE, "shutting down");
 }
 
@@ -200,6 +239,8 @@ static void on_conn_closed(void *user, stoq_conn *conn, uint64_t code, bool is_a
            hm_log_quote(quoted, sizeof quoted, reason));
     p->n.closed++;
     add_traffic(&p->n, conn);
+    if (c != NULL && c->h3 != NULL)
+        h3_conn_closed(c->h3);
     if (c != NULL)
         hm_list_remove(&c->link);
     free(c);
@@ -270,12 +311,14 @@ const stoq_callbacks stoq_perf_callbacks = {
     .stream_readable = on_readable,
     .stream_writable = on_writable,
     .stream_closed = on_stream_closed,
+    .stream_returned = on_returned,
 };
 
 void stoq_perf_init(stoq_perf *p, const hm_clock *clock)
 {
     *p = (stoq_perf){.clock = clock};
     hm_list_init(&p->conns);
+    h3_init(&p->h3, &stoq_perf_h3_app, p, STOQ_PERF_STREAMS);
 }
 
 static void close_conns(stoq_perf *p, bool idle_only)
@@ -283,7 +326,9 @@ static void close_conns(stoq_perf *p, bool idle_only)
     hm_list_each(it, &p->conns)
     {
         perf_conn *c = hm_container_of(it, perf_conn, link);
-        if (!idle_only || c->streams == 0)
+        if (c->h3 && !idle_only)
+            h3_conn_end(c->h3, H3_NO_ERROR, "shutting down");
+        else if (!c->h3 && (!idle_only || c->streams == 0))
             stoq_conn_close(c->conn, STOQ_PERF_DONE, "shutting down");
     }
 }
@@ -292,11 +337,19 @@ void stoq_perf_drain(stoq_perf *p)
 {
     p->draining = true;
     close_conns(p, true);
+    h3_drain(&p->h3);
+    h3_flush(&p->h3);
 }
 
 void stoq_perf_close(stoq_perf *p)
 {
     close_conns(p, false);
+}
+
+void stoq_perf_sweep(stoq_perf *p, uint64_t now_us)
+{
+    h3_sweep(&p->h3, now_us / 1000);
+    h3_flush(&p->h3);
 }
 
 static void put_endpoint(const stoq_endpoint *ep, hm_metrics *m)
@@ -357,4 +410,5 @@ void stoq_perf_metrics(const stoq_perf *p, const stoq_endpoint *ep, hm_metrics *
     hm_metrics_value(m, "hm_perf_received_bytes_total", "Upload taken", "", n.bytes_in, false);
     hm_metrics_value(m, "hm_perf_sent_bytes_total", "Answers handed to the transport", "",
                      n.bytes_out, false);
+    h3_metrics(&p->h3.n, m);
 }

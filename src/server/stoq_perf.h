@@ -3,6 +3,9 @@
 // back; whatever follows is upload and is thrown away. The answer begins as soon as the length is
 // known. UINT64_MAX wants bytes until the client says STOP_SENDING.
 //
+// Connections whose ALPN is h3 get the same by HTTP/3: GET /N answers N bytes, POST to any path
+// throws its body away and answers how many bytes it had.
+//
 // What a client can make this side keep: STOQ_PERF_KEPT bytes for its first stream and never more
 // than STOQ_PERF_KEPT * (1 + ln(streams)) in all, until it acknowledges them; a client that stops
 // reading costs that and nothing more. It also counts what becomes of connections and logs every
@@ -15,6 +18,7 @@
 #include "base/clock.h"
 #include "base/list.h"
 #include "hypermesh/stoq.h"
+#include "server/h3.h"
 #include "server/metrics.h"
 
 #define STOQ_PERF_ALPN "perf"
@@ -44,6 +48,7 @@ typedef struct stoq_perf {
     hm_list conns; // perf_conn
     const hm_clock *clock;
     stoq_perf_counters n;
+    h3 h3;
     bool draining;
     uint64_t line_second; // of the last line about a refusal
     unsigned lines, unsaid;
@@ -56,6 +61,11 @@ extern const stoq_callbacks stoq_perf_callbacks;
 // new ones any more: stoq_endpoint_set_server_tls(ep, NULL).
 void stoq_perf_drain(stoq_perf *p);
 void stoq_perf_close(stoq_perf *p); // all that is left
+// From time to time: what takes too long to begin is given up.
+void stoq_perf_sweep(stoq_perf *p, uint64_t now_us);
 void stoq_perf_metrics(const stoq_perf *p, const stoq_endpoint *ep, hm_metrics *m);
+
+// stoq_perf_h3.c: the application of HTTP/3, whose context is the stoq_perf.
+extern const h3_app stoq_perf_h3_app;
 
 #endif
