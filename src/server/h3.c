@@ -67,6 +67,7 @@ static const struct {
     {NGHTTP3_H3_ID_ERROR, "id_error"},
     {NGHTTP3_H3_SETTINGS_ERROR, "settings_error"},
     {NGHTTP3_H3_MISSING_SETTINGS, "missing_settings"},
+    {NGHTTP3_H3_MESSAGE_ERROR, "message_error"},
     {NGHTTP3_QPACK_DECOMPRESSION_FAILED, "qpack_decompression_failed"},
     {NGHTTP3_QPACK_ENCODER_STREAM_ERROR, "qpack_encoder_stream_error"},
     {NGHTTP3_QPACK_DECODER_STREAM_ERROR, "qpack_decoder_stream_error"},

@@ -89,7 +89,8 @@ static void on_ready(void *ctx, h3_req *q)
     perf_req *r = h3_req_user(q);
     (void)ctx;
     if (r->counting)
-        r->length = r->left = (uint64_t)snprintf(text, sizeof text, "%llu\n", (unsigned long long)r->got);
+        r->length = r->left =
+            (uint64_t)snprintf(text, sizeof text, "%llu\n", (unsigned long long)r->got);
     bool none = r->head || r->length == 0;
     snprintf(text, sizeof text, "%llu", (unsigned long long)r->length);
     const h3_out fields[] = {
