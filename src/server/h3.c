@@ -18,8 +18,9 @@ struct h3_req {
     void *user;
     hm_buf fields; // name NUL value NUL ..., while the head comes in
     size_t head_bytes;
-    uint64_t since_ms; // when the sweep first saw it without its head
-    bool head_done, told, responded, answered, held, resume, counted;
+    uint64_t since_ms; // when the sweep first saw it without its head, or answered without its end
+    bool head_done, told, responded, answered, held, resume, counted, ended;
+    uint64_t thrown; // bytes of the body that came after the answer
     uint64_t cancel; // or NO_CODE
     hm_list kept;    // h3_kept
     uint64_t given;  // bytes pulled
@@ -98,8 +99,10 @@ static void leave(h3_req *q, bool tell)
 {
     bool told = q->told;
     q->told = false;
-    if (told && tell)
-        q->conn->h->app->gone(q->conn->h->ctx, q);
+    if (!told || !tell)
+        return;
+    q->conn->h->n.cancelled++;
+    q->conn->h->app->gone(q->conn->h->ctx, q);
 }
 
 // One more that was not let be answered.
@@ -132,8 +135,6 @@ static void abandon(h3_req *q, uint64_t code)
 // The peer reset its side, or wants no answer.
 static void given_up(h3_req *q)
 {
-    if (!q->answered && q->told)
-        q->conn->h->n.cancelled++;
     leave(q, true);
     spend(q);
     abandon(q, NGHTTP3_H3_REQUEST_CANCELLED);
@@ -212,10 +213,12 @@ static int on_data(nghttp3_conn *http, int64_t id, const uint8_t *data, size_t l
                    void *stream_user)
 {
     h3_req *q = stream_user;
-    const h3_conn *c = user;
+    h3_conn *c = user;
     (void)http, (void)id;
     if (q->told)
         c->h->app->body(c->h->ctx, q, hm_bytes_of(data, len));
+    else if ((q->thrown += len) > H3_THROWN_MAX)
+        c->stop = NGHTTP3_H3_NO_ERROR;
     return 0;
 }
 
@@ -224,7 +227,10 @@ static int on_end_stream(nghttp3_conn *http, int64_t id, void *user, void *strea
     h3_req *q = stream_user;
     const h3_conn *c = user;
     (void)http, (void)id;
-    if (q && q->told && c->h->app->body_end)
+    if (!q)
+        return 0;
+    q->ended = true;
+    if (q->told && c->h->app->body_end)
         c->h->app->body_end(c->h->ctx, q);
     return 0;
 }
@@ -308,13 +314,15 @@ static stoq_stream *stream_of(h3_conn *c, int64_t id)
     return q ? q->stream : NULL;
 }
 
-// The whole answer is with the transport. Who still sends a body may stop (RFC 9114, 4.1).
+// The whole answer is with the transport. Who still sends a body may stop (RFC 9114, 4.1.1), but is
+// told so only when it does not do it by itself: curl 8.14 on OpenSSL's QUIC takes a STOP_SENDING
+// that comes before the answer for a failure.
 static void answer_ended(h3_req *q)
 {
     q->answered = true;
     if (!q->counted && q->conn->budget < H3_CANCEL_BURST)
         q->conn->budget++;
-    stoq_stream_stop(q->stream, NGHTTP3_H3_NO_ERROR);
+    q->since_ms = 0;
 }
 
 // Lends what nghttp3 has for a stream; false when the connection failed.
@@ -542,11 +550,15 @@ void h3_sweep(h3 *h, uint64_t now_ms)
         hm_list_each(at, &c->reqs)
         {
             h3_req *q = hm_container_of(at, h3_req, of_conn);
-            if (q->head_done || q->cancel != NO_CODE)
+            if ((q->head_done && !q->answered) || q->ended || q->cancel != NO_CODE)
                 continue;
             if (!q->since_ms)
                 q->since_ms = now_ms;
-            else if (now_ms - q->since_ms >= H3_HEAD_MS)
+            else if (now_ms - q->since_ms < H3_HEAD_MS)
+                continue;
+            else if (q->answered)
+                stoq_stream_stop(q->stream, NGHTTP3_H3_NO_ERROR);
+            else
                 h3_cancel(q, NGHTTP3_H3_REQUEST_INCOMPLETE);
         }
     }
@@ -559,7 +571,7 @@ void h3_metrics(const h3_counters *n, hm_metrics *m)
                      n->connections, false);
     hm_metrics_value(m, "hm_http3_requests_total", "Requests that came by HTTP/3", "", n->requests,
                      false);
-    hm_metrics_value(m, "hm_http3_cancelled_total", "Of them given up by the client", "",
+    hm_metrics_value(m, "hm_http3_cancelled_total", "Of them ended before they were answered", "",
                      n->cancelled, false);
     hm_metrics_value(m, "hm_http3_malformed_total", "Streams reset for what came on them", "",
                      n->malformed, false);

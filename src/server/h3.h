@@ -29,7 +29,8 @@
 #define H3_UNI_STREAMS 8u
 #define H3_HEAD_MAX 8192u // bytes of names and values that are kept
 #define H3_HEAD_READ 61440u
-#define H3_HEAD_MS 10000u // from a stream's first byte to the end of its head
+#define H3_HEAD_MS 10000u // to the end of a head; to the end of a body that was answered already
+#define H3_THROWN_MAX (1u << 20) // bytes of such a body that are read and thrown away
 #define H3_SLICE 16384u
 #define H3_CANCEL_BURST 200u
 #define H3_CODES 20u
@@ -68,7 +69,7 @@ typedef struct h3_app {
 typedef struct h3_counters {
     uint64_t connections;
     uint64_t requests;
-    uint64_t cancelled;       // by the peer before they were answered
+    uint64_t cancelled;       // whose end came before that of their answer
     uint64_t malformed;       // streams reset for what came on them
     uint64_t ended[H3_CODES]; // connections that this side ended for an error
 } h3_counters;

@@ -216,7 +216,24 @@ grep -q '^ALPN protocol: perf' out || fail "no ALPN"
 grep -q 'Verification: OK' out || fail "not verified"
 [ "$(sed -n '/^---$/,$p' out | tr -dc '\0' | wc -c)" = 10000 ] || fail "not the bytes asked for"
 refused group s_client -alpn perf -groups X25519
-refused protocol s_client -alpn h3
+refused protocol s_client -alpn h2
+
+say "HTTP/3"
+c() { curl -gsS -m 60 --http3-only --cacert ca/edge-root.crt "$@"; }
+h3=https://$at
+[ "$(c "$h3/100000000" | tr -d '\0' | wc -c) $(c "$h3/100000000" | wc -c)" = '0 100000000' ] ||
+    fail "not 100 MB of zeros"
+head -c 100000000 /dev/zero >big
+[ "$(c --data-binary @big "$h3/")" = 100000000 ] || fail "not 100 MB taken"
+rm big
+c --parallel -o /dev/null -o /dev/null "$h3/20000000" "$h3/20000000" \
+    $(for i in $(seq 50); do echo "-o /dev/null $h3/$i"; done) || fail "parallel requests"
+for ask in "404 $h3/x" "404 $h3/" "404 $h3/99999999999999999999" "405 -X PUT -d x $h3/5" \
+    "200 -I $h3/5" "200 $h3/0" "200 -d x $h3/any"; do
+    [ "$(c -o /dev/null -w '%{http_code}' ${ask#* })" = "${ask%% *}" ] || fail "not $ask"
+done
+[ "$(counter hm_http3_requests_total)" -ge 60 ] || fail "requests are not counted"
+[ "$(counter hm_perf_received_bytes_total)" -ge 100000000 ] || fail "uploads are not counted"
 
 say "what is no QUIC is counted and harmless"
 python3 - "$at" <<'PY'
@@ -327,12 +344,33 @@ code 0 ping --ca ca/edge-root.crt
 code 6 ping --ca ca/mesh-root.crt
 hold=1 s_client -alpn perf -groups X25519
 grep -q '^ALPN protocol: perf' out || fail "the group that was allowed is refused"
+if command -v gtlsclient >out; then # ngtcp2's
+    mkdir down
+    gtlsclient -q --exit-on-all-streams-close --download down ::1 "${at##*:}" \
+        "https://localhost:${at##*:}/3000000" "https://localhost:${at##*:}/5" 2>err
+    [ "$(stat -c %s down/3000000 down/5 | tr '\n' ' ')" = '3000000 5 ' ] || fail "ngtcp2's client"
+fi
 stop
 
 say "valgrind"
-under="valgrind -q --leak-check=full --show-leak-kinds=definite,indirect,possible
-    --errors-for-leak-kinds=definite,indirect,possible --error-exitcode=99" start \
-    --client-ca ca/mesh-root.crt
+valgrind="valgrind -q --leak-check=full --show-leak-kinds=definite,indirect,possible
+    --errors-for-leak-kinds=definite,indirect,possible --error-exitcode=99"
+under=$valgrind start
+h3=https://$at
+c --parallel -o /dev/null -o /dev/null "$h3/2000000" "$h3/2000000" || fail "HTTP/3 under valgrind"
+[ "$(head -c 2000000 /dev/zero | c --data-binary @- "$h3/")" = 2000000 ] || fail "an upload"
+c "$h3/900000000" 2>err | head -c 1000 >out || true # given up
+given_up() { [ "$(counter hm_http3_cancelled_total)" = 1 ]; }
+until_true given_up
+c -o /dev/null --limit-rate 1000 "$h3/900000000" 2>err &
+long=$!
+pids+=($long)
+asked() { [ "$(counter hm_http3_requests_total)" = 5 ]; }
+until_true asked
+stop
+wait $long && fail "a request that was cut off looks whole"
+grep -q '^==' server.log && fail "valgrind complains"
+under=$valgrind start --client-ca ca/mesh-root.crt
 code 0 mutual good good
 code 0 perf --cert good.crt --key good.key --down 2M --up 2M --streams 20 --json
 check_perf 20 2097152 2097152

@@ -222,6 +222,40 @@ static void test_slow(void **state)
     h3_pair_end(&pair);
 }
 
+// A body that nobody waits for any more is thrown away up to a limit, in bytes and in time.
+static void test_late_body(void **state)
+{
+    static uint8_t much[65536];
+    (void)state;
+    begin();
+    for (unsigned way = 0; way < 2; way++) {
+        hm_buf b = {0};
+        put_frame(&b, 0, hm_bytes_of(much, sizeof much));
+        assert_true(h3_pair_open(&pair, false, &request));
+        say_request(&request, "PUT", "/", NULL, (hm_bytes){0}, false);
+        h3_pair_run(&pair, 10 * MS);
+        assert_true(request.fin && !request.stopped); // 405
+        for (unsigned i = 0; i < 20; i++) {
+            assert_int_equal(request.stopped, way == 0 && i > 16);
+            if (way == 0)
+                h3_pair_say(&request, hm_buf_bytes(&b), false);
+            else
+                stoq_perf_sweep(&pair.perf, pair.now_us);
+            h3_pair_run(&pair, (way ? 500 : 100) * MS);
+        }
+        if (way == 1) {
+            h3_pair_run(&pair, H3_HEAD_MS * MS);
+            stoq_perf_sweep(&pair.perf, pair.now_us);
+            h3_pair_run(&pair, 10 * MS);
+        }
+        assert_true(request.stopped);
+        assert_int_equal(request.stop_code, NGHTTP3_H3_NO_ERROR);
+        goes_on();
+        hm_buf_free(&b);
+    }
+    h3_pair_end(&pair);
+}
+
 // A client that does not read gets what its window takes and makes nothing grow.
 static void test_unread(void **state)
 {
@@ -287,7 +321,7 @@ static void test_control(void **state)
     on_control(BYTES(0, 4, 0, 0, 0), false, NGHTTP3_H3_FRAME_UNEXPECTED); // DATA
     on_control(BYTES(0, 4, 0, 6, 0), false, NGHTTP3_H3_FRAME_UNEXPECTED); // PING of HTTP/2
     on_control(BYTES(0, 4, 2, 2, 0), false, NGHTTP3_H3_SETTINGS_ERROR);   // ENABLE_PUSH of HTTP/2
-    on_control(BYTES(1, 0), false, NGHTTP3_H3_STREAM_CREATION_ERROR);         // a client's push
+    on_control(BYTES(1, 0), false, NGHTTP3_H3_STREAM_CREATION_ERROR);     // a client's push
     // PRIORITY_UPDATE of a stream that the client may not open.
     on_control(BYTES(0, 4, 0, 0x80, 0x0f, 0x07, 0x00, 8, 0xc0, 0, 0, 0, 0, 0xff, 0xff, 0xfc), false,
                NGHTTP3_H3_ID_ERROR);
@@ -332,9 +366,9 @@ static void test_frames(void **state)
 {
     hm_buf b = {0};
     (void)state;
-    on_request(BYTES(0, 1, 'x'), NGHTTP3_H3_FRAME_UNEXPECTED); // DATA before HEADERS
-    on_request(BYTES(4, 0), NGHTTP3_H3_FRAME_UNEXPECTED);      // SETTINGS
-    on_request(BYTES(8, 0), NGHTTP3_H3_FRAME_UNEXPECTED);      // WINDOW_UPDATE of HTTP/2
+    on_request(BYTES(0, 1, 'x'), NGHTTP3_H3_FRAME_UNEXPECTED);  // DATA before HEADERS
+    on_request(BYTES(4, 0), NGHTTP3_H3_FRAME_UNEXPECTED);       // SETTINGS
+    on_request(BYTES(8, 0), NGHTTP3_H3_FRAME_UNEXPECTED);       // WINDOW_UPDATE of HTTP/2
     on_request(BYTES(5, 2, 0, 0), NGHTTP3_H3_FRAME_UNEXPECTED); // PUSH_PROMISE
     // A field of the dynamic table that has not come: waiting is not allowed.
     on_request(BYTES(1, 3, 2, 0, 0x80), NGHTTP3_QPACK_DECOMPRESSION_FAILED);
@@ -464,11 +498,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_served),      cmocka_unit_test(test_reserved),
-        cmocka_unit_test(test_slow),        cmocka_unit_test(test_unread),
-        cmocka_unit_test(test_drain),       cmocka_unit_test(test_control),
-        cmocka_unit_test(test_critical),    cmocka_unit_test(test_frames),
-        cmocka_unit_test(test_long_head),   cmocka_unit_test(test_rapid_reset),
-        cmocka_unit_test(test_smuggling),   cmocka_unit_test(test_length),
+        cmocka_unit_test(test_slow),        cmocka_unit_test(test_late_body),
+        cmocka_unit_test(test_unread),      cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_control),     cmocka_unit_test(test_critical),
+        cmocka_unit_test(test_frames),      cmocka_unit_test(test_long_head),
+        cmocka_unit_test(test_rapid_reset), cmocka_unit_test(test_smuggling),
+        cmocka_unit_test(test_length),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
