@@ -1,54 +1,9 @@
-#include "server/h3.h"
-
-#include <nghttp3/nghttp3.h>
+// The receiving half of HTTP/3: connections, streams, and what comes on them.
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "server/h3_internal.h"
 #include "server/metrics.h"
-
-#define VECS 16u
-#define FIELDS_OUT_MAX 32u
-#define NO_CODE UINT64_MAX
-
-struct h3_req {
-    hm_list of_conn, of_woken;
-    h3_conn *conn;
-    stoq_stream *stream;
-    int64_t id;
-    void *user;
-    hm_buf fields; // name NUL value NUL ..., while the head comes in
-    size_t head_bytes;
-    uint64_t since_ms; // when the sweep first saw it without its head, or answered without its end
-    bool head_done, told, responded, answered, held, resume, counted, ended;
-    uint64_t thrown; // bytes of the body that came after the answer
-    uint64_t cancel; // or NO_CODE
-    hm_list kept;    // h3_kept
-    uint64_t given;  // bytes pulled
-    uint64_t acked;  // of them
-};
-
-struct h3_conn {
-    hm_list of_h3, dirty;
-    h3 *h;
-    stoq_conn *conn;
-    void *user;
-    nghttp3_conn *http;
-    hm_list reqs, woken;
-    stoq_stream *own[3]; // control, QPACK encoder and decoder
-    h3_req *last;        // that was looked for
-    unsigned budget;     // of cancelled requests
-    uint64_t over;       // requests whose stream is closed
-    bool failed;         // closed by this side: nghttp3 must not be called any more
-    bool drain_told;
-    // What nghttp3 asks for while it reads a stream; done when it has returned.
-    uint64_t stop, reset;
-};
-
-static void touch(h3_conn *c)
-{
-    if (hm_list_empty(&c->dirty))
-        hm_list_append(&c->h->dirty, &c->dirty);
-}
 
 // ---- ends ---------------------------------------------------------------------------------------
 
@@ -72,7 +27,7 @@ static const struct {
     {NGHTTP3_QPACK_DECOMPRESSION_FAILED, "qpack_decompression_failed"},
     {NGHTTP3_QPACK_ENCODER_STREAM_ERROR, "qpack_encoder_stream_error"},
     {NGHTTP3_QPACK_DECODER_STREAM_ERROR, "qpack_decoder_stream_error"},
-    {NO_CODE, "other"},
+    {H3_NO_CODE, "other"},
 };
 #define CODES (sizeof(codes) / sizeof(codes[0]))
 _Static_assert(CODES <= H3_CODES, "a counter for each");
@@ -89,13 +44,13 @@ void h3_conn_end(h3_conn *c, uint64_t code, const char *why)
     stoq_conn_close(c->conn, code, why);
 }
 
-static void fail(h3_conn *c, int err)
+void h3_fail(h3_conn *c, int err)
 {
     h3_conn_end(c, nghttp3_err_infer_quic_app_error_code(err), nghttp3_strerror(err));
 }
 
 // The request is the application's no longer.
-static void leave(h3_req *q, bool tell)
+void h3_leave(h3_req *q, bool tell)
 {
     bool told = q->told;
     q->told = false;
@@ -119,7 +74,7 @@ static void spend(h3_req *q)
 }
 
 // Both directions of a request's stream, outside of nghttp3.
-static void abandon(h3_req *q, uint64_t code)
+void h3_abandon(h3_req *q, uint64_t code)
 {
     h3_conn *c = q->conn;
     stoq_stream_reset(q->stream, code);
@@ -129,18 +84,18 @@ static void abandon(h3_req *q, uint64_t code)
     nghttp3_conn_shutdown_stream_write(c->http, q->id);
     int err = nghttp3_conn_shutdown_stream_read(c->http, q->id);
     if (err != 0)
-        fail(c, err);
+        h3_fail(c, err);
 }
 
 // The peer reset its side, or wants no answer.
 static void given_up(h3_req *q)
 {
-    leave(q, true);
+    h3_leave(q, true);
     spend(q);
-    abandon(q, NGHTTP3_H3_REQUEST_CANCELLED);
+    h3_abandon(q, NGHTTP3_H3_REQUEST_CANCELLED);
 }
 
-static h3_req *find(h3_conn *c, int64_t id)
+h3_req *h3_find(h3_conn *c, int64_t id)
 {
     if (c->last && c->last->id == id)
         return c->last;
@@ -157,7 +112,7 @@ static h3_req *find(h3_conn *c, int64_t id)
 
 static int on_begin_headers(nghttp3_conn *http, int64_t id, void *user, void *stream_user)
 {
-    h3_req *q = find(user, id);
+    h3_req *q = h3_find(user, id);
     (void)stream_user;
     if (q)
         return nghttp3_conn_set_stream_user_data(http, id, q);
@@ -251,48 +206,8 @@ static int on_reset(nghttp3_conn *http, int64_t id, uint64_t code, void *user, v
     return 0;
 }
 
-static int on_acked(nghttp3_conn *http, int64_t id, uint64_t n, void *user, void *stream_user)
-{
-    h3_req *q = stream_user;
-    (void)http, (void)id, (void)user;
-    q->acked += n;
-    while (!hm_list_empty(&q->kept)) {
-        h3_kept *k = hm_container_of(q->kept.next, h3_kept, link);
-        if (k->end > q->acked)
-            break;
-        hm_list_remove(&k->link);
-        k->free(k);
-    }
-    return 0;
-}
-
-static nghttp3_ssize on_pull(nghttp3_conn *http, int64_t id, nghttp3_vec *vec, size_t count,
-                             uint32_t *flags, void *user, void *stream_user)
-{
-    h3_req *q = stream_user;
-    const h3_conn *c = user;
-    h3_piece p = {0};
-    (void)http, (void)id, (void)count;
-    if (!q->told)
-        return NGHTTP3_ERR_WOULDBLOCK; // given up meanwhile
-    c->h->app->pull(c->h->ctx, q, &p);
-    q->given += p.bytes.len;
-    if (p.kept) {
-        p.kept->end = q->given;
-        hm_list_append(&q->kept, &p.kept->link);
-    }
-    if (p.last) {
-        leave(q, false);
-        *flags |= NGHTTP3_DATA_FLAG_EOF;
-    }
-    vec[0] = (nghttp3_vec){(uint8_t *)p.bytes.ptr, p.bytes.len};
-    if (p.bytes.len == 0)
-        return p.last ? 0 : NGHTTP3_ERR_WOULDBLOCK;
-    return 1;
-}
-
 static const nghttp3_callbacks callbacks = {
-    .acked_stream_data = on_acked,
+    .acked_stream_data = h3_on_acked,
     .recv_data = on_data,
     .begin_headers = on_begin_headers,
     .recv_header = on_header,
@@ -302,142 +217,6 @@ static const nghttp3_callbacks callbacks = {
     .end_stream = on_end_stream,
     .reset_stream = on_reset,
 };
-
-// ---- sending ------------------------------------------------------------------------------------
-
-static stoq_stream *stream_of(h3_conn *c, int64_t id)
-{
-    for (size_t i = 0; i < 3; i++)
-        if ((int64_t)stoq_stream_id(c->own[i]) == id)
-            return c->own[i];
-    h3_req *q = find(c, id);
-    return q ? q->stream : NULL;
-}
-
-// The whole answer is with the transport. Who still sends a body may stop (RFC 9114, 4.1.1), but is
-// told so only when it does not do it by itself: curl 8.14 on OpenSSL's QUIC takes a STOP_SENDING
-// that comes before the answer for a failure.
-static void answer_ended(h3_req *q)
-{
-    q->answered = true;
-    if (!q->counted && q->conn->budget < H3_CANCEL_BURST)
-        q->conn->budget++;
-    q->since_ms = 0;
-}
-
-// Lends what nghttp3 has for a stream; false when the connection failed.
-static bool send_vecs(h3_conn *c, int64_t id, const nghttp3_vec *vec, size_t count, bool fin)
-{
-    stoq_stream *s = stream_of(c, id);
-    size_t given = 0, none;
-    hm_err err = s ? HM_OK : HM_E_STOQ_RESET;
-    size_t used = count;
-    while (used > 0 && vec[used - 1].len == 0)
-        used--;
-    for (size_t i = 0; err == HM_OK && i < used; i++) {
-        if (vec[i].len == 0)
-            continue;
-        err = stoq_stream_lend(s, hm_bytes_of(vec[i].base, vec[i].len), fin && i + 1 == used,
-                               (void *)(uintptr_t)vec[i].len);
-        if (err == HM_OK)
-            given += vec[i].len;
-    }
-    if (err == HM_OK && used == 0 && fin)
-        err = stoq_stream_send(s, (hm_bytes){0}, true, &none);
-    if (err == HM_E_NOMEM) {
-        fail(c, NGHTTP3_ERR_NOMEM);
-        return false;
-    }
-    if (err == HM_OK || given > 0) {
-        int bad = nghttp3_conn_add_write_offset(c->http, id, given);
-        if (bad != 0) {
-            fail(c, bad);
-            return false;
-        }
-    }
-    if (err == HM_E_STOQ_BLOCKED)
-        nghttp3_conn_block_stream(c->http, id);
-    else if (err != HM_OK)
-        nghttp3_conn_shutdown_stream_write(c->http, id);
-    else if (fin && !stoq_stream_is_uni(s))
-        answer_ended(stoq_stream_user(s));
-    return true;
-}
-
-static void read_stream(h3_conn *c, stoq_stream *s);
-
-static void run_woken(h3_conn *c)
-{
-    while (!c->failed && !hm_list_empty(&c->woken)) {
-        h3_req *q = hm_container_of(c->woken.next, h3_req, of_woken);
-        hm_list_remove(&q->of_woken);
-        if (q->cancel != NO_CODE) {
-            abandon(q, q->cancel);
-            continue;
-        }
-        if (q->told)
-            c->h->app->ready(c->h->ctx, q);
-        if (q->told && q->responded && !c->failed) {
-            int err = nghttp3_conn_resume_stream(c->http, q->id);
-            if (err != 0)
-                fail(c, err);
-        }
-        if (q->resume && !c->failed) {
-            q->resume = false;
-            read_stream(c, q->stream);
-        }
-    }
-}
-
-static void write_out(h3_conn *c)
-{
-    while (!c->failed) {
-        nghttp3_vec vec[VECS];
-        int64_t id = -1;
-        int fin = 0;
-        nghttp3_ssize n = nghttp3_conn_writev_stream(c->http, &id, &fin, vec, VECS);
-        if (n < 0) {
-            fail(c, (int)n);
-            return;
-        }
-        if (id < 0 || !send_vecs(c, id, vec, (size_t)n, fin))
-            return;
-    }
-}
-
-static void drain_step(h3_conn *c)
-{
-    if (!c->h->draining || c->failed)
-        return;
-    if (!c->drain_told) {
-        c->drain_told = true;
-        int err = nghttp3_conn_shutdown(c->http);
-        if (err != 0)
-            fail(c, err);
-        write_out(c);
-    }
-    if (hm_list_empty(&c->reqs) && !c->failed) {
-        c->failed = true;
-        stoq_conn_close(c->conn, NGHTTP3_H3_NO_ERROR, "shutting down");
-    }
-}
-
-static void flush(h3_conn *c)
-{
-    hm_list_remove(&c->dirty);
-    do {
-        run_woken(c);
-        write_out(c);
-    } while (!c->failed && !hm_list_empty(&c->woken));
-    drain_step(c);
-    hm_list_remove(&c->dirty); // what was woken meanwhile has had its turn
-}
-
-void h3_flush(h3 *h)
-{
-    while (h3_pending(h))
-        flush(hm_container_of(h->dirty.next, h3_conn, dirty));
-}
 
 // ---- connections --------------------------------------------------------------------------------
 
@@ -479,7 +258,7 @@ hm_err h3_conn_open(h3 *h, stoq_conn *conn, void *user, h3_conn **out)
     c->conn = conn;
     c->user = user;
     c->budget = H3_CANCEL_BURST;
-    c->stop = c->reset = NO_CODE;
+    c->stop = c->reset = H3_NO_CODE;
     hm_list_init(&c->of_h3);
     hm_list_init(&c->dirty);
     hm_list_init(&c->reqs);
@@ -496,7 +275,7 @@ hm_err h3_conn_open(h3 *h, stoq_conn *conn, void *user, h3_conn **out)
         return err;
     }
     hm_list_append(&h->conns, &c->of_h3);
-    flush(c);
+    h3_flush_conn(c);
     *out = c;
     return HM_OK;
 }
@@ -522,7 +301,7 @@ void h3_conn_closed(h3_conn *c)
     hm_list_each(it, &c->reqs)
     {
         h3_req *q = hm_container_of(it, h3_req, of_conn);
-        leave(q, true);
+        h3_leave(q, true);
         req_free(q);
     }
     hm_list_remove(&c->dirty);
@@ -539,7 +318,7 @@ void *h3_conn_user(const h3_conn *c)
 void h3_drain(h3 *h)
 {
     h->draining = true;
-    hm_list_each(it, &h->conns) touch(hm_container_of(it, h3_conn, of_h3));
+    hm_list_each(it, &h->conns) h3_touch(hm_container_of(it, h3_conn, of_h3));
 }
 
 void h3_sweep(h3 *h, uint64_t now_ms)
@@ -550,7 +329,7 @@ void h3_sweep(h3 *h, uint64_t now_ms)
         hm_list_each(at, &c->reqs)
         {
             h3_req *q = hm_container_of(at, h3_req, of_conn);
-            if ((q->head_done && !q->answered) || q->ended || q->cancel != NO_CODE)
+            if ((q->head_done && !q->answered) || q->ended || q->cancel != H3_NO_CODE)
                 continue;
             if (!q->since_ms)
                 q->since_ms = now_ms;
@@ -590,13 +369,13 @@ void h3_stream_open(h3_conn *c, stoq_stream *s)
         return;
     h3_req *q = calloc(1, sizeof *q);
     if (!q) {
-        fail(c, NGHTTP3_ERR_NOMEM);
+        h3_fail(c, NGHTTP3_ERR_NOMEM);
         return;
     }
     q->conn = c;
     q->stream = s;
     q->id = (int64_t)stoq_stream_id(s);
-    q->cancel = NO_CODE;
+    q->cancel = H3_NO_CODE;
     hm_list_init(&q->of_woken);
     hm_list_init(&q->kept);
     hm_list_append(&c->reqs, &q->of_conn);
@@ -614,25 +393,25 @@ static void on_peer_reset(h3_conn *c, stoq_stream *s, h3_req *q)
     int err =
         nghttp3_conn_close_stream(c->http, (int64_t)stoq_stream_id(s), stoq_stream_reset_code(s));
     if (err != 0 && err != NGHTTP3_ERR_STREAM_NOT_FOUND)
-        fail(c, err);
+        h3_fail(c, err);
 }
 
 // What nghttp3 asked for while it read from s.
 static void do_asked(h3_conn *c, stoq_stream *s, h3_req *q)
 {
     uint64_t stop = c->stop, reset = c->reset;
-    c->stop = c->reset = NO_CODE;
-    if (q && reset != NO_CODE) {
+    c->stop = c->reset = H3_NO_CODE;
+    if (q && reset != H3_NO_CODE) {
         c->h->n.malformed += reset == NGHTTP3_H3_MESSAGE_ERROR;
-        leave(q, true);
+        h3_leave(q, true);
         spend(q);
-        abandon(q, reset);
-    } else if (stop != NO_CODE) {
+        h3_abandon(q, reset);
+    } else if (stop != H3_NO_CODE) {
         stoq_stream_stop(s, stop);
     }
 }
 
-static void read_stream(h3_conn *c, stoq_stream *s)
+void h3_read(h3_conn *c, stoq_stream *s)
 {
     h3_req *q = stoq_stream_user(s);
     bool fin = false;
@@ -642,7 +421,7 @@ static void read_stream(h3_conn *c, stoq_stream *s)
             on_peer_reset(c, s, q);
             return;
         }
-        if ((view.len == 0 && !fin) || (q && (q->held || q->cancel != NO_CODE)))
+        if ((view.len == 0 && !fin) || (q && (q->held || q->cancel != H3_NO_CODE)))
             return;
         if (view.len > H3_SLICE) {
             view.len = H3_SLICE;
@@ -651,7 +430,7 @@ static void read_stream(h3_conn *c, stoq_stream *s)
         nghttp3_ssize n =
             nghttp3_conn_read_stream(c->http, (int64_t)stoq_stream_id(s), view.ptr, view.len, fin);
         if (n < 0) {
-            fail(c, (int)n);
+            h3_fail(c, (int)n);
             return;
         }
         stoq_stream_consume(s, view.len);
@@ -661,9 +440,9 @@ static void read_stream(h3_conn *c, stoq_stream *s)
 
 void h3_stream_readable(h3_conn *c, stoq_stream *s)
 {
-    read_stream(c, s);
-    touch(c);
-    flush(c);
+    h3_read(c, s);
+    h3_touch(c);
+    h3_flush_conn(c);
 }
 
 void h3_stream_writable(h3_conn *c, stoq_stream *s)
@@ -675,15 +454,15 @@ void h3_stream_writable(h3_conn *c, stoq_stream *s)
     // Sending nothing tells whether anything may be sent.
     hm_err err = stoq_stream_send(s, (hm_bytes){0}, false, &none);
     if (err == HM_E_STOQ_RESET && !q) {
-        fail(c, NGHTTP3_ERR_H3_CLOSED_CRITICAL_STREAM);
+        h3_fail(c, NGHTTP3_ERR_H3_CLOSED_CRITICAL_STREAM);
     } else if (err == HM_E_STOQ_RESET) {
         given_up(q);
     } else {
         int bad = nghttp3_conn_unblock_stream(c->http, (int64_t)stoq_stream_id(s));
         if (bad != 0)
-            fail(c, bad);
+            h3_fail(c, bad);
     }
-    flush(c);
+    h3_flush_conn(c);
 }
 
 void h3_stream_returned(h3_conn *c, stoq_stream *s, void *tag)
@@ -692,14 +471,14 @@ void h3_stream_returned(h3_conn *c, stoq_stream *s, void *tag)
         return;
     int err = nghttp3_conn_add_ack_offset(c->http, (int64_t)stoq_stream_id(s), (uintptr_t)tag);
     if (err != 0 && err != NGHTTP3_ERR_STREAM_NOT_FOUND)
-        fail(c, err);
+        h3_fail(c, err);
 }
 
 void h3_stream_closed(h3_conn *c, stoq_stream *s)
 {
     h3_req *q = stoq_stream_user(s);
     if (q) {
-        leave(q, true);
+        h3_leave(q, true);
         req_free(q);
         stoq_stream_set_user(s, NULL);
     }
@@ -707,11 +486,11 @@ void h3_stream_closed(h3_conn *c, stoq_stream *s)
         return;
     int err = nghttp3_conn_close_stream(c->http, (int64_t)stoq_stream_id(s), NGHTTP3_H3_NO_ERROR);
     if (err != 0 && err != NGHTTP3_ERR_STREAM_NOT_FOUND)
-        fail(c, err);
+        h3_fail(c, err);
     else if (q)
         nghttp3_conn_set_max_client_streams_bidi(c->http, c->h->streams + ++c->over);
-    touch(c);
-    flush(c);
+    h3_touch(c);
+    h3_flush_conn(c);
 }
 
 // ---- the application ----------------------------------------------------------------------------
@@ -743,53 +522,4 @@ const char *h3_field(const h3_req *q, const char *name, unsigned n)
         at = value + strlen(value) + 1;
     }
     return NULL;
-}
-
-void h3_respond(h3_req *q, unsigned status, const h3_out *fields, size_t count, bool no_body)
-{
-    h3_conn *c = q->conn;
-    char text[16];
-    nghttp3_nv nv[FIELDS_OUT_MAX];
-    const nghttp3_data_reader reader = {on_pull};
-    hm_assert(q->told && !q->responded && status >= 200 && count < FIELDS_OUT_MAX);
-    snprintf(text, sizeof text, "%u", status);
-    nv[0] = (nghttp3_nv){.name = (const uint8_t *)":status",
-                         .value = (const uint8_t *)text,
-                         .namelen = 7,
-                         .valuelen = strlen(text)};
-    for (size_t i = 0; i < count; i++)
-        nv[i + 1] = (nghttp3_nv){.name = (const uint8_t *)fields[i].name,
-                                 .value = (const uint8_t *)fields[i].value,
-                                 .namelen = strlen(fields[i].name),
-                                 .valuelen = strlen(fields[i].value)};
-    q->responded = true;
-    if (no_body)
-        leave(q, false);
-    if (c->failed)
-        return;
-    int err = nghttp3_conn_submit_response(c->http, q->id, nv, count + 1, no_body ? NULL : &reader);
-    if (err != 0)
-        fail(c, err);
-}
-
-void h3_wake(h3_req *q)
-{
-    if (hm_list_empty(&q->of_woken))
-        hm_list_append(&q->conn->woken, &q->of_woken);
-    touch(q->conn);
-}
-
-void h3_hold(h3_req *q, bool held)
-{
-    q->resume |= q->held && !held;
-    q->held = held;
-    if (q->resume)
-        h3_wake(q);
-}
-
-void h3_cancel(h3_req *q, uint64_t code)
-{
-    leave(q, false);
-    q->cancel = code;
-    h3_wake(q);
 }
