@@ -1,5 +1,5 @@
-// hypermesh stoq perf --handshakes: how many connections a second come to be, each closed as soon as
-// the server has confirmed it.
+// hypermesh stoq perf --handshakes: how many connections a second come to be, each closed as soon
+// as the server has confirmed it.
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
