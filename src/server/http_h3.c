@@ -444,7 +444,7 @@ hm_err http_h3_open(http_listener *l, const struct sockaddr_in6 *at)
 
 hm_err http_h3_renew(const http_listener *l)
 {
-    SSL_CTX *tls;
+    SSL_CTX *tls = NULL;
     HM_TRY(make_tls(l, &tls));
     stoq_endpoint_set_server_tls(l->h3->ep, tls);
     SSL_CTX_free(tls);
