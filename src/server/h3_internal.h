@@ -4,6 +4,7 @@
 
 #include <nghttp3/nghttp3.h>
 
+#include "base/base.h"
 #include "server/h3.h"
 
 #define H3_NO_CODE UINT64_MAX
