@@ -1,7 +1,9 @@
-// How throughput grows with connections when both sides have workers on all processors: one process,
-// a group that serves and a group that sends over ::1, each worker on a processor of its own.
+// How throughput grows with connections when both sides have workers on all processors: one
+// process, a group that serves and a group that sends over ::1, each worker on a processor of its
+// own.
 //
-//   stoq_scale [WORKERS] [SECONDS] [CONNECTIONS...]      (default: all processors, 4, 1 2 4 8 16 32)
+//   stoq_scale [WORKERS] [SECONDS] [CONNECTIONS...]      (default: all processors, 4, 1 2 4 8 16
+//   32)
 //
 // Datagrams of at most 1452 bytes; DATAGRAM=65527 in the environment for others. One JSON line a
 // figure: payload of streams that the serving side has read, a second, and how even the connections
@@ -65,8 +67,7 @@ static void on_readable(void *user, stoq_stream *s)
 static void push(void *user, stoq_stream *s)
 {
     (void)user;
-    while (!stopping &&
-           stoq_stream_lend(s, hm_bytes_of(data, sizeof data), false, NULL) == HM_OK)
+    while (!stopping && stoq_stream_lend(s, hm_bytes_of(data, sizeof data), false, NULL) == HM_OK)
         ;
 }
 
@@ -134,8 +135,8 @@ static stoq_group *start(SSL_CTX *tls, bool is_server, unsigned workers)
         config.endpoint.callbacks =
             (stoq_callbacks){.stream_open = on_stream, .stream_readable = on_readable};
     else
-        config.endpoint.callbacks =
-            (stoq_callbacks){.conn_open = on_open, .conn_closed = on_closed, .stream_writable = push};
+        config.endpoint.callbacks = (stoq_callbacks){
+            .conn_open = on_open, .conn_closed = on_closed, .stream_writable = push};
     must(stoq_group_start(&config, &g) == HM_OK, "a group");
     return g;
 }
@@ -148,7 +149,8 @@ static uint64_t received(unsigned n, uint64_t each[CONNS_MAX])
     return sum;
 }
 
-static void measure(SSL_CTX *server, SSL_CTX *client, unsigned workers, unsigned seconds, unsigned n)
+static void measure(SSL_CTX *server, SSL_CTX *client, unsigned workers, unsigned seconds,
+                    unsigned n)
 {
     static uint64_t before[CONNS_MAX], after[CONNS_MAX];
     opened = lost = flow_count = 0;

@@ -234,6 +234,7 @@ void stoq_endpoint_process(stoq_endpoint *ep, uint64_t now_us, bool readable);
 // next process.
 void stoq_endpoint_receive(stoq_endpoint *ep, const struct sockaddr_in6 *from, uint8_t *bytes,
                            size_t len, size_t segment_bytes, uint8_t ecn, uint64_t now_us);
+void *stoq_endpoint_user(const stoq_endpoint *ep); // of its callbacks
 void stoq_endpoint_get_stats(const stoq_endpoint *ep, stoq_endpoint_stats *out);
 
 // A loop for programs that have none: waits until something arrives or is due, but no longer than

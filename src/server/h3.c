@@ -343,6 +343,16 @@ void h3_sweep(h3 *h, uint64_t now_ms)
     }
 }
 
+void h3_add(const h3_counters *n, h3_counters *sum)
+{
+    sum->connections += n->connections;
+    sum->requests += n->requests;
+    sum->cancelled += n->cancelled;
+    sum->malformed += n->malformed;
+    for (size_t i = 0; i < H3_CODES; i++)
+        sum->ended[i] += n->ended[i];
+}
+
 void h3_metrics(const h3_counters *n, hm_metrics *m)
 {
     char label[64];

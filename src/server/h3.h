@@ -111,6 +111,7 @@ void h3_sweep(h3 *h, uint64_t now_ms);
 // GOAWAY: requests that are there are answered, no new ones taken, and a connection ends with its
 // last request.
 void h3_drain(h3 *h);
+void h3_add(const h3_counters *n, h3_counters *sum);
 void h3_metrics(const h3_counters *n, hm_metrics *m);
 
 // ---- a request ----------------------------------------------------------------------------------

@@ -486,11 +486,5 @@ void http_h3_free(http_listener *l)
 
 void http_h3_add(const http_listener *l, h3_counters *sum)
 {
-    const h3_counters *n = &l->h3->h3.n;
-    sum->connections += n->connections;
-    sum->requests += n->requests;
-    sum->cancelled += n->cancelled;
-    sum->malformed += n->malformed;
-    for (size_t i = 0; i < H3_CODES; i++)
-        sum->ended[i] += n->ended[i];
+    h3_add(&l->h3->h3.n, sum);
 }

@@ -14,7 +14,9 @@ static void put_metrics(stoq_api *a, hm_http_req *r, bool json)
     hm_buf b = {0};
     hm_metrics m;
     hm_metrics_begin(&m, &b, json);
-    stoq_perf_metrics(a->perf, a->ep, &m);
+    stoq_perf_totals totals = {0};
+    a->totals(a->ctx, &totals);
+    stoq_perf_metrics(&totals, &m);
     hm_metrics_value(&m, "hm_stoq_uptime_milliseconds", "Since start", "",
                      (now_us() - a->started_us) / 1000, true);
     hm_metrics_reply(&m, a->http, r);
@@ -56,10 +58,10 @@ void stoq_api_close(stoq_api *a, uint64_t grace_ms)
     a->http = NULL;
 }
 
-hm_err stoq_api_open(stoq_api *a, uv_loop_t *loop, const stoq_perf *perf, const stoq_endpoint *ep,
-                     const hm_http_listen_config *listen, struct sockaddr_in6 *bound)
+hm_err stoq_api_open(stoq_api *a, uv_loop_t *loop, void (*totals)(void *ctx, stoq_perf_totals *out),
+                     void *ctx, const hm_http_listen_config *listen, struct sockaddr_in6 *bound)
 {
-    *a = (stoq_api){.perf = perf, .ep = ep, .started_us = now_us()};
+    *a = (stoq_api){.totals = totals, .ctx = ctx, .started_us = now_us()};
     hm_http_config http = {.loop = loop,
                            .routes = routes,
                            .route_count = sizeof(routes) / sizeof(routes[0]),

@@ -7,15 +7,15 @@
 
 typedef struct stoq_api {
     hm_http *http;
-    const stoq_perf *perf;   // borrowed until close is done
-    const stoq_endpoint *ep; // borrowed until close is done
+    void (*totals)(void *ctx, stoq_perf_totals *out);
+    void *ctx; // borrowed until close is done
     uint64_t started_us;
 } stoq_api;
 
 // The first failure leaves the loop with what is to be closed: run it. bound may be NULL.
-HM_CHECK hm_err stoq_api_open(stoq_api *a, uv_loop_t *loop, const stoq_perf *perf,
-                              const stoq_endpoint *ep, const hm_http_listen_config *listen,
-                              struct sockaddr_in6 *bound);
+HM_CHECK hm_err stoq_api_open(stoq_api *a, uv_loop_t *loop,
+                              void (*totals)(void *ctx, stoq_perf_totals *out), void *ctx,
+                              const hm_http_listen_config *listen, struct sockaddr_in6 *bound);
 // Harmless when it is not open.
 void stoq_api_close(stoq_api *a, uint64_t grace_ms);
 

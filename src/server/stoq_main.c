@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "hypermesh/stoq_group.h"
 #include "server/daemon.h"
 #include "server/enroll.h"
 #include "server/options.h"
@@ -11,11 +12,11 @@
 
 #define GRACE_MS 5000u    // for requests in progress at SIGTERM
 #define FAREWELL_MS 1000u // for clients to hear that their connections are closed
-#define PUMPS_A_TURN 16u  // of the endpoint, before HTTP has its turn
 #define SECRET_BYTES 32u
 #define PATH_BYTES 4096
 #define SIGNALS 3u
-#define SWEEP_US 1000000u
+#define SWEEP_MS 1000u
+#define WATCH_MS 20u // while it shuts down
 
 // ---- init ---------------------------------------------------------------------------------------
 
@@ -42,17 +43,14 @@ static hm_err cmd_init(const hm_config *c)
 typedef struct daemon_state {
     const hm_config *config;
     const char *dir;
-    uv_loop_t loop;
+    uv_loop_t loop; // signals and HTTPS; the workers have their own
     uv_signal_t signals[SIGNALS];
-    uv_poll_t poll;
-    uv_timer_t timer;    // of the endpoint
+    uv_timer_t sweep, watch;
     uv_timer_t deadline; // of shutting down
-    uv_prepare_t prepare;
-    stoq_endpoint *ep;
-    stoq_perf perf;
+    stoq_group *group;
+    stoq_perf *perf; // one a worker, which alone touches it
     stoq_api api;
-    bool readable, stopping, farewell;
-    uint64_t swept_us;
+    bool farewell;
 } daemon_state;
 
 // The paths of certificate and key in the data directory; false when it holds no such certificate.
@@ -118,19 +116,26 @@ static hm_err endpoint_secret(const char *dir, uint8_t out[SECRET_BYTES])
     return err;
 }
 
-static hm_err start_endpoint(daemon_state *d)
+static void *worker_begin(void *ctx, unsigned worker)
 {
-    uint64_t connections, tickets, ticket_s;
+    daemon_state *d = ctx;
+    stoq_perf_init(&d->perf[worker], &hm_clock_system);
+    return &d->perf[worker];
+}
+
+static hm_err start_workers(daemon_state *d)
+{
+    uint64_t workers, connections, tickets, ticket_s;
     SSL_CTX *tls = NULL;
     stoq_config cfg = {
         .alpn = {STOQ_PERF_ALPN, STOQ_ALPN_MESH, H3_ALPN},
         .callbacks = stoq_perf_callbacks,
-        .user = &d->perf,
         .limits = {.max_streams_bidi = STOQ_PERF_STREAMS, .stream_send_bytes = STOQ_PERF_KEPT},
     };
     HM_TRY(hm_config_addr(d->config, "listen", &cfg.bind));
     HM_TRY(hm_config_u64(d->config, "max-connections", 1, 100000, &connections));
-    cfg.limits.max_connections = (uint32_t)connections;
+    HM_TRY(hm_config_u64(d->config, "workers", 1, STOQ_GROUP_MAX, &workers));
+    cfg.limits.max_connections = (uint32_t)((connections + workers - 1) / workers);
     HM_TRY(hm_config_u64(d->config, "tickets", 0, STOQ_TICKETS_MAX, &tickets));
     HM_TRY(hm_config_u64(d->config, "ticket-seconds", 1, STOQ_TICKET_LIFETIME_MAX_S, &ticket_s));
     cfg.tickets = (uint32_t)tickets;
@@ -141,11 +146,73 @@ static hm_err start_endpoint(daemon_state *d)
     hm_err err = endpoint_secret(d->dir, cfg.secret);
     if (err == HM_OK) {
         cfg.server_tls = tls;
-        err = stoq_endpoint_create(&cfg, &d->ep);
+        d->perf = calloc(workers, sizeof(*d->perf));
+        err = d->perf ? HM_OK : HM_E_NOMEM;
+    }
+    if (err == HM_OK) {
+        const stoq_group_config group = {.endpoint = cfg,
+                                         .workers = (unsigned)workers,
+                                         .pin = workers > 1,
+                                         .worker_begin = worker_begin,
+                                         .ctx = d};
+        err = stoq_group_start(&group, &d->group);
     }
     SSL_CTX_free(tls);
     hm_zero(cfg.secret, sizeof(cfg.secret));
     return err;
+}
+
+// ---- what workers are asked to do ---------------------------------------------------------------
+
+static stoq_perf *perf_of(const stoq_endpoint *ep)
+{
+    return stoq_endpoint_user(ep);
+}
+
+static void job_totals(void *arg, stoq_endpoint *ep)
+{
+    stoq_perf_add(perf_of(ep), ep, arg);
+}
+
+static void job_sweep(void *arg, stoq_endpoint *ep)
+{
+    (void)arg;
+    stoq_perf_sweep(perf_of(ep), hm_clock_mono_us(&hm_clock_system));
+}
+
+static void job_tls(void *arg, stoq_endpoint *ep)
+{
+    stoq_endpoint_set_server_tls(ep, arg);
+    SSL_CTX_free(arg);
+}
+
+static void job_drain(void *arg, stoq_endpoint *ep)
+{
+    (void)arg;
+    stoq_endpoint_set_server_tls(ep, NULL);
+    stoq_perf_drain(perf_of(ep));
+}
+
+static void job_close(void *arg, stoq_endpoint *ep)
+{
+    (void)arg;
+    stoq_perf_close(perf_of(ep));
+}
+
+// All workers do it, soon. Memory that is missing now is there the next time that it is asked.
+static void ask_all(daemon_state *d, void (*job)(void *arg, stoq_endpoint *ep))
+{
+    for (unsigned i = 0; i < stoq_group_workers(d->group); i++)
+        if (stoq_group_run(d->group, i, job, NULL) != HM_OK)
+            hm_log(HM_LOG_ERROR, "server", "no memory for a job", "worker=%u", i);
+}
+
+static void totals(void *ctx, stoq_perf_totals *out)
+{
+    daemon_state *d = ctx;
+    for (unsigned i = 0; i < stoq_group_workers(d->group); i++)
+        if (stoq_group_call(d->group, i, job_totals, out) != HM_OK)
+            hm_log(HM_LOG_ERROR, "server", "no memory for a job", "worker=%u", i);
 }
 
 // The address of the metrics, or "none".
@@ -162,29 +229,23 @@ static hm_err start_api(daemon_state *d, char at[HM_ADDR_TEXT_MAX])
         listen.cert_path = hm_config_get(d->config, "cert");
         listen.key_path = hm_config_get(d->config, "key");
     }
-    HM_TRY(stoq_api_open(&d->api, &d->loop, &d->perf, d->ep, &listen, &bound));
+    HM_TRY(stoq_api_open(&d->api, &d->loop, totals, d, &listen, &bound));
     hm_addr_text(&bound, at);
     return HM_OK;
 }
 
 // ---- the loop -----------------------------------------------------------------------------------
 
-static uint64_t now_us(void)
-{
-    return hm_clock_mono_us(&hm_clock_system);
-}
-
 static void close_handles(daemon_state *d)
 {
-    uv_close((uv_handle_t *)&d->poll, NULL);
-    uv_close((uv_handle_t *)&d->timer, NULL);
+    uv_close((uv_handle_t *)&d->sweep, NULL);
+    uv_close((uv_handle_t *)&d->watch, NULL);
     uv_close((uv_handle_t *)&d->deadline, NULL);
-    uv_close((uv_handle_t *)&d->prepare, NULL);
 }
 
-static void on_timer(uv_timer_t *t)
+static void on_sweep(uv_timer_t *t)
 {
-    (void)t; // waking up is enough: on_prepare() works
+    ask_all(t->data, job_sweep);
 }
 
 // Requests that did not end in time are cut off; then nobody is waited for any more.
@@ -194,56 +255,21 @@ static void on_deadline(uv_timer_t *t)
     if (d->farewell)
         close_handles(d);
     else
-        stoq_perf_close(&d->perf);
+        ask_all(d, job_close);
 }
 
-// True when the last client has heard that it is over, or has had its time to.
-static bool stopped(daemon_state *d)
+// Ends when the last client has heard that it is over, or has had its time to.
+static void on_watch(uv_timer_t *t)
 {
-    stoq_endpoint_stats e;
-    stoq_endpoint_get_stats(d->ep, &e);
-    if (!d->farewell && hm_list_empty(&d->perf.conns)) {
+    daemon_state *d = t->data;
+    stoq_perf_totals now = {0};
+    totals(d, &now);
+    if (!d->farewell && now.n.closed == now.n.accepted) {
         d->farewell = true;
         uv_timer_start(&d->deadline, on_deadline, FAREWELL_MS, 0);
     }
-    return e.connections == 0;
-}
-
-// All that is due is done here, before the loop waits.
-static void on_prepare(uv_prepare_t *p)
-{
-    daemon_state *d = p->data;
-    uint64_t now = now_us(), next = 0;
-    for (unsigned i = 0; i < PUMPS_A_TURN; i++) {
-        bool readable = d->readable;
-        d->readable = false;
-        stoq_endpoint_process(d->ep, now, readable);
-        now = now_us();
-        next = stoq_endpoint_next_timeout_us(d->ep);
-        if (next > now)
-            break;
-    }
-    if (d->stopping && stopped(d)) {
+    if (now.ep.connections == 0)
         close_handles(d);
-        return;
-    }
-    if (now - d->swept_us >= SWEEP_US) {
-        d->swept_us = now;
-        stoq_perf_sweep(&d->perf, now);
-        next = stoq_endpoint_next_timeout_us(d->ep);
-    }
-    uv_update_time(&d->loop);
-    if (next == HM_TIME_NEVER)
-        uv_timer_stop(&d->timer);
-    else
-        uv_timer_start(&d->timer, on_timer, next <= now ? 0 : (next - now + 999) / 1000, 0);
-}
-
-static void on_poll(uv_poll_t *p, int status, int events)
-{
-    daemon_state *d = p->data;
-    if (status == 0 && (events & UV_READABLE))
-        d->readable = true;
 }
 
 static void reload(daemon_state *d)
@@ -252,9 +278,14 @@ static void reload(daemon_state *d)
     SSL_CTX *tls = NULL;
     hm_err err = server_tls(d->config, d->dir, &tls);
     if (err == HM_OK) {
-        stoq_endpoint_set_server_tls(d->ep, tls);
+        for (unsigned i = 0; i < stoq_group_workers(d->group) && err == HM_OK; i++) {
+            SSL_CTX_up_ref(tls);
+            err = stoq_group_run(d->group, i, job_tls, tls);
+            if (err != HM_OK)
+                SSL_CTX_free(tls);
+        }
         SSL_CTX_free(tls);
-        if (d->api.http)
+        if (err == HM_OK && d->api.http)
             err = hm_http_certs_renewed(d->api.http);
     }
     if (err == HM_OK)
@@ -271,13 +302,12 @@ static void on_signal(uv_signal_t *s, int number)
         reload(d);
         return;
     }
-    d->stopping = true;
     hm_log(HM_LOG_INFO, "server", "stopping", "signal=%d", number);
     for (size_t i = 0; i < SIGNALS; i++)
         uv_close((uv_handle_t *)&d->signals[i], NULL);
-    stoq_endpoint_set_server_tls(d->ep, NULL);
-    stoq_perf_drain(&d->perf);
+    ask_all(d, job_drain);
     stoq_api_close(&d->api, GRACE_MS);
+    uv_timer_start(&d->watch, on_watch, WATCH_MS, WATCH_MS);
     uv_timer_start(&d->deadline, on_deadline, GRACE_MS, 0);
 }
 
@@ -289,13 +319,11 @@ static void start_handles(daemon_state *d)
         d->signals[i].data = d;
         uv_signal_start(&d->signals[i], on_signal, numbers[i]);
     }
-    uv_poll_init(&d->loop, &d->poll, stoq_endpoint_fd(d->ep));
-    uv_timer_init(&d->loop, &d->timer);
+    uv_timer_init(&d->loop, &d->sweep);
+    uv_timer_init(&d->loop, &d->watch);
     uv_timer_init(&d->loop, &d->deadline);
-    uv_prepare_init(&d->loop, &d->prepare);
-    d->poll.data = d->deadline.data = d->prepare.data = d;
-    uv_poll_start(&d->poll, UV_READABLE, on_poll);
-    uv_prepare_start(&d->prepare, on_prepare);
+    d->sweep.data = d->watch.data = d->deadline.data = d;
+    uv_timer_start(&d->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
 }
 
 static hm_err cmd_run(const hm_config *c)
@@ -309,25 +337,27 @@ static hm_err cmd_run(const hm_config *c)
         return hm_fail(HM_E_LIMIT, "the directory's name is too long");
     HM_TRY(hm_crypto_init());
     signal(SIGPIPE, SIG_IGN);
-    stoq_perf_init(&d.perf, &hm_clock_system);
-    HM_TRY(start_endpoint(&d));
+    HM_TRY(start_workers(&d));
     uv_loop_init(&d.loop);
     hm_err err = start_api(&d, metrics);
     if (err == HM_OK) {
         start_handles(&d);
-        stoq_endpoint_address(d.ep, &bound);
+        stoq_group_address(d.group, &bound);
         hm_log(HM_LOG_INFO, "server", "running", "stoq=%s metrics=%s", hm_addr_text(&bound, at),
                metrics);
     }
     snprintf(detail, sizeof(detail), "%s", hm_err_detail()); // the first reason is the one to tell
     uv_run(&d.loop, UV_RUN_DEFAULT);
     uv_loop_close(&d.loop);
-    stoq_endpoint_destroy(d.ep);
+    stoq_perf_totals sum = {0};
+    totals(&d, &sum);
+    stoq_group_stop(d.group);
+    free(d.perf);
     if (err != HM_OK)
         return hm_fail(err, "%.500s", detail);
     hm_log(HM_LOG_INFO, "server", "stopped", "requests=%llu sent_bytes=%llu received_bytes=%llu",
-           (unsigned long long)d.perf.n.requests, (unsigned long long)d.perf.n.bytes_out,
-           (unsigned long long)d.perf.n.bytes_in);
+           (unsigned long long)sum.n.requests, (unsigned long long)sum.n.bytes_out,
+           (unsigned long long)sum.n.bytes_in);
     return HM_OK;
 }
 

@@ -352,35 +352,72 @@ void stoq_perf_sweep(stoq_perf *p, uint64_t now_us)
     h3_flush(&p->h3);
 }
 
-static void put_endpoint(const stoq_endpoint *ep, hm_metrics *m)
+void stoq_perf_add(const stoq_perf *p, const stoq_endpoint *ep, stoq_perf_totals *sum)
 {
     stoq_endpoint_stats e;
+    stoq_perf_counters n = p->n, *t = &sum->n;
     stoq_endpoint_get_stats(ep, &e);
+    for (const hm_list *it = p->conns.next; it != &p->conns; it = it->next)
+        add_traffic(&n, hm_container_of(it, perf_conn, link)->conn);
+    t->accepted += n.accepted;
+    t->closed += n.closed;
+    t->requests += n.requests;
+    t->refused_short += n.refused_short;
+    t->refused_one_way += n.refused_one_way;
+    t->bytes_in += n.bytes_in;
+    t->bytes_out += n.bytes_out;
+    t->packets_sent += n.packets_sent;
+    t->packets_received += n.packets_received;
+    t->packets_lost += n.packets_lost;
+    t->packets_dropped += n.packets_dropped;
+    t->udp_in += n.udp_in;
+    t->udp_out += n.udp_out;
+    t->streams += n.streams;
+    for (size_t i = 0; i < REASONS; i++)
+        t->refused[i] += n.refused[i];
+    sum->ep.refused += e.refused;
+    sum->ep.connections += e.connections;
+    sum->ep.half_open += e.half_open;
+    sum->ep.datagrams_received += e.datagrams_received;
+    sum->ep.datagrams_dropped += e.datagrams_dropped;
+    sum->ep.passed_on += e.passed_on;
+    sum->ep.retries_sent += e.retries_sent;
+    sum->ep.resumed += e.resumed;
+    sum->ep.early += e.early;
+    sum->ep.resets_sent += e.resets_sent;
+    sum->ep.versions_sent += e.versions_sent;
+    h3_add(&p->h3.n, &sum->h3);
+}
+
+static void put_endpoint(const stoq_endpoint_stats *e, hm_metrics *m)
+{
     hm_metrics_value(m, "hm_stoq_refused_total", "Connections that were not to be",
-                     "reason=\"limit\"", e.refused, false);
-    hm_metrics_value(m, "hm_stoq_connections", "Connections open now", "", e.connections, true);
-    hm_metrics_value(m, "hm_stoq_half_open", "Of them in their handshake", "", e.half_open, true);
+                     "reason=\"limit\"", e->refused, false);
+    hm_metrics_value(m, "hm_stoq_connections", "Connections open now", "", e->connections, true);
+    hm_metrics_value(m, "hm_stoq_half_open", "Of them in their handshake", "", e->half_open, true);
     hm_metrics_value(m, "hm_stoq_datagrams_received_total", "UDP datagrams received", "",
-                     e.datagrams_received, false);
+                     e->datagrams_received, false);
     hm_metrics_value(m, "hm_stoq_datagrams_dropped_total",
                      "Datagrams that are malformed or belong to no connection", "",
-                     e.datagrams_dropped, false);
+                     e->datagrams_dropped, false);
+    hm_metrics_value(m, "hm_stoq_passed_on_total",
+                     "Datagrams that came to another worker than their connection's", "",
+                     e->passed_on, false);
     hm_metrics_value(m, "hm_stoq_retries_total", "Addresses asked to prove themselves", "",
-                     e.retries_sent, false);
-    hm_metrics_value(m, "hm_stoq_resumed_total", "Connections with a ticket", "", e.resumed, false);
-    hm_metrics_value(m, "hm_stoq_early_total", "Of these, with early data taken", "", e.early,
+                     e->retries_sent, false);
+    hm_metrics_value(m, "hm_stoq_resumed_total", "Connections with a ticket", "", e->resumed,
                      false);
-    hm_metrics_value(m, "hm_stoq_resets_total", "Stateless resets sent", "", e.resets_sent, false);
-    hm_metrics_value(m, "hm_stoq_versions_total", "Version negotiations sent", "", e.versions_sent,
+    hm_metrics_value(m, "hm_stoq_early_total", "Of these, with early data taken", "", e->early,
+                     false);
+    hm_metrics_value(m, "hm_stoq_resets_total", "Stateless resets sent", "", e->resets_sent, false);
+    hm_metrics_value(m, "hm_stoq_versions_total", "Version negotiations sent", "", e->versions_sent,
                      false);
 }
 
-void stoq_perf_metrics(const stoq_perf *p, const stoq_endpoint *ep, hm_metrics *m)
+void stoq_perf_metrics(const stoq_perf_totals *t, hm_metrics *m)
 {
-    stoq_perf_counters n = p->n;
+    stoq_perf_counters n = t->n;
     char label[64];
-    for (const hm_list *it = p->conns.next; it != &p->conns; it = it->next)
-        add_traffic(&n, hm_container_of(it, perf_conn, link)->conn);
     hm_metrics_value(m, "hm_stoq_accepted_total", "Connections whose handshake was completed", "",
                      n.accepted, false);
     hm_metrics_value(m, "hm_stoq_closed_total", "Of them closed since", "", n.closed, false);
@@ -389,7 +426,7 @@ void stoq_perf_metrics(const stoq_perf *p, const stoq_endpoint *ep, hm_metrics *
         hm_metrics_value(m, "hm_stoq_refused_total", "Connections that were not to be", label,
                          n.refused[i], false);
     }
-    put_endpoint(ep, m);
+    put_endpoint(&t->ep, m);
     hm_metrics_value(m, "hm_stoq_packets_sent_total", "QUIC packets sent", "", n.packets_sent,
                      false);
     hm_metrics_value(m, "hm_stoq_packets_received_total", "QUIC packets received", "",
@@ -410,5 +447,5 @@ void stoq_perf_metrics(const stoq_perf *p, const stoq_endpoint *ep, hm_metrics *
     hm_metrics_value(m, "hm_perf_received_bytes_total", "Upload taken", "", n.bytes_in, false);
     hm_metrics_value(m, "hm_perf_sent_bytes_total", "Answers handed to the transport", "",
                      n.bytes_out, false);
-    h3_metrics(&p->h3.n, m);
+    h3_metrics(&t->h3, m);
 }

@@ -63,7 +63,15 @@ void stoq_perf_drain(stoq_perf *p);
 void stoq_perf_close(stoq_perf *p); // all that is left
 // From time to time: what takes too long to begin is given up.
 void stoq_perf_sweep(stoq_perf *p, uint64_t now_us);
-void stoq_perf_metrics(const stoq_perf *p, const stoq_endpoint *ep, hm_metrics *m);
+
+// What one endpoint or several have counted.
+typedef struct stoq_perf_totals {
+    stoq_perf_counters n;
+    stoq_endpoint_stats ep;
+    h3_counters h3;
+} stoq_perf_totals;
+void stoq_perf_add(const stoq_perf *p, const stoq_endpoint *ep, stoq_perf_totals *sum);
+void stoq_perf_metrics(const stoq_perf_totals *t, hm_metrics *m);
 
 // stoq_perf_h3.c: the application of HTTP/3, whose context is the stoq_perf.
 extern const h3_app stoq_perf_h3_app;

@@ -489,6 +489,10 @@ void stoq_endpoint_address(const stoq_endpoint *ep, struct sockaddr_in6 *out)
 {
     *out = ep->bound;
 }
+void *stoq_endpoint_user(const stoq_endpoint *ep)
+{
+    return ep->user;
+}
 void stoq_endpoint_get_stats(const stoq_endpoint *ep, stoq_endpoint_stats *out)
 {
     *out = ep->stats;

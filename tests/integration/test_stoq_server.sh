@@ -255,6 +255,28 @@ until_true many_dropped
 code 0 ping --ca ca/edge-root.crt
 [ "$(counter hm_stoq_half_open)" = 0 ] || fail "something is half open"
 
+say "workers: one address, one set of counters, one end"
+other=($pid $at $metrics)
+port='' start --workers 3
+for i in $(seq 12); do code 0 ping --ca ca/edge-root.crt; done
+code 0 "$hypermesh" stoq perf "$at" --ca ca/edge-root.crt --down 20M --streams 4
+code 0 "$hypermesh" stoq perf "$at" --ca ca/edge-root.crt --up 20M --streams 4
+[ "$(counter hm_stoq_accepted_total)" = 14 ] || fail "not 14 connections"
+[ "$(counter hm_perf_requests_total)" = 32 ] || fail "not 32 requests"
+[ "$(counter hm_stoq_passed_on_total)" = 0 ] || fail "datagrams came to the wrong worker"
+[ "$(ls /proc/$pid/task | wc -l)" -ge 4 ] || fail "no threads"
+kill -HUP $pid # and all have their certificates read again
+until_true grep -q 'read again' server.log
+code 0 ping --ca ca/edge-root.crt
+rc=0
+"$server" run --dir data --listen "$at" --metrics-listen off --workers 2 >out 2>err || rc=$?
+[ $rc != 0 ] || fail "a second server on one address"
+says 'another program has this port'
+stop
+code 2 "$server" run --dir data --listen "$at" --workers 0; says workers
+code 2 "$server" run --dir data --listen "$at" --workers 129; says workers
+pid=${other[0]} at=${other[1]} metrics=${other[2]} # the one of before
+
 say "kill -9: a client of before learns it by stateless reset"
 port=${at##*:}
 "$hypermesh" stoq ping "$at" --ca ca/edge-root.crt --count 10000 --interval 20 >long.out 2>long.err &

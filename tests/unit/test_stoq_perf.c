@@ -459,7 +459,9 @@ static void refusals_are_counted_and_not_all_logged(void **state)
     assert_int_equal(w.perf.lines, STOQ_PERF_LINES);
     assert_int_equal(w.perf.unsaid, 30 - STOQ_PERF_LINES);
     hm_metrics_begin(&m, &text, false);
-    stoq_perf_metrics(&w.perf, w.ep[SERVER], &m);
+    stoq_perf_totals totals = {0};
+    stoq_perf_add(&w.perf, w.ep[SERVER], &totals);
+    stoq_perf_metrics(&totals, &m);
     hm_metrics_end(&m);
     assert_non_null(strstr(hm_buf_cstr(&text), "hm_stoq_refused_total{reason=\"group\"} 30\n"));
     assert_non_null(strstr(hm_buf_cstr(&text), "hm_stoq_refused_total{reason=\"limit\"} 0\n"));
