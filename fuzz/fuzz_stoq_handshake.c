@@ -1,6 +1,6 @@
 // A handshake over a network that the input governs: it delivers, drops, doubles, reorders and
 // damages datagrams, and forges Initial packets with the keys that everybody on the way can
-// compute.
+// compute, and Version Negotiation packets. Each side has its list of versions.
 //
 // Always: time goes on, and each side comes to an end or opens. When nothing was forged and no time
 // was lost, both sides open.
@@ -133,10 +133,31 @@ static uint64_t next_timeout(const pair *p)
     return a < b ? a : b;
 }
 
+static const uint32_t lists[4][STOQ_MAX_VERSIONS] = {
+    {STOQ_VERSION_1, STOQ_VERSION_2},
+    {STOQ_VERSION_2, STOQ_VERSION_1},
+    {STOQ_VERSION_1},
+    {STOQ_VERSION_2},
+};
+
+static void forge_version(pair *p, uint8_t flags)
+{
+    uint8_t out[STOQ_VERSION_PACKET_MAX];
+    p->forged = true;
+    size_t len =
+        stoq_version_packet_write(out, lists[flags >> 4 & 3], hm_bytes_of(p->dcid.id, p->dcid.len),
+                                  hm_bytes_of(p->scid.id, p->scid.len), flags);
+    receive(&p->side[1], out, len);
+}
+
 // An Initial packet in a full-sized datagram, of the client or of the server.
 static void forge(pair *p, side *x, input *in)
 {
     uint8_t flags = u8(in), payload[1300] = {0}, out[FORGE_MAX];
+    if (flags & 8) {
+        forge_version(p, flags);
+        return;
+    }
     hm_bytes frames = bytes(in, u16(in) % 1100);
     uint64_t pn = 1000 + u8(in);
     stoq_keys client = {0}, server = {0};
@@ -145,7 +166,8 @@ static void forge(pair *p, side *x, input *in)
         memcpy(payload, frames.ptr, frames.len);
     bool to_server = x->which == 0;
     // For the client the keys of sending are the server's.
-    hm_assert(stoq_keys_init_initial(&client, &server, &p->dcid) == HM_OK);
+    hm_assert(stoq_keys_init_initial(&client, &server, &stoq_versions[flags >> 2 & 1], &p->dcid) ==
+              HM_OK);
     stoq_cid dcid = to_server ? p->dcid : p->scid, scid = to_server ? p->scid : p->dcid;
     scid.id[0] ^= flags & 2;
     size_t len =
@@ -192,6 +214,9 @@ static void step(pair *p, input *in)
         unsigned at = u16(in), mask = u8(in);
         if (d != NULL)
             d->bytes[at % d->len] ^= (uint8_t)mask;
+        stoq_packet packet;
+        p->forged |= d != NULL && stoq_packet_parse(d->bytes, d->len, &packet) == HM_OK &&
+                     packet.type == STOQ_PACKET_VERSION; // which nothing protects
         return;
     }
     case 7:
@@ -205,11 +230,13 @@ static void step(pair *p, input *in)
     }
 }
 
-static void begin(pair *p, bool retry)
+static void begin(pair *p, uint8_t kind)
 {
     struct sockaddr_in6 to = forge_address(4433);
     stoq_conn *c;
     *p = (pair){.now = SECOND_US};
+    // One speaks version 1 alone and the other version 2: that ends as if somebody had forged.
+    p->forged = (kind >> 1 & 3) + (kind >> 3 & 3) == 5;
     hm_prng_seed(&p->prng, 1);
     p->random = hm_random_prng(&p->prng);
     for (unsigned i = 0; i < 2; i++) {
@@ -225,9 +252,10 @@ static void begin(pair *p, bool retry)
                               .random = &p->random,
                               .callbacks = {.conn_open = on_open, .conn_closed = on_closed},
                               .user = x,
-                              .always_retry = retry,
+                              .always_retry = kind & 1,
                               .secret = {1},
                               .limits = {.max_udp_payload_bytes = 1452}};
+        memcpy(config.versions, lists[kind >> (i == 0 ? 1 : 3) & 3], sizeof config.versions);
         hm_assert(stoq_endpoint_create(&config, &x->ep) == HM_OK);
         x->ep->now_us = p->now;
     }
@@ -265,7 +293,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     input in = {data, data + size};
     static pair p;
-    begin(&p, u8(&in) & 1);
+    begin(&p, u8(&in));
     while (in.at < in.end)
         step(&p, &in);
     settle(&p, p.now < 4 * SECOND_US);

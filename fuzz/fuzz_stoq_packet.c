@@ -9,7 +9,8 @@ static void written_again(const stoq_packet *a)
     static uint8_t out[65536];
     uint8_t *length_at;
     size_t payload = a->len - a->pn_offset;
-    uint8_t *p = stoq_long_header_write(out, a->type, &a->dcid, &a->scid, a->token, 1, &length_at);
+    uint8_t *p = stoq_long_header_write(out, stoq_version_of(a->version), a->type, &a->dcid,
+                                        &a->scid, a->token, 1, &length_at);
     hm_assert((size_t)(p - out) ==
               stoq_long_header_size(a->type, &a->dcid, &a->scid, a->token.len));
     if (payload >= 16384)
@@ -25,14 +26,16 @@ static void written_again(const stoq_packet *a)
 
 static void version_answer(const stoq_packet *a)
 {
-    uint8_t out[7 + 2 * 255 + 8];
+    uint8_t out[STOQ_VERSION_PACKET_MAX];
     stoq_packet b;
-    hm_assert(a->version != 0 && a->version != STOQ_VERSION_1);
-    size_t len = stoq_version_packet_write(out, hm_bytes_of(a->dcid.id, a->dcid.len),
+    static const uint32_t ours[STOQ_MAX_VERSIONS] = {STOQ_VERSION_1, STOQ_VERSION_2};
+    hm_assert(a->version != 0 && stoq_version_of(a->version) == NULL);
+    size_t len = stoq_version_packet_write(out, ours, hm_bytes_of(a->dcid.id, a->dcid.len),
                                            hm_bytes_of(a->scid.id, a->scid.len), 0x5a);
     hm_assert(len <= sizeof out && stoq_packet_parse(out, len, &b) == HM_OK);
     hm_assert(b.type == STOQ_PACKET_VERSION && stoq_cid_eq(&a->dcid, &b.scid) &&
-              stoq_cid_eq(&a->scid, &b.dcid) && b.token.len == 8);
+              stoq_cid_eq(&a->scid, &b.dcid) && b.token.len == 12 &&
+              stoq_version_packet_has(&b, STOQ_VERSION_2));
 }
 
 static void packet_numbers(const uint8_t *data)

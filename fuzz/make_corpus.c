@@ -178,6 +178,8 @@ static void params(void)
     static const uint8_t id[STOQ_LOCAL_CID] = {1};
     p.has_initial_scid = true;
     p.initial_scid = stoq_cid_of(id, sizeof id);
+    p.chosen_version = p.available_versions[0] = STOQ_VERSION_1;
+    p.available_versions[1] = STOQ_VERSION_2;
     stoq_transport_params_encode(&p, &b);
     put_with("stoq_params", "client", 1, hm_buf_bytes(&b));
     hm_buf_reset(&b);

@@ -1,4 +1,4 @@
-// STOQ: QUIC version 1 (RFC 9000, 9001, 9002) over IPv6, with post-quantum TLS 1.3.
+// STOQ: QUIC versions 1 and 2 (RFC 9000, 9001, 9002, 9369) over IPv6, with post-quantum TLS 1.3.
 //
 // An endpoint is a single-threaded object that an outer loop drives: it owns a UDP socket (or none:
 // see stoq_net), its connections and their streams. The loop waits for stoq_endpoint_fd() to become
@@ -39,6 +39,13 @@ typedef struct stoq_stream stoq_stream;
 #define STOQ_TICKET_LIFETIME_MAX_S 604800u // RFC 8446, section 4.6.1
 #define STOQ_SESSIONS_MAX 4u               // that a client keeps of a connection
 
+// Versions of QUIC by their numbers on the wire.
+#define STOQ_VERSION_1 1u
+#define STOQ_VERSION_2 0x6b3343cfu
+#define STOQ_MAX_VERSIONS 2
+// "1", "2", "1,2" or "2,1"; else HM_E_CONFIG. Unused places are 0.
+HM_CHECK hm_err stoq_versions_of(const char *text, uint32_t out[STOQ_MAX_VERSIONS]);
+
 // Transport error codes of RFC 9000, section 20.1; TLS alerts are STOQ_CRYPTO_ERROR + alert.
 enum {
     STOQ_NO_ERROR = 0x0,
@@ -58,6 +65,7 @@ enum {
     STOQ_KEY_UPDATE_ERROR = 0xe,
     STOQ_AEAD_LIMIT_REACHED = 0xf,
     STOQ_NO_VIABLE_PATH = 0x10,
+    STOQ_VERSION_NEGOTIATION_ERROR = 0x11, // RFC 9368
     STOQ_CRYPTO_ERROR = 0x100,
 };
 
@@ -169,7 +177,11 @@ typedef struct stoq_config {
     stoq_limits limits;
     stoq_congestion congestion; // of all connections
     stoq_share share;           // Copied.
-    bool always_retry;          // every new client must pass a Retry
+    // Versions of QUIC in order of preference, 0 ends; none: 1, then 2. A client begins with the
+    // first one and offers the others; a server changes to the first one that is offered
+    // (RFC 9368).
+    uint32_t versions[STOQ_MAX_VERSIONS];
+    bool always_retry; // every new client must pass a Retry
     // Session tickets. A server that demands certificates of its clients gives none, whatever is
     // said here: a resumed session shows no certificate, and would outlive what revokes it.
     uint32_t tickets;           // that a server gives to a client, at most STOQ_TICKETS_MAX [0]
@@ -289,6 +301,7 @@ const char *stoq_conn_alpn(const stoq_conn *conn);
 // string; "" before.
 const char *stoq_conn_group(const stoq_conn *conn);
 const char *stoq_conn_cipher(const stoq_conn *conn);
+uint32_t stoq_conn_version(const stoq_conn *conn); // of QUIC; may change until it is open
 void stoq_conn_peer_address(const stoq_conn *conn, struct sockaddr_in6 *out);
 void stoq_conn_get_stats(const stoq_conn *conn, stoq_conn_stats *out);
 // Changes the 1-RTT keys of both directions (RFC 9001, section 6). HM_E_AGAIN while the previous

@@ -95,6 +95,7 @@ void session_note_peer(session *s, stoq_conn *conn)
     s->open = true;
     snprintf(s->group, sizeof(s->group), "%s", stoq_conn_group(conn));
     s->cipher = stoq_conn_cipher(conn);
+    s->version = stoq_conn_version(conn);
     if (!key || hm_falcon_public_of_evp(key, public) != HM_OK ||
         hm_node_id_of_public(hm_bytes_of(public, sizeof(public)), &id) != HM_OK) {
         snprintf(s->peer, sizeof(s->peer), "server");
@@ -192,6 +193,8 @@ static hm_err make_endpoint(session *s, cli *c, const stoq_callbacks *callbacks)
     stoq_congestion congestion = STOQ_CONGESTION_DEFAULT;
     if (hm_config_get(&c->cfg, "congestion"))
         HM_TRY(stoq_congestion_of(hm_config_get(&c->cfg, "congestion"), &congestion));
+    uint32_t versions[STOQ_MAX_VERSIONS];
+    HM_TRY(stoq_versions_of(hm_config_get(&c->cfg, "quic"), versions));
     tls.roots_path = s->roots = hm_config_get(&c->cfg, "ca");
     if (!tls.roots_path)
         return hm_fail(HM_E_USAGE, "--ca is needed");
@@ -210,6 +213,7 @@ static hm_err make_endpoint(session *s, cli *c, const stoq_callbacks *callbacks)
         .congestion = congestion,
         .limits = {.max_idle_ms = IDLE_MS, .max_udp_payload_bytes = (uint32_t)datagram},
     };
+    memcpy(cfg.versions, versions, sizeof(cfg.versions));
     return stoq_endpoint_create(&cfg, &s->ep);
 }
 
@@ -289,6 +293,7 @@ void session_json(const session *s, hm_buf *b)
 {
     hm_jw_str(b, "target", s->target);
     hm_jw_str(b, "peer", s->peer);
+    hm_jw_u64(b, "quic", s->version == STOQ_VERSION_2 ? 2 : 1);
     hm_jw_str(b, "group", s->group);
     hm_jw_str(b, "cipher", s->cipher);
     hm_jw_u64(b, "handshake_us", s->handshake_us);
@@ -296,7 +301,8 @@ void session_json(const session *s, hm_buf *b)
 
 void session_print(const session *s)
 {
-    printf("%s  %s  %s  %s  handshake %.2f ms\n", s->target, s->peer, s->group, s->cipher,
+    printf("%s  %s  QUIC %d  %s  %s  handshake %.2f ms\n", s->target, s->peer,
+           s->version == STOQ_VERSION_2 ? 2 : 1, s->group, s->cipher,
            (double)s->handshake_us / 1000);
     fflush(stdout);
 }

@@ -16,6 +16,7 @@ typedef struct session {
     char peer[200]; // who answered, from its certificate
     char group[48];
     const char *cipher;
+    uint32_t version; // of QUIC
     uint64_t handshake_us;
     bool open;
     hm_err end; // why it was closed, with the detail line
@@ -42,7 +43,7 @@ bool session_turn(session *s, uint64_t until_us);
 bool session_interrupted(void);
 HM_CHECK hm_err session_end(const session *s);
 uint64_t session_now_us(void);
-// target, peer, group, cipher, handshake_us.
+// target, peer, quic, group, cipher, handshake_us.
 void session_json(const session *s, hm_buf *b);
 void session_print(const session *s);
 

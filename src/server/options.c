@@ -108,6 +108,8 @@ const hm_option hm_stoq_options[] = {
      "run: answer requests that come with a ticket before the handshake is over"},
     {"workers", "STOQ_WORKERS", "stoq.workers", "N", "1",
      "run: threads that serve, each on a processor of its own if more than one, up to 128"},
+    {"quic", "STOQ_QUIC", "stoq.quic", "LIST", "1,2",
+     "run: versions of QUIC, the preferred one first"},
     {"max-connections", "STOQ_MAX_CONNECTIONS", "stoq.max_connections", "N", "256",
      "run: QUIC connections at a time"},
     {"log-level", "STOQ_LOG_LEVEL", "log.level", "LEVEL", "info",

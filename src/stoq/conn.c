@@ -65,12 +65,12 @@ static hm_err host_secret(void *ctx, stoq_level level, bool seal, hm_aead_cipher
         stoq_keys_free(&s->tx);
         c->one_rtt_pn = c->tx_phase_first_pn = s->next_pn;
     }
-    return stoq_keys_init(seal ? &s->tx : &s->rx, cipher, secret.ptr, secret.len);
+    return stoq_keys_init(seal ? &s->tx : &s->rx, c->version, cipher, secret.ptr, secret.len);
 }
 
-static hm_err bad_params(stoq_conn *c, const char *why)
+static hm_err bad_params(stoq_conn *c, uint64_t code, const char *why)
 {
-    conn_fail(c, STOQ_TRANSPORT_PARAMETER_ERROR, 0, why);
+    conn_fail(c, code, 0, why);
     return hm_fail(HM_E_STOQ_TRANSPORT, "transport parameters: %s", why);
 }
 
@@ -93,11 +93,14 @@ static hm_err host_params(void *ctx, hm_bytes encoded)
 {
     stoq_conn *c = ctx;
     stoq_transport_params p;
+    uint64_t code = STOQ_TRANSPORT_PARAMETER_ERROR;
     if (stoq_transport_params_decode(encoded, c->is_server, &p) != HM_OK)
-        return bad_params(c, hm_err_detail());
+        return bad_params(c, code, hm_err_detail());
     const char *wrong = wrong_ids(c, &p);
     if (wrong != NULL)
-        return bad_params(c, wrong);
+        return bad_params(c, code, wrong);
+    if (version_on_params(c, &p, &code) != HM_OK)
+        return bad_params(c, code, hm_err_detail());
     if (c->early == STOQ_EARLY_OFFERED && early_on_params(c, &p) != HM_OK)
         return HM_E_STOQ_TRANSPORT;
     c->theirs = p;
@@ -127,7 +130,7 @@ static void host_session(void *ctx, SSL_SESSION *s)
 static const stoq_tls_host tls_host = {host_send,         host_peek,   host_consume, host_secret,
                                        host_early_secret, host_params, host_session};
 
-static hm_err start_tls(stoq_conn *c, SSL_CTX *ctx, stoq_tls_config *config)
+hm_err conn_encode_params(const stoq_conn *c, hm_buf *out)
 {
     const stoq_limits *l = conn_limits(c);
     stoq_transport_params p;
@@ -152,11 +155,19 @@ static hm_err start_tls(stoq_conn *c, SSL_CTX *ctx, stoq_tls_config *config)
     p.max_streams_bidi = l->max_streams_bidi;
     p.max_streams_uni = l->max_streams_uni;
     p.active_cid_limit = STOQ_CIDS_MAX - 1; // one slot more for a change of all
+    p.chosen_version = c->version->number;
+    memcpy(p.available_versions, c->ep->versions, sizeof c->ep->versions);
+    stoq_transport_params_encode(&p, out);
+    return hm_buf_status(out);
+}
+
+static hm_err start_tls(stoq_conn *c, SSL_CTX *ctx, stoq_tls_config *config)
+{
     uint8_t mem[STOQ_TRANSPORT_PARAMS_MAX];
     hm_buf b = hm_buf_fixed(mem, sizeof mem);
-    stoq_transport_params_encode(&p, &b);
-    HM_TRY(hm_buf_status(&b));
+    HM_TRY(conn_encode_params(c, &b));
     config->params = hm_buf_bytes(&b);
+    config->version = c->version->number;
     return stoq_tls_init(&c->tls, ctx, config);
 }
 
@@ -252,6 +263,11 @@ void conn_discard_space(stoq_conn *c, stoq_level level)
     stoq_keys_free(&s->tx);
     stoq_sendbuf_free(&s->crypto_out);
     stoq_recvbuf_free(&s->crypto_in);
+    if (level == STOQ_LEVEL_INITIAL && c->original_rx != NULL) {
+        stoq_keys_free(c->original_rx);
+        free(c->original_rx);
+        c->original_rx = NULL;
+    }
     s->ack_now = false;
     s->ack_deadline_us = 0;
     s->unacked = 0;
@@ -274,6 +290,13 @@ void conn_confirmed(stoq_conn *c)
 }
 
 // ---- beginning and end --------------------------------------------------------------------------
+
+void conn_init_space(stoq_space *s)
+{
+    *s = (stoq_space){.largest_acked = UINT64_MAX, .largest_received = UINT64_MAX};
+    stoq_sendbuf_init(&s->crypto_out, STOQ_CRYPTO_WINDOW);
+    stoq_recvbuf_init(&s->crypto_in, STOQ_CRYPTO_WINDOW);
+}
 
 hm_err conn_make(stoq_endpoint *ep, bool is_server, const struct sockaddr_in6 *peer,
                  stoq_conn **out)
@@ -299,12 +322,9 @@ hm_err conn_make(stoq_endpoint *ep, bool is_server, const struct sockaddr_in6 *p
     hm_list_init(&c->ended);
     hm_map_init(&c->streams, sizeof(uint64_t), 0, &ep->random);
     stoq_transport_params_default(&c->theirs);
-    for (int i = 0; i < STOQ_LEVELS; i++) {
-        stoq_space *s = &c->spaces[i];
-        s->largest_acked = s->largest_received = UINT64_MAX;
-        stoq_sendbuf_init(&s->crypto_out, STOQ_CRYPTO_WINDOW);
-        stoq_recvbuf_init(&s->crypto_in, STOQ_CRYPTO_WINDOW);
-    }
+    for (int i = 0; i < STOQ_LEVELS; i++)
+        conn_init_space(&c->spaces[i]);
+    c->version = c->original = stoq_version_of(ep->versions[0]);
     stoq_cc_init(&c->cc, ep->congestion, STOQ_MIN_INITIAL, hm_random_u64(&ep->random));
     mtu_begin(c);
     c->skipped_pn = UINT64_MAX;
@@ -329,6 +349,7 @@ hm_err conn_start_server(stoq_conn *c, const stoq_packet *first, const stoq_cid 
                          const stoq_cid *retry_scid)
 {
     stoq_space *s = &c->spaces[STOQ_LEVEL_INITIAL];
+    c->version = c->original = stoq_version_of(first->version);
     c->initial_dcid = first->dcid;
     c->original_dcid = odcid != NULL ? *odcid : first->dcid;
     c->has_retry = retry_scid != NULL;
@@ -341,7 +362,7 @@ hm_err conn_start_server(stoq_conn *c, const stoq_packet *first, const stoq_cid 
     c->counted_half_open = true;
     c->ep->stats.half_open++;
     HM_TRY(hm_map_put(&c->ep->by_initial, &c->initial_dcid, c));
-    HM_TRY(stoq_keys_init_initial(&s->rx, &s->tx, &c->initial_dcid));
+    HM_TRY(stoq_keys_init_initial(&s->rx, &s->tx, c->version, &c->initial_dcid));
     stoq_tls_config config = {.alpn_wire = hm_bytes_of(c->ep->alpn_wire, c->ep->alpn_len),
                               .tickets = c->ep->ticket_count > 0 ? &c->ep->tickets : NULL,
                               .ticket_count = c->ep->ticket_count,
@@ -352,14 +373,10 @@ hm_err conn_start_server(stoq_conn *c, const stoq_packet *first, const stoq_cid 
 hm_err conn_start_client(stoq_conn *c, const char *server_name, const char *alpn,
                          const stoq_session *session, bool early)
 {
-    stoq_space *s = &c->spaces[STOQ_LEVEL_INITIAL];
-    uint8_t id[STOQ_LOCAL_CID];
-    hm_random_fill(&c->ep->random, id, sizeof id);
-    c->initial_dcid = c->original_dcid = stoq_cid_of(id, sizeof id);
-    c->remote[0] = (stoq_peer_cid){.cid = c->initial_dcid, .active = true};
+    if (server_name != NULL && (c->server_name = strdup(server_name)) == NULL)
+        return HM_E_NOMEM;
     c->address_validated = true;
     c->peer_may_be_blocked = true;
-    hm_bytes wire = hm_bytes_of(c->ep->alpn_wire, c->ep->alpn_len);
     if (alpn != NULL) {
         size_t len = strlen(alpn);
         if (len == 0 || len > 255)
@@ -368,17 +385,30 @@ hm_err conn_start_client(stoq_conn *c, const char *server_name, const char *alpn
         hm_buf_append(&c->client_alpn, &prefix, 1);
         hm_buf_append(&c->client_alpn, alpn, len);
         HM_TRY(hm_buf_status(&c->client_alpn));
-        wire = hm_buf_bytes(&c->client_alpn);
     }
-    HM_TRY(stoq_keys_init_initial(&s->tx, &s->rx, &c->initial_dcid));
-    stoq_tls_config config = {.server_name = server_name,
-                              .alpn_wire = wire,
+    c->proven_s = session != NULL ? session->proven_s : 0;
+    const stoq_version *version =
+        session != NULL ? stoq_version_of(session->params.chosen_version) : c->version;
+    return conn_first_flight(c, version, session, early);
+}
+
+hm_err conn_first_flight(stoq_conn *c, const stoq_version *version, const stoq_session *session,
+                         bool early)
+{
+    stoq_space *s = &c->spaces[STOQ_LEVEL_INITIAL];
+    uint8_t id[STOQ_LOCAL_CID];
+    hm_random_fill(&c->ep->random, id, sizeof id);
+    c->version = c->original = version;
+    c->initial_dcid = c->original_dcid = stoq_cid_of(id, sizeof id);
+    c->remote[0] = (stoq_peer_cid){.cid = c->initial_dcid, .active = true};
+    stoq_tls_config config = {.server_name = c->server_name,
+                              .alpn_wire = c->client_alpn.len > 0
+                                               ? hm_buf_bytes(&c->client_alpn)
+                                               : hm_bytes_of(c->ep->alpn_wire, c->ep->alpn_len),
                               .sessions = c->ep->sessions,
                               .session = session != NULL ? session->tls : NULL,
                               .early = early};
-    if (server_name != NULL && (c->server_name = strdup(server_name)) == NULL)
-        return HM_E_NOMEM;
-    c->proven_s = session != NULL ? session->proven_s : 0;
+    HM_TRY(stoq_keys_init_initial(&s->tx, &s->rx, c->version, &c->initial_dcid));
     HM_TRY(start_tls(c, c->ep->client_tls, &config));
     hm_err err = stoq_tls_advance(&c->tls);
     if (c->early == STOQ_EARLY_OFFERED)
@@ -646,6 +676,10 @@ const char *stoq_conn_group(const stoq_conn *c)
 const char *stoq_conn_cipher(const stoq_conn *c)
 {
     return c->cipher;
+}
+uint32_t stoq_conn_version(const stoq_conn *c)
+{
+    return c->version->number;
 }
 void stoq_conn_peer_address(const stoq_conn *c, struct sockaddr_in6 *out)
 {

@@ -1,7 +1,7 @@
 // Private: one connection as a state machine. conn.c has its life and timers, conn_path.c its ids
 // and addresses, conn_mtu.c the length of UDP datagrams, conn_datagram.c those of RFC 9221,
-// conn_session.c resumes sessions, conn_send.c builds packets, conn_recv.c takes them apart,
-// conn_loss.c is RFC 9002, stream.c the streams.
+// conn_session.c resumes sessions, conn_version.c the versions of QUIC, conn_send.c builds packets,
+// conn_recv.c takes them apart, conn_loss.c is RFC 9002, stream.c the streams.
 #ifndef HM_STOQ_CONN_H
 #define HM_STOQ_CONN_H
 
@@ -121,6 +121,10 @@ struct stoq_conn {
     stoq_cid original_dcid, initial_dcid; // the client's first; what Initial keys come from
     stoq_cid peer_initial_scid, retry_scid;
     bool has_peer_scid, has_retry;
+    // Of QUIC: that of what we send, and that of the client's first packets.
+    const stoq_version *version, *original;
+    stoq_keys *original_rx; // owned; a server's for Initial packets of the latter, NULL: the same
+    bool began_anew;        // a client, after a Version Negotiation packet
     stoq_local_cid local[STOQ_CIDS_MAX];
     uint64_t next_local_seq;
     bool ids_to_send; // perhaps: some of them have to_send
@@ -282,6 +286,11 @@ HM_CHECK hm_err conn_start_server(stoq_conn *c, const stoq_packet *first, const 
                                   const stoq_cid *retry_scid);
 HM_CHECK hm_err conn_start_client(stoq_conn *c, const char *server_name, const char *alpn,
                                   const stoq_session *session, bool early);
+// A client's first packet in this version, with which everything begins; session may be NULL.
+HM_CHECK hm_err conn_first_flight(stoq_conn *c, const stoq_version *version,
+                                  const stoq_session *session, bool early);
+void conn_init_space(stoq_space *s);
+HM_CHECK hm_err conn_encode_params(const stoq_conn *c, hm_buf *out); // ours
 void conn_free(stoq_conn *c);
 // Something is to be sent or told.
 void conn_wake(stoq_conn *c);
@@ -343,6 +352,7 @@ void early_begin(stoq_conn *c, const stoq_transport_params *remembered);
 // The peer's parameters came to a client that had offered early data; HM_E_STOQ_TRANSPORT: they
 // break what the server said when it gave the ticket.
 HM_CHECK hm_err early_on_params(stoq_conn *c, const stoq_transport_params *p);
+void early_reject(stoq_conn *c); // if it was offered: it goes when the handshake is over
 void early_on_complete(stoq_conn *c, uint64_t now);
 // Keeps a 0-RTT packet whose keys may come; false: it is dropped.
 bool early_hold(stoq_conn *c, const struct sockaddr_in6 *from, hm_bytes packet, uint8_t ecn);
@@ -366,6 +376,17 @@ HM_CHECK hm_err path_on_frame(stoq_conn *c, const stoq_frame *f, const stoq_cid 
 // A packet that moves the connection came in a datagram of this length.
 void path_on_move(stoq_conn *c, const struct sockaddr_in6 *from, size_t len, uint64_t now);
 void path_on_timer(stoq_conn *c, uint64_t now);
+
+// ---- conn_version.c -----------------------------------------------------------------------------
+
+void version_on_packet(stoq_conn *c, const stoq_packet *pkt); // of Version Negotiation
+// Checks the peer's parameters, and a server chooses. *code says with what the connection is to be
+// closed.
+HM_CHECK hm_err version_on_params(stoq_conn *c, const stoq_transport_params *p, uint64_t *code);
+// The keys that may open a long packet of this level; NULL: none. When they are fresh, which are
+// zero before, version_settle() is told whether they did.
+stoq_keys *version_keys(stoq_conn *c, const stoq_packet *pkt, stoq_level level, stoq_keys fresh[2]);
+void version_settle(stoq_conn *c, const stoq_packet *pkt, bool opened, stoq_keys fresh[2]);
 
 // ---- conn_mtu.c ---------------------------------------------------------------------------------
 

@@ -241,10 +241,10 @@ static void on_retry(stoq_conn *c, const stoq_packet *pkt, const uint8_t *bytes)
     uint8_t tag[STOQ_RETRY_TAG];
     stoq_space *s = &c->spaces[STOQ_LEVEL_INITIAL];
     if (c->is_server || c->has_retry || c->has_peer_scid || pkt->token.len == 0 ||
-        stoq_cid_eq(&pkt->scid, &c->initial_dcid))
+        pkt->version != c->version->number || stoq_cid_eq(&pkt->scid, &c->initial_dcid))
         return;
-    if (stoq_retry_tag(&c->initial_dcid, hm_bytes_of(bytes, pkt->len - STOQ_RETRY_TAG), tag) !=
-            HM_OK ||
+    if (stoq_retry_tag(c->version, &c->initial_dcid, hm_bytes_of(bytes, pkt->len - STOQ_RETRY_TAG),
+                       tag) != HM_OK ||
         !hm_equal_ct(tag, bytes + pkt->len - STOQ_RETRY_TAG, STOQ_RETRY_TAG))
         return;
     hm_buf_reset(&c->token);
@@ -254,7 +254,7 @@ static void on_retry(stoq_conn *c, const stoq_packet *pkt, const uint8_t *bytes)
     c->remote[0].cid = pkt->scid;
     stoq_keys_free(&s->rx);
     stoq_keys_free(&s->tx);
-    if (stoq_keys_init_initial(&s->tx, &s->rx, &c->initial_dcid) != HM_OK) {
+    if (stoq_keys_init_initial(&s->tx, &s->rx, c->version, &c->initial_dcid) != HM_OK) {
         conn_fail(c, STOQ_INTERNAL_ERROR, 0, "keys after Retry");
         return;
     }
@@ -264,20 +264,6 @@ static void on_retry(stoq_conn *c, const stoq_packet *pkt, const uint8_t *bytes)
     if (c->early_tx)
         loss_send_again(c, STOQ_LEVEL_APP);
     conn_wake(c);
-}
-
-static void on_version_packet(stoq_conn *c, const stoq_packet *pkt)
-{
-    // It must answer our packet, not only know of it (RFC 8999, section 6).
-    if (c->is_server || c->has_peer_scid || c->has_retry ||
-        !stoq_cid_eq(&pkt->scid, &c->initial_dcid))
-        return;
-    for (size_t i = 0; i + 4 <= pkt->token.len; i += 4) {
-        const uint8_t *v = pkt->token.ptr + i;
-        if (v[0] == 0 && v[1] == 0 && v[2] == 0 && v[3] == 1)
-            return; // it speaks ours: a forgery or a mistake
-    }
-    conn_drain(c, STOQ_CLOSED_VERSION, false, hm_bytes_str("no common version"));
 }
 
 bool conn_take_reset(stoq_conn *c, const struct sockaddr_in6 *from, const uint8_t *bytes,
@@ -343,6 +329,34 @@ static uint64_t expected_pn(const stoq_space *s)
     return s->largest_received == UINT64_MAX ? 0 : s->largest_received + 1;
 }
 
+static bool unmask(const stoq_space *s, stoq_keys *rx, const stoq_packet *pkt, uint8_t *bytes,
+                   stoq_open *o)
+{
+    uint32_t truncated;
+    size_t pn_len;
+    if (stoq_unmask_header(&rx->hp, bytes, pkt->pn_offset, &truncated, &pn_len) != HM_OK)
+        return false;
+    *o = (stoq_open){.packet = bytes,
+                     .header_len = (uint32_t)(pkt->pn_offset + pn_len),
+                     .payload_len = (uint32_t)(pkt->len - pkt->pn_offset - pn_len),
+                     .pn = stoq_pn_decode(expected_pn(s), truncated, pn_len)};
+    return true;
+}
+
+// Opens a packet of the handshake, which may be the first one of another version.
+static bool open_long(stoq_conn *c, const stoq_packet *pkt, stoq_level level, uint8_t *bytes,
+                      stoq_open *o)
+{
+    stoq_keys fresh[2] = {0};
+    stoq_keys *rx =
+        pkt->type == STOQ_PACKET_0RTT ? &c->early_rx : version_keys(c, pkt, level, fresh);
+    if (rx != NULL && unmask(&c->spaces[level], rx, pkt, bytes, o))
+        stoq_open_batch(&rx->aead, o, 1);
+    if (rx == fresh)
+        version_settle(c, pkt, o->ok, fresh);
+    return o->ok;
+}
+
 // One packet; false when it could not be opened.
 static bool on_packet(stoq_conn *c, const stoq_packet *pkt, uint8_t *bytes, const arrival *a)
 {
@@ -350,28 +364,22 @@ static bool on_packet(stoq_conn *c, const stoq_packet *pkt, uint8_t *bytes, cons
     stoq_space *s = &c->spaces[level];
     bool early = pkt->type == STOQ_PACKET_0RTT;
     stoq_keys *rx = early ? &c->early_rx : &s->rx;
+    stoq_open o = {.ok = false};
+    if (early && pkt->version != c->original->number)
+        return false;
     if (early && !stoq_keys_ready(rx))
         return early_hold(c, a->from, hm_bytes_of(bytes, pkt->len), a->ecn);
     if (s->discarded || !stoq_keys_ready(rx) ||
         (level == STOQ_LEVEL_APP && !early && !c->handshake_complete))
         return false;
-    uint32_t truncated;
-    size_t pn_len;
-    if (stoq_unmask_header(&rx->hp, bytes, pkt->pn_offset, &truncated, &pn_len) != HM_OK)
+    if (early || level != STOQ_LEVEL_APP) {
+        if (!open_long(c, pkt, level, bytes, &o))
+            return false;
+    } else if (!unmask(s, rx, pkt, bytes, &o)) {
         return false;
-    stoq_open o = {.packet = bytes,
-                   .header_len = (uint32_t)(pkt->pn_offset + pn_len),
-                   .payload_len = (uint32_t)(pkt->len - pkt->pn_offset - pn_len),
-                   .pn = stoq_pn_decode(expected_pn(s), truncated, pn_len)};
-    if (level == STOQ_LEVEL_APP && !early) {
-        if (!try_app(c, &o, bytes[0] & STOQ_KEY_PHASE, a->now)) {
-            forged(c);
-            return false;
-        }
-    } else {
-        stoq_open_batch(&rx->aead, &o, 1);
-        if (!o.ok)
-            return false;
+    } else if (!try_app(c, &o, bytes[0] & STOQ_KEY_PHASE, a->now)) {
+        forged(c);
+        return false;
     }
     conn_touch_idle(c, a->now);
     on_opened(c, pkt, level, &o, a);
@@ -422,7 +430,7 @@ void conn_receive(stoq_conn *c, const struct sockaddr_in6 *from, uint8_t *bytes,
             if (pkt.type == STOQ_PACKET_RETRY)
                 on_retry(c, &pkt, bytes + at);
             else
-                on_version_packet(c, &pkt);
+                version_on_packet(c, &pkt);
             opened = true;
             break;
         }

@@ -254,8 +254,9 @@ static bool begin(maker *m, stoq_conn *c, stoq_level level, uint8_t *at, uint8_t
         size_t header = stoq_long_header_size(type, dcid, &c->local[0].cid, token.len);
         if ((size_t)(limit - at) < header + PN_MAX + 64 + STOQ_AEAD_TAG)
             return false;
-        pn_at = stoq_long_header_write(at, type, dcid, &c->local[0].cid, token, m->pn_len,
-                                       &m->length_at);
+        pn_at =
+            stoq_long_header_write(at, type == STOQ_PACKET_0RTT ? c->original : c->version, type,
+                                   dcid, &c->local[0].cid, token, m->pn_len, &m->length_at);
     }
     m->payload = m->p = stoq_pn_write(pn_at, s->next_pn, m->pn_len);
     m->end = limit - STOQ_AEAD_TAG;

@@ -32,6 +32,7 @@ void session_on_ticket(stoq_conn *c, SSL_SESSION *tls)
                       .server_name = hm_bytes_str(c->server_name != NULL ? c->server_name : ""),
                       .alpn = hm_bytes_str(c->alpn),
                       .params = c->theirs};
+    s.params.chosen_version = c->version->number;
     hm_buf *b = &c->sessions[c->session_count];
     uint32_t early = SSL_SESSION_get_max_early_data(tls);
     if (early != 0 && early != UINT32_MAX) { // RFC 9001, section 4.6.1
@@ -83,7 +84,7 @@ static void free_held(stoq_conn *c)
 hm_err early_on_secret(stoq_conn *c, bool seal, hm_aead_cipher cipher, hm_bytes secret)
 {
     stoq_keys *k = seal ? &c->spaces[STOQ_LEVEL_APP].tx : &c->early_rx;
-    HM_TRY(stoq_keys_init(k, cipher, secret.ptr, secret.len));
+    HM_TRY(stoq_keys_init(k, c->original, cipher, secret.ptr, secret.len));
     c->early_tx = seal;
     c->early = seal ? STOQ_EARLY_OFFERED : STOQ_EARLY_ACCEPTED;
     c->ep->stats.early += !seal;
@@ -121,14 +122,21 @@ hm_err early_on_params(stoq_conn *c, const stoq_transport_params *p)
                   "early data under limits that are lower now");
         return hm_fail(HM_E_STOQ_TRANSPORT, "early data under limits that are lower now");
     }
-    // None of it was taken (RFC 9001, section 4.6.2): all is sent again once there are keys.
+    early_reject(c);
+    return HM_OK;
+}
+
+// None of it was taken (RFC 9001, section 4.6.2): all is sent again once there are keys.
+void early_reject(stoq_conn *c)
+{
+    if (c->early != STOQ_EARLY_OFFERED)
+        return;
     c->early = STOQ_EARLY_REJECTED;
     c->early_tx = false;
     stoq_keys_free(&c->spaces[STOQ_LEVEL_APP].tx);
     loss_discard(c, STOQ_LEVEL_APP);
     c->one_rtt_pn = c->tx_phase_first_pn = c->spaces[STOQ_LEVEL_APP].next_pn;
     streams_rewind(c);
-    return HM_OK;
 }
 
 void early_on_complete(stoq_conn *c, uint64_t now)
@@ -174,6 +182,10 @@ hm_err stoq_resume(stoq_endpoint *ep, const struct sockaddr_in6 *to, const char 
     *out = NULL;
     if (stoq_session_decode(session, server_name, wall_s(), &s) != HM_OK)
         return stoq_connect(ep, to, server_name, NULL, user, out);
+    if (!endpoint_speaks(ep, s.params.chosen_version)) {
+        stoq_session_free(&s);
+        return stoq_connect(ep, to, server_name, NULL, user, out);
+    }
     char alpn[256];
     memcpy(alpn, s.alpn.ptr, s.alpn.len);
     alpn[s.alpn.len] = 0;

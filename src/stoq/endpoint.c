@@ -59,32 +59,26 @@ static void send_reset(stoq_endpoint *ep, const struct sockaddr_in6 *to, const s
 
 static void send_version(stoq_endpoint *ep, const struct sockaddr_in6 *to, const stoq_packet *pkt)
 {
-    uint8_t out[7 + 2 * 255 + 8], noise;
+    uint8_t out[STOQ_VERSION_PACKET_MAX], noise;
     hm_random_fill(&ep->random, &noise, 1);
-    size_t len = stoq_version_packet_write(out, hm_bytes_of(pkt->dcid.id, pkt->dcid.len),
-                                           hm_bytes_of(pkt->scid.id, pkt->scid.len), noise);
+    size_t len =
+        stoq_version_packet_write(out, ep->versions, hm_bytes_of(pkt->dcid.id, pkt->dcid.len),
+                                  hm_bytes_of(pkt->scid.id, pkt->scid.len), noise);
     ep->stats.versions_sent++;
     (void)endpoint_send(ep, to, out, len, len, 0);
 }
 
 static void send_retry(stoq_endpoint *ep, const struct sockaddr_in6 *to, const stoq_packet *pkt)
 {
-    uint8_t out[256], id[STOQ_LOCAL_CID], token[STOQ_TOKEN_MAX], *p = out;
+    uint8_t out[256], id[STOQ_LOCAL_CID], token[STOQ_TOKEN_MAX];
+    const stoq_version *version = stoq_version_of(pkt->version);
     endpoint_make_id(ep, id);
     stoq_cid scid = stoq_cid_of(id, sizeof id);
     size_t token_len = token_make(ep->secret, to, &pkt->dcid, &scid, ep->now_us, token);
-    *p++ = 0xf0;
-    memcpy(p, (uint8_t[]){0, 0, 0, STOQ_VERSION_1}, 4);
-    p += 4;
-    *p++ = pkt->scid.len;
-    memcpy(p, pkt->scid.id, pkt->scid.len);
-    p += pkt->scid.len;
-    *p++ = scid.len;
-    memcpy(p, scid.id, scid.len);
-    p += scid.len;
+    uint8_t *p = stoq_retry_header_write(out, version, &pkt->scid, &scid);
     memcpy(p, token, token_len);
     p += token_len;
-    if (stoq_retry_tag(&pkt->dcid, hm_bytes_of(out, (size_t)(p - out)), p) != HM_OK)
+    if (stoq_retry_tag(version, &pkt->dcid, hm_bytes_of(out, (size_t)(p - out)), p) != HM_OK)
         return;
     p += STOQ_RETRY_TAG;
     ep->stats.retries_sent++;
@@ -144,11 +138,13 @@ static void receive(stoq_endpoint *ep, const struct sockaddr_in6 *from, uint8_t 
         return;
     }
     bool full = ep->server_tls != NULL && len >= STOQ_MIN_INITIAL;
-    if (err == HM_E_UNSUPPORTED && full) {
+    bool other = bytes[0] & 0x80 && (err == HM_OK || err == HM_E_UNSUPPORTED) && pkt.version != 0 &&
+                 !endpoint_speaks(ep, pkt.version);
+    if (other && full) {
         send_version(ep, from, &pkt);
         return;
     }
-    if (err == HM_OK && pkt.type == STOQ_PACKET_INITIAL && full && pkt.dcid.len >= 8) {
+    if (err == HM_OK && pkt.type == STOQ_PACKET_INITIAL && !other && full && pkt.dcid.len >= 8) {
         c = accept_client(ep, from, &pkt);
         if (c == NULL)
             return;
@@ -382,12 +378,35 @@ static hm_err set_tickets(stoq_endpoint *ep, const stoq_config *config)
     return HM_OK;
 }
 
+bool endpoint_speaks(const stoq_endpoint *ep, uint32_t version)
+{
+    for (int i = 0; i < STOQ_MAX_VERSIONS && ep->versions[i] != 0; i++)
+        if (ep->versions[i] == version)
+            return true;
+    return false;
+}
+
+static hm_err set_versions(stoq_endpoint *ep, const uint32_t *versions)
+{
+    static const uint32_t all[STOQ_MAX_VERSIONS] = {STOQ_VERSION_1, STOQ_VERSION_2};
+    if (versions[0] == 0)
+        versions = all;
+    for (int i = 0; i < STOQ_MAX_VERSIONS && versions[i] != 0; i++) {
+        if (stoq_version_of(versions[i]) == NULL || endpoint_speaks(ep, versions[i]))
+            return hm_fail(HM_E_CONFIG, "versions of QUIC: 0x%08x is unknown or there twice",
+                           versions[i]);
+        ep->versions[i] = versions[i];
+    }
+    return HM_OK;
+}
+
 static hm_err set_up(stoq_endpoint *ep, const stoq_config *config)
 {
     static const uint8_t zero[32];
     HM_TRY(set_limits(&ep->limits));
     HM_TRY(set_tickets(ep, config));
     HM_TRY(set_alpn(ep, config->alpn));
+    HM_TRY(set_versions(ep, config->versions));
     if (memcmp(ep->secret, zero, sizeof zero) == 0)
         hm_random_fill(&ep->random, ep->secret, sizeof ep->secret);
     stoq_endpoint_set_server_tls(ep, config->server_tls);

@@ -13,6 +13,7 @@ struct stoq_endpoint {
     stoq_callbacks callbacks;
     void *user;
     hm_random random;
+    uint32_t versions[STOQ_MAX_VERSIONS]; // in order of preference, 0 ends
     bool always_retry;
     stoq_share share;
     uint8_t secret[32];
@@ -59,6 +60,7 @@ HM_CHECK hm_err endpoint_connect(stoq_endpoint *ep, const struct sockaddr_in6 *t
                                  const char *server_name, const char *alpn,
                                  const stoq_session *session, bool early, void *user,
                                  stoq_conn **out);
+bool endpoint_speaks(const stoq_endpoint *ep, uint32_t version);
 void endpoint_reset_token(const stoq_endpoint *ep, const stoq_cid *cid,
                           uint8_t out[STOQ_RESET_TOKEN]);
 

@@ -29,13 +29,14 @@ static hm_err parse_long(const uint8_t *bytes, size_t len, stoq_packet *out)
         out->token = hm_bytes_of(p, (size_t)(end - p));
         return out->token.len % 4 == 0 && out->token.len > 0 ? HM_OK : HM_E_STOQ_DROPPED;
     }
-    if (out->version != STOQ_VERSION_1)
+    const stoq_version *version = stoq_version_of(out->version);
+    if (version == NULL)
         return HM_E_UNSUPPORTED;
     if (!(bytes[0] & 0x40)) // the fixed bit
         return HM_E_STOQ_DROPPED;
     static const stoq_packet_type types[] = {STOQ_PACKET_INITIAL, STOQ_PACKET_0RTT,
                                              STOQ_PACKET_HANDSHAKE, STOQ_PACKET_RETRY};
-    out->type = types[bytes[0] >> 4 & 3];
+    out->type = types[((bytes[0] >> 4) - version->first_type) & 3];
     if (out->type == STOQ_PACKET_RETRY) {
         if ((size_t)(end - p) <= STOQ_RETRY_TAG) // a Retry without a token is void
             return HM_E_STOQ_DROPPED;
@@ -66,7 +67,7 @@ hm_err stoq_packet_parse(const uint8_t *bytes, size_t len, stoq_packet *out)
     if (!(bytes[0] & 0x40) || len < STOQ_SHORT_MIN)
         return HM_E_STOQ_DROPPED;
     out->type = STOQ_PACKET_1RTT;
-    out->version = STOQ_VERSION_1;
+    out->version = 0;
     out->dcid = stoq_cid_of(bytes + 1, STOQ_LOCAL_CID);
     out->scid = (stoq_cid){0};
     out->token = hm_bytes_of(NULL, 0);
@@ -91,22 +92,41 @@ static uint8_t *write_bytes(uint8_t *p, const void *ptr, size_t len)
     return p + len;
 }
 
-uint8_t *stoq_long_header_write(uint8_t *p, stoq_packet_type type, const stoq_cid *dcid,
-                                const stoq_cid *scid, hm_bytes token, size_t pn_len,
-                                uint8_t **length_at)
+static uint8_t *write_u32(uint8_t *p, uint32_t v)
 {
-    *p++ = (uint8_t)(0xc0 | (unsigned)type << 4 | (pn_len - 1));
-    p = write_bytes(p, "\0\0\0\1", 4);
+    for (int shift = 24; shift >= 0; shift -= 8)
+        *p++ = (uint8_t)(v >> shift);
+    return p;
+}
+
+static uint8_t *write_long(uint8_t *p, const stoq_version *v, stoq_packet_type type,
+                           const stoq_cid *dcid, const stoq_cid *scid, size_t low_bits)
+{
+    *p++ = (uint8_t)(0xc0 | ((unsigned)type + v->first_type) % 4 << 4 | low_bits);
+    p = write_u32(p, v->number);
     *p++ = dcid->len;
     p = write_bytes(p, dcid->id, dcid->len);
     *p++ = scid->len;
-    p = write_bytes(p, scid->id, scid->len);
+    return write_bytes(p, scid->id, scid->len);
+}
+
+uint8_t *stoq_long_header_write(uint8_t *p, const stoq_version *version, stoq_packet_type type,
+                                const stoq_cid *dcid, const stoq_cid *scid, hm_bytes token,
+                                size_t pn_len, uint8_t **length_at)
+{
+    p = write_long(p, version, type, dcid, scid, pn_len - 1);
     if (type == STOQ_PACKET_INITIAL) {
         p = stoq_varint_write(p, token.len);
         p = write_bytes(p, token.ptr, token.len);
     }
     *length_at = p;
     return stoq_varint_write_n(p, 0, 2);
+}
+
+uint8_t *stoq_retry_header_write(uint8_t *p, const stoq_version *version, const stoq_cid *dcid,
+                                 const stoq_cid *scid)
+{
+    return write_long(p, version, STOQ_PACKET_RETRY, dcid, scid, 0);
 }
 
 uint8_t *stoq_short_header_write(uint8_t *p, const stoq_cid *dcid, bool key_phase, size_t pn_len)
@@ -133,7 +153,9 @@ uint64_t stoq_pn_decode(uint64_t expected, uint64_t truncated, size_t pn_len)
     return pn;
 }
 
-size_t stoq_version_packet_write(uint8_t *out, hm_bytes dcid, hm_bytes scid, uint8_t random)
+size_t stoq_version_packet_write(uint8_t out[STOQ_VERSION_PACKET_MAX],
+                                 const uint32_t versions[STOQ_MAX_VERSIONS], hm_bytes dcid,
+                                 hm_bytes scid, uint8_t random)
 {
     uint8_t *p = out;
     *p++ = (uint8_t)(0x80 | random);
@@ -142,10 +164,19 @@ size_t stoq_version_packet_write(uint8_t *out, hm_bytes dcid, hm_bytes scid, uin
     p = write_bytes(p, scid.ptr, scid.len);
     *p++ = (uint8_t)dcid.len;
     p = write_bytes(p, dcid.ptr, dcid.len);
-    p = write_bytes(p, "\0\0\0\1", 4);
+    for (int i = 0; i < STOQ_MAX_VERSIONS && versions[i] != 0; i++)
+        p = write_u32(p, versions[i]);
     // A reserved version 0x?a?a?a?a, so that clients keep ignoring what they do not know.
     uint8_t grease = (uint8_t)((random & 0xf0) | 0x0a);
     for (int i = 0; i < 4; i++)
         *p++ = grease;
     return (size_t)(p - out);
+}
+
+bool stoq_version_packet_has(const stoq_packet *packet, uint32_t version)
+{
+    for (size_t at = 0; at + 4 <= packet->token.len; at += 4)
+        if (read_u32(packet->token.ptr + at) == version)
+            return true;
+    return false;
 }

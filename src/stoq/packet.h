@@ -5,8 +5,8 @@
 
 #include "base/bytes.h"
 #include "stoq/varint.h"
+#include "stoq/version.h"
 
-#define STOQ_VERSION_1 1u
 #define STOQ_MAX_CID 20
 #define STOQ_LOCAL_CID 8 // length of the connection ids that we issue
 #define STOQ_RESET_TOKEN 16
@@ -50,7 +50,7 @@ typedef enum stoq_packet_type {
 // A parsed header, before header protection is removed. Views point into the datagram.
 typedef struct stoq_packet {
     stoq_packet_type type;
-    uint32_t version; // long headers
+    uint32_t version; // long headers; 1-RTT: 0
     stoq_cid dcid, scid;
     hm_bytes token;   // Initial: token; Retry: token; version negotiation: the versions
     size_t pn_offset; // of the protected packet number from the packet's start
@@ -58,8 +58,9 @@ typedef struct stoq_packet {
 } stoq_packet;
 
 // Parses the packet at the start of the bytes. Short headers have connection ids of
-// STOQ_LOCAL_CID bytes. HM_E_STOQ_DROPPED for anything that cannot be a packet of version 1;
-// HM_E_UNSUPPORTED for a long header of another version (version, dcid, scid are then valid).
+// STOQ_LOCAL_CID bytes. HM_E_STOQ_DROPPED for anything that cannot be a packet of the versions
+// spoken here; HM_E_UNSUPPORTED for a long header of another version (version, dcid, scid are then
+// valid).
 HM_CHECK hm_err stoq_packet_parse(const uint8_t *bytes, size_t len, stoq_packet *out);
 
 // Bytes of a long header of this type before the packet number, with a two-byte length field.
@@ -68,9 +69,12 @@ size_t stoq_long_header_size(stoq_packet_type type, const stoq_cid *dcid, const 
 // Writes it (type Initial, 0-RTT or Handshake) with packet number length pn_len in the first byte
 // and a length field of zero at *length_at, to be set with stoq_long_header_set_length(). Returns
 // the end, where the packet number goes.
-uint8_t *stoq_long_header_write(uint8_t *p, stoq_packet_type type, const stoq_cid *dcid,
-                                const stoq_cid *scid, hm_bytes token, size_t pn_len,
-                                uint8_t **length_at);
+uint8_t *stoq_long_header_write(uint8_t *p, const stoq_version *version, stoq_packet_type type,
+                                const stoq_cid *dcid, const stoq_cid *scid, hm_bytes token,
+                                size_t pn_len, uint8_t **length_at);
+// Writes the header of a Retry packet, up to its token; scid is the id that the server chose.
+uint8_t *stoq_retry_header_write(uint8_t *p, const stoq_version *version, const stoq_cid *dcid,
+                                 const stoq_cid *scid);
 // len: bytes from the packet number to the end of the AEAD tag, below 16384.
 static inline void stoq_long_header_set_length(uint8_t *length_at, size_t len)
 {
@@ -90,8 +94,13 @@ static inline uint8_t *stoq_pn_write(uint8_t *p, uint64_t pn, size_t pn_len)
 // The full packet number from a truncated one; expected = largest received + 1 (appendix A.3).
 uint64_t stoq_pn_decode(uint64_t expected, uint64_t truncated, size_t pn_len);
 
-// Version negotiation packet answering a packet with these ids. out has 7 + 2 * 255 + 8 bytes;
+// Version negotiation packet with these versions (0 ends) answering a packet with these ids;
 // returns its length. random is one byte of noise for the first byte and the greased version.
-size_t stoq_version_packet_write(uint8_t *out, hm_bytes dcid, hm_bytes scid, uint8_t random);
+#define STOQ_VERSION_PACKET_MAX (7 + 2 * 255 + 4 * (STOQ_MAX_VERSIONS + 1))
+size_t stoq_version_packet_write(uint8_t out[STOQ_VERSION_PACKET_MAX],
+                                 const uint32_t versions[STOQ_MAX_VERSIONS], hm_bytes dcid,
+                                 hm_bytes scid, uint8_t random);
+// Does a version negotiation packet name this one?
+bool stoq_version_packet_has(const stoq_packet *packet, uint32_t version);
 
 #endif

@@ -66,8 +66,8 @@ void stoq_aead_free(stoq_aead *a)
     *a = (stoq_aead){0};
 }
 
-static hm_err aead_init(stoq_aead *a, hm_aead_cipher cipher, const uint8_t *secret,
-                        size_t secret_len)
+static hm_err aead_init(stoq_aead *a, const stoq_version *v, hm_aead_cipher cipher,
+                        const uint8_t *secret, size_t secret_len)
 {
     uint8_t key[32], iv[HM_AEAD_IV];
     const EVP_MD *md = cipher_md(cipher);
@@ -75,8 +75,8 @@ static hm_err aead_init(stoq_aead *a, hm_aead_cipher cipher, const uint8_t *secr
     hm_err err = HM_E_NOMEM;
     if (t.key == NULL)
         goto out;
-    HM_TRY_OUT(stoq_expand_label(md, secret, secret_len, "quic key", key, hm_aead_key_len(cipher)));
-    HM_TRY_OUT(stoq_expand_label(md, secret, secret_len, "quic iv", iv, sizeof iv));
+    HM_TRY_OUT(stoq_expand_label(md, secret, secret_len, v->key, key, hm_aead_key_len(cipher)));
+    HM_TRY_OUT(stoq_expand_label(md, secret, secret_len, v->iv, iv, sizeof iv));
     HM_TRY_OUT(hm_aead_init(t.key, cipher, HM_AEAD_BEST, key, iv));
     *a = t;
     t.key = NULL;
@@ -86,11 +86,12 @@ out:
     return err;
 }
 
-static hm_err hp_init(hm_hp *hp, hm_aead_cipher cipher, const uint8_t *secret, size_t secret_len)
+static hm_err hp_init(hm_hp *hp, const stoq_version *v, hm_aead_cipher cipher,
+                      const uint8_t *secret, size_t secret_len)
 {
     uint8_t key[32];
     hm_err err;
-    HM_TRY_OUT(stoq_expand_label(cipher_md(cipher), secret, secret_len, "quic hp", key,
+    HM_TRY_OUT(stoq_expand_label(cipher_md(cipher), secret, secret_len, v->hp, key,
                                  hm_aead_key_len(cipher)));
     HM_TRY_OUT(hm_hp_init(hp, cipher, HM_AEAD_BEST, key));
 out:
@@ -98,15 +99,16 @@ out:
     return err;
 }
 
-hm_err stoq_keys_init(stoq_keys *k, hm_aead_cipher cipher, const uint8_t *secret, size_t secret_len)
+hm_err stoq_keys_init(stoq_keys *k, const stoq_version *version, hm_aead_cipher cipher,
+                      const uint8_t *secret, size_t secret_len)
 {
-    stoq_keys t = {.cipher = cipher, .secret_len = secret_len};
+    stoq_keys t = {.cipher = cipher, .version = version, .secret_len = secret_len};
     if (secret_len != (size_t)EVP_MD_get_size(cipher_md(cipher)))
         return hm_fail(HM_E_CRYPTO, "traffic secret of %zu bytes", secret_len);
     memcpy(t.secret, secret, secret_len);
     hm_err err;
-    HM_TRY_OUT(aead_init(&t.aead, cipher, secret, secret_len));
-    HM_TRY_OUT(hp_init(&t.hp, cipher, secret, secret_len));
+    HM_TRY_OUT(aead_init(&t.aead, version, cipher, secret, secret_len));
+    HM_TRY_OUT(hp_init(&t.hp, version, cipher, secret, secret_len));
     stoq_keys_free(k);
     *k = t;
     hm_zero(t.secret, sizeof t.secret);
@@ -116,17 +118,17 @@ out:
     return err;
 }
 
-hm_err stoq_keys_init_initial(stoq_keys *client, stoq_keys *server, const stoq_cid *dcid)
+hm_err stoq_keys_init_initial(stoq_keys *client, stoq_keys *server, const stoq_version *version,
+                              const stoq_cid *dcid)
 {
-    static const uint8_t salt[20] = {0x38, 0x76, 0x2c, 0xf7, 0xf5, 0x59, 0x34, 0xb3, 0x4d, 0x17,
-                                     0x9a, 0xe6, 0xa4, 0xc8, 0x0c, 0xad, 0xcc, 0xbb, 0x7f, 0x0a};
     uint8_t initial[32], secret[32];
-    if (HMAC(EVP_sha256(), salt, sizeof salt, dcid->id, dcid->len, initial, NULL) == NULL)
+    if (HMAC(EVP_sha256(), version->salt, sizeof version->salt, dcid->id, dcid->len, initial,
+             NULL) == NULL)
         return hm_fail(HM_E_CRYPTO, "HMAC failed");
     HM_TRY(stoq_expand_label(EVP_sha256(), initial, 32, "client in", secret, 32));
-    HM_TRY(stoq_keys_init(client, HM_AES_128_GCM, secret, 32));
+    HM_TRY(stoq_keys_init(client, version, HM_AES_128_GCM, secret, 32));
     HM_TRY(stoq_expand_label(EVP_sha256(), initial, 32, "server in", secret, 32));
-    return stoq_keys_init(server, HM_AES_128_GCM, secret, 32);
+    return stoq_keys_init(server, version, HM_AES_128_GCM, secret, 32);
 }
 
 void stoq_keys_free(stoq_keys *k)
@@ -138,7 +140,7 @@ void stoq_keys_free(stoq_keys *k)
 
 static hm_err next_secret(const stoq_keys *k, uint8_t out[STOQ_MAX_SECRET])
 {
-    return stoq_expand_label(cipher_md(k->cipher), k->secret, k->secret_len, "quic ku", out,
+    return stoq_expand_label(cipher_md(k->cipher), k->secret, k->secret_len, k->version->ku, out,
                              k->secret_len);
 }
 
@@ -147,7 +149,7 @@ hm_err stoq_keys_next(const stoq_keys *k, stoq_aead *out)
     uint8_t secret[STOQ_MAX_SECRET];
     hm_err err;
     HM_TRY_OUT(next_secret(k, secret));
-    HM_TRY_OUT(aead_init(out, k->cipher, secret, k->secret_len));
+    HM_TRY_OUT(aead_init(out, k->version, k->cipher, secret, k->secret_len));
 out:
     hm_zero(secret, sizeof secret);
     return err;
@@ -270,16 +272,15 @@ void stoq_open_batch(stoq_aead *a, stoq_open *batch, size_t count)
     }
 }
 
-hm_err stoq_retry_tag(const stoq_cid *original_dcid, hm_bytes retry, uint8_t out[STOQ_RETRY_TAG])
+hm_err stoq_retry_tag(const stoq_version *version, const stoq_cid *original_dcid, hm_bytes retry,
+                      uint8_t out[STOQ_RETRY_TAG])
 {
-    static const uint8_t key[16] = {0xbe, 0x0c, 0x69, 0x0b, 0x9f, 0x66, 0x57, 0x5a,
-                                    0x1d, 0x76, 0x6b, 0x54, 0xe3, 0x68, 0xc8, 0x4e};
-    static const uint8_t nonce[12] = {0x46, 0x15, 0x99, 0xd3, 0x5d, 0x63,
-                                      0x2b, 0xf2, 0x23, 0x98, 0x25, 0xbb};
     EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
     int n;
     hm_err err = HM_E_CRYPTO;
-    if (ctx != NULL && EVP_EncryptInit_ex(ctx, EVP_aes_128_gcm(), NULL, key, nonce) == 1 &&
+    if (ctx != NULL &&
+        EVP_EncryptInit_ex(ctx, EVP_aes_128_gcm(), NULL, version->retry_key,
+                           version->retry_nonce) == 1 &&
         EVP_EncryptUpdate(ctx, NULL, &n, &original_dcid->len, 1) == 1 &&
         EVP_EncryptUpdate(ctx, NULL, &n, original_dcid->id, original_dcid->len) == 1 &&
         EVP_EncryptUpdate(ctx, NULL, &n, retry.ptr, (int)retry.len) == 1 &&

@@ -24,15 +24,17 @@ typedef struct stoq_keys {
     stoq_aead aead;
     hm_hp hp; // the same over key updates
     hm_aead_cipher cipher;
+    const stoq_version *version;
     uint8_t secret[STOQ_MAX_SECRET]; // for the next key update
     size_t secret_len;
 } stoq_keys;
 
 // Sets keys from a traffic secret.
-HM_CHECK hm_err stoq_keys_init(stoq_keys *k, hm_aead_cipher cipher, const uint8_t *secret,
-                               size_t secret_len);
+HM_CHECK hm_err stoq_keys_init(stoq_keys *k, const stoq_version *version, hm_aead_cipher cipher,
+                               const uint8_t *secret, size_t secret_len);
 // The Initial keys for a client's first destination connection id.
-HM_CHECK hm_err stoq_keys_init_initial(stoq_keys *client, stoq_keys *server, const stoq_cid *dcid);
+HM_CHECK hm_err stoq_keys_init_initial(stoq_keys *client, stoq_keys *server,
+                                       const stoq_version *version, const stoq_cid *dcid);
 void stoq_keys_free(stoq_keys *k); // zeroes the secrets
 static inline bool stoq_keys_ready(const stoq_keys *k)
 {
@@ -82,8 +84,8 @@ typedef struct stoq_open {
 void stoq_open_batch(stoq_aead *a, stoq_open *batch, size_t count);
 
 // The integrity tag of a Retry packet (without its tag) that answers original_dcid.
-HM_CHECK hm_err stoq_retry_tag(const stoq_cid *original_dcid, hm_bytes retry,
-                               uint8_t out[STOQ_RETRY_TAG]);
+HM_CHECK hm_err stoq_retry_tag(const stoq_version *version, const stoq_cid *original_dcid,
+                               hm_bytes retry, uint8_t out[STOQ_RETRY_TAG]);
 // HKDF-Expand-Label of TLS 1.3 with an empty context; out_len at most the hash's length.
 HM_CHECK hm_err stoq_expand_label(const EVP_MD *md, const uint8_t *secret, size_t secret_len,
                                   const char *label, uint8_t *out, size_t out_len);

@@ -243,17 +243,18 @@ static int ticket_key(SSL *ssl, unsigned char name[STOQ_TICKET_KEY_NAME], unsign
                : -1;
 }
 
-// A ticket says by the endpoint's clock when it was given.
+// A ticket says by the endpoint's clock when it was given, and of which version it is.
 static int ticket_begin(SSL *ssl, void *arg)
 {
     const stoq_tls *t = SSL_get_ex_data(ssl, ex_index());
     SSL_SESSION *s = SSL_get_session(ssl);
-    uint8_t mem[8];
+    uint8_t mem[12];
     hm_buf b = hm_buf_fixed(mem, sizeof mem);
     (void)arg;
     if (t == NULL || t->tickets == NULL)
         return 0;
     hm_wr_u64(&b, *t->tickets->now_us);
+    hm_wr_u32(&b, t->version);
     SSL_SESSION_set_timeout(s, (long)(t->tickets->life_us / 1000000));
     return SSL_SESSION_set1_ticket_appdata(s, mem, sizeof mem);
 }
@@ -270,7 +271,9 @@ static SSL_TICKET_RETURN ticket_opened(SSL *ssl, SSL_SESSION *s, const unsigned 
         return SSL_TICKET_RETURN_IGNORE_RENEW;
     hm_rd r = hm_rd_of(hm_bytes_of(data, len));
     uint64_t given_us = hm_rd_u64(&r);
-    bool live = hm_rd_end(&r) == HM_OK && *t->tickets->now_us - given_us < t->tickets->life_us;
+    uint32_t version = hm_rd_u32(&r);
+    bool live = hm_rd_end(&r) == HM_OK && version == t->original_version &&
+                *t->tickets->now_us - given_us < t->tickets->life_us;
     return live ? SSL_TICKET_RETURN_USE_RENEW : SSL_TICKET_RETURN_IGNORE_RENEW;
 }
 
@@ -320,24 +323,36 @@ bool stoq_tls_may_resume(const SSL_CTX *ctx, bool is_server)
 
 // ---- life ---------------------------------------------------------------------------------------
 
+hm_err stoq_tls_set_params(stoq_tls *t, hm_bytes params, uint32_t version)
+{
+    uint8_t *copy = malloc(params.len);
+    if (copy == NULL)
+        return HM_E_NOMEM;
+    memcpy(copy, params.ptr, params.len);
+    free(t->params);
+    t->params = copy;
+    t->version = version;
+    return SSL_set_quic_tls_transport_params(t->ssl, copy, params.len) == 1
+               ? HM_OK
+               : openssl_fail("transport parameters");
+}
+
 hm_err stoq_tls_init(stoq_tls *t, SSL_CTX *ctx, const stoq_tls_config *config)
 {
     const char *server_name = config->server_name;
-    hm_bytes params = config->params;
     bool resumes = stoq_tls_may_resume(ctx, t->is_server);
     t->alpn_wire = config->alpn_wire;
+    t->original_version = config->version;
     t->tickets = resumes ? config->tickets : NULL;
     t->sessions_wanted = resumes ? config->sessions : 0;
     t->ssl = SSL_new(ctx);
-    t->params = malloc(params.len);
-    if (t->ssl == NULL || t->params == NULL)
+    if (t->ssl == NULL)
         goto fail;
-    memcpy(t->params, params.ptr, params.len);
     if (SSL_set_ex_data(t->ssl, ex_index(), t) != 1 ||
         SSL_set_min_proto_version(t->ssl, TLS1_3_VERSION) != 1 ||
         SSL_set_max_proto_version(t->ssl, TLS1_3_VERSION) != 1 ||
         SSL_set_quic_tls_cbs(t->ssl, callbacks, t) != 1 ||
-        SSL_set_quic_tls_transport_params(t->ssl, t->params, params.len) != 1)
+        stoq_tls_set_params(t, config->params, config->version) != HM_OK)
         goto fail;
     if (t->is_server) {
         SSL_set_accept_state(t->ssl);

@@ -42,6 +42,7 @@ typedef struct stoq_tls_config {
     const char *server_name; // of a client; may be NULL
     hm_bytes alpn_wire;      // names, each after its length, by preference; the caller keeps them
     hm_bytes params;         // ours
+    uint32_t version;        // of QUIC, whose tickets are of no other (RFC 9369, section 5)
     stoq_tickets *tickets;   // of a server, NULL: it gives none and takes none. Borrowed.
     unsigned ticket_count;   // that it gives
     unsigned sessions;       // of a client: how many are wanted
@@ -61,8 +62,9 @@ typedef struct stoq_tls {
     hm_err why;    // what the failure comes to
     bool complete; // handshake complete
     bool failed;
-    hm_bytes alpn_wire; // borrowed from the endpoint
-    uint8_t *params;    // ours, owned; OpenSSL borrows them
+    hm_bytes alpn_wire;                 // borrowed from the endpoint
+    uint8_t *params;                    // ours, owned; OpenSSL borrows them
+    uint32_t version, original_version; // of QUIC: in use, and of the first packets
     stoq_tickets *tickets;
     unsigned sessions_wanted; // still
 } stoq_tls;
@@ -76,6 +78,9 @@ void stoq_tls_prepare(SSL_CTX *ctx, bool is_server);
 bool stoq_tls_may_resume(const SSL_CTX *ctx, bool is_server);
 // Makes the TLS object.
 HM_CHECK hm_err stoq_tls_init(stoq_tls *t, SSL_CTX *ctx, const stoq_tls_config *config);
+// Our transport parameters, as long as they have not been sent, and the version that goes with
+// them: a server's go with its answer, after the host got the client's.
+HM_CHECK hm_err stoq_tls_set_params(stoq_tls *t, hm_bytes params, uint32_t version);
 // Goes on with what peek() has. HM_E_STOQ_TLS: t->alert and t->why tell more. After the end tickets
 // that a server sends are thrown away, and anything else is a failure: keys are updated by packets
 // (RFC 9001, section 6), and a client has nothing to say.

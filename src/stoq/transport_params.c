@@ -1,5 +1,7 @@
 #include "stoq/transport_params.h"
 
+#include "base/wire.h"
+
 enum {
     ORIGINAL_DCID = 0x00,
     MAX_IDLE_TIMEOUT = 0x01,
@@ -18,6 +20,7 @@ enum {
     ACTIVE_CID_LIMIT = 0x0e,
     INITIAL_SCID = 0x0f,
     RETRY_SCID = 0x10,
+    VERSION_INFORMATION = 0x11,
     MAX_DATAGRAM_FRAME = 0x20, // RFC 9221
     KNOWN_COUNT
 };
@@ -74,6 +77,16 @@ static void put_bytes(hm_buf *out, uint64_t id, const void *ptr, size_t len)
     hm_buf_append(out, ptr, len);
 }
 
+static void put_version_information(hm_buf *out, const stoq_transport_params *p)
+{
+    uint8_t mem[4 * (STOQ_MAX_VERSIONS + 2)];
+    hm_buf b = hm_buf_fixed(mem, sizeof mem);
+    hm_wr_u32(&b, p->chosen_version);
+    for (int i = 0; i <= STOQ_MAX_VERSIONS && p->available_versions[i] != 0; i++)
+        hm_wr_u32(&b, p->available_versions[i]);
+    put_bytes(out, VERSION_INFORMATION, b.ptr, b.len);
+}
+
 void stoq_transport_params_encode(const stoq_transport_params *p, hm_buf *out)
 {
     stoq_transport_params copy = *p;
@@ -94,6 +107,8 @@ void stoq_transport_params_encode(const stoq_transport_params *p, hm_buf *out)
         put_bytes(out, RESET_TOKEN, p->reset_token, STOQ_RESET_TOKEN);
     if (p->disable_active_migration)
         put_bytes(out, DISABLE_ACTIVE_MIGRATION, NULL, 0);
+    if (p->chosen_version != 0)
+        put_version_information(out, p);
 }
 
 static hm_err decode_cid(hm_bytes v, bool *has, stoq_cid *out)
@@ -125,6 +140,33 @@ static bool preferred_address_ok(hm_bytes v)
            v.len == 25u + v.ptr[24] + STOQ_RESET_TOKEN;
 }
 
+static bool keep_version(stoq_transport_params *p, uint32_t version)
+{
+    uint32_t *v = p->available_versions;
+    if (version != p->chosen_version && stoq_version_of(version) == NULL)
+        return version != 0;
+    while (*v != 0 && *v != version)
+        v++;
+    *v = version; // of those that pass here there are no more than places
+    return true;
+}
+
+static hm_err decode_version_information(hm_bytes in, bool from_client, stoq_transport_params *out)
+{
+    hm_rd r = hm_rd_of(in);
+    bool ok = in.len >= 4 && in.len % 4 == 0, listed = !from_client;
+    out->chosen_version = ok ? hm_rd_u32(&r) : 0;
+    ok = ok && out->chosen_version != 0;
+    for (size_t i = 4; ok && i < in.len; i += 4) {
+        uint32_t version = hm_rd_u32(&r);
+        listed |= version == out->chosen_version;
+        ok = keep_version(out, version);
+    }
+    if (!ok || !listed)
+        return hm_fail(HM_E_STOQ_TRANSPORT, "transport parameters: version_information is void");
+    return HM_OK;
+}
+
 static hm_err decode_one(uint64_t id, hm_bytes v, bool from_client, stoq_transport_params *out)
 {
     if (is_integer(id))
@@ -150,6 +192,8 @@ static hm_err decode_one(uint64_t id, hm_bytes v, bool from_client, stoq_transpo
             break;
         out->disable_active_migration = true;
         return HM_OK;
+    case VERSION_INFORMATION:
+        return decode_version_information(v, from_client, out);
     case PREFERRED_ADDRESS:
         if (!preferred_address_ok(v))
             break;

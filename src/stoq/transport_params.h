@@ -1,4 +1,4 @@
-// Transport parameters (RFC 9000, section 18).
+// Transport parameters (RFC 9000, section 18; RFC 9221, section 3; RFC 9368, section 3).
 #ifndef HM_STOQ_TRANSPORT_PARAMS_H
 #define HM_STOQ_TRANSPORT_PARAMS_H
 
@@ -18,6 +18,10 @@ typedef struct stoq_transport_params {
     uint64_t ack_delay_exponent;
     uint64_t max_ack_delay_ms;
     uint64_t active_cid_limit;
+    // version_information, unless chosen_version is 0: which is in use, and which there are
+    // besides. Of a peer's list are kept those that we speak and the chosen one, each once; 0 ends.
+    uint32_t chosen_version;
+    uint32_t available_versions[STOQ_MAX_VERSIONS + 1];
 } stoq_transport_params;
 
 #define STOQ_TRANSPORT_PARAMS_MAX 512 // bytes, of what we encode

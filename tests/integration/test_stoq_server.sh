@@ -138,6 +138,12 @@ a = json.load(open("out"))
 assert a["answers"] == 2 and a["group"] == "X25519MLKEM768" and a["peer"].startswith("node stoq-1 "), a
 assert 0 < a["min_us"] <= a["p50_us"] <= a["p99_us"] <= a["max_us"] and a["handshake_us"] > 0, a
 PY
+for v in 1 2 1,2 2,1; do
+    code 0 ping --ca ca/mesh-root.crt --quic "$v" --json
+    python3 -c 'import json, sys; assert json.load(open("out"))["quic"] == int(sys.argv[1])' \
+        "$([ "$v" = 2 ] && echo 2 || echo 1)" || fail "the version of QUIC with $v"
+done
+code 2 ping --ca ca/mesh-root.crt --quic 3; says 'versions of QUIC'
 perf() { "$hypermesh" stoq perf "$at" --ca ca/mesh-root.crt "$@"; }
 check_perf() { # STREAMS DOWN UP [BYTES OF A DATAGRAM]
     python3 - "$@" <<'PY'

@@ -41,8 +41,8 @@ stoq_conn *forge_conn(stoq_endpoint *ep, bool is_server, const struct sockaddr_i
     conn_discard_space(c, STOQ_LEVEL_INITIAL);
     conn_discard_space(c, STOQ_LEVEL_HANDSHAKE);
     stoq_space *s = &c->spaces[STOQ_LEVEL_APP];
-    must(stoq_keys_init(&s->rx, HM_AES_128_GCM, rx_secret, 32), "keys");
-    must(stoq_keys_init(&s->tx, HM_AES_128_GCM, tx_secret, 32), "keys");
+    must(stoq_keys_init(&s->rx, &stoq_versions[0], HM_AES_128_GCM, rx_secret, 32), "keys");
+    must(stoq_keys_init(&s->tx, &stoq_versions[0], HM_AES_128_GCM, tx_secret, 32), "keys");
     c->created_us = ep->now_us;
     c->has_peer_scid = c->has_params = c->address_validated = true;
     c->handshake_complete = c->confirmed = c->tls.complete = true;
@@ -105,7 +105,8 @@ size_t forge_long(stoq_keys *k, stoq_packet_type type, const stoq_cid *dcid, con
 {
     uint8_t *length_at;
     hm_assert(payload.len + token.len <= 1800);
-    uint8_t *pn_at = stoq_long_header_write(out, type, dcid, scid, token, 4, &length_at);
+    uint8_t *pn_at =
+        stoq_long_header_write(out, k->version, type, dcid, scid, token, 4, &length_at);
     stoq_long_header_set_length(length_at, 4 + payload.len + STOQ_AEAD_TAG);
     return finish(k, out, pn_at, pn, payload);
 }

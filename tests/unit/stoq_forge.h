@@ -23,7 +23,7 @@ void forge_pair(stoq_endpoint *server, const struct sockaddr_in6 *server_address
 
 #define FORGE_MAX 2048u // bytes of a packet; a payload is at most 1800 long
 
-// Seals a payload as a packet; returns its length.
+// Seals a payload as a packet, of the version of the keys; returns its length.
 size_t forge_short(stoq_keys *k, const stoq_cid *dcid, uint64_t pn, bool phase, hm_bytes payload,
                    uint8_t out[FORGE_MAX]);
 size_t forge_long(stoq_keys *k, stoq_packet_type type, const stoq_cid *dcid, const stoq_cid *scid,

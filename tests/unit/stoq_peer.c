@@ -140,9 +140,11 @@ void peer_begin_with(peer *p, bool conn_is_server, stoq_limits limits, uint8_t p
     p->c =
         forge_conn(p->ep, conn_is_server, &from, &cid, peer_secrets[0], peer_secrets[1], &params);
     p->c->told_open = true;
-    assert_int_equal(stoq_keys_init(&p->tx, HM_AES_128_GCM, peer_secrets[0], 32), HM_OK);
+    assert_int_equal(stoq_keys_init(&p->tx, &stoq_versions[0], HM_AES_128_GCM, peer_secrets[0], 32),
+                     HM_OK);
     if (peer_cid_len == STOQ_LOCAL_CID) // else what comes back cannot be parsed here
-        assert_int_equal(stoq_keys_init(&p->rx, HM_AES_128_GCM, peer_secrets[1], 32), HM_OK);
+        assert_int_equal(
+            stoq_keys_init(&p->rx, &stoq_versions[0], HM_AES_128_GCM, peer_secrets[1], 32), HM_OK);
     peer_turn(p);
 }
 

@@ -547,7 +547,7 @@ static void test_flood(void **state)
     assert_int_equal(ep->stats.half_open, 1);
     const stoq_conn *s = hm_container_of(ep->conns.prev, stoq_conn, link);
     stoq_keys keys = {0};
-    OK(stoq_keys_init(&keys, HM_AES_128_GCM, (const uint8_t[32]){9}, 32));
+    OK(stoq_keys_init(&keys, &stoq_versions[0], HM_AES_128_GCM, (const uint8_t[32]){9}, 32));
     for (unsigned i = 0; i < 200; i++) {
         uint8_t out[FORGE_MAX], payload[1000] = {STOQ_FRAME_PING};
         size_t n = forge_long(&keys, STOQ_PACKET_0RTT, &dcid, &scid, (hm_bytes){0}, i,

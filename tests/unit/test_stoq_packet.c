@@ -1,5 +1,5 @@
 // Packets, frames, transport parameters and protection; the vectors are those of RFC 9000,
-// appendix A, and RFC 9001, appendix A.
+// appendix A, RFC 9001, appendix A (version 1), and RFC 9369, appendix A (version 2).
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -73,50 +73,75 @@ static void test_packet_numbers(void **state)
     }
 }
 
-static void test_initial_secrets(void **state)
+// What the two versions make of the same: the client's Initial packet (A.2 of both RFCs, its ends),
+// the server's (A.3), a Retry packet (A.4), a short packet and the secret after it (A.5).
+static const struct vectors {
+    const char *client_iv, *server_iv;
+    const char *client_begin, *client_tag;
+    const char *server_packet;
+    const char *retry;
+    const char *short_packet, *next_secret;
+} vectors[STOQ_MAX_VERSIONS] = {
+    {"fa044b2f42a3fd3b46fb255c", "0ac1493ca1905853b0bba03e",
+     "c000000001088394c8f03e5157080000449e7b9aec34d1b1c98dd7689fb8ec11",
+     "e221af44860018ab0856972e194cd934",
+     "cf000000010008f067a5502a4262b5004075c0d95a482cd0991cd25b0aac406a5816b6394100f37a1c69797554780"
+     "bb38cc5a99f5ede4cf73c3ec2493a1839b3dbcba3f6ea46c5b7684df3548e7ddeb9c3bf9c73cc3f3bded74b562bfb"
+     "19fb84022f8ef4cdd93795d77d06edbb7aaf2f58891850abbdca3d20398c276456cbc42158407dd074ee",
+     "ff000000010008f067a5502a4262b5746f6b656e04a265ba2eff4d829058fb3f0f2496ba",
+     "4cfe4189655e5cd55c41f69080575d7999c25a5bfb",
+     "1223504755036d556342ee9361d253421a826c9ecdf3c7148684b36b714881f9"},
+    {"91f73e2351d8fa91660e909f", "dd13c276499c0249d3310652",
+     "d76b3343cf088394c8f03e5157080000449ea0c95e82ffe67b6abcdb4298b485",
+     "a18b2faa745b6fe189cf772a9f84cbfc",
+     "dc6b3343cf0008f067a5502a4262b5004075d92faaf16f05d8a4398c47089698baeea26b91eb761d9b89237bbf872"
+     "63017915358230035f7fd3945d88965cf17f9af6e16886c61bfc703106fbaf3cb4cfa52382dd16a393e4275750769"
+     "8075b2c984c707f0a0812d8cd5a6881eaf21ceda98f4bd23f6fe1a3e2c43edd9ce7ca84bed8521e2e140",
+     "cf6b3343cf0008f067a5502a4262b5746f6b656ec8646ce8bfe33952d955543665dcc7b6",
+     "5558b1c60ae7b6b932bc27d786f4bc2bb20f2162ba",
+     "c69374c49e3d2a9466fa689e49d476db5d0dfbc87d32ceeaa6343fd0ae4c7d88"},
+};
+
+#define CLIENT_PAYLOAD                                                                             \
+    "060040f1010000ed0303ebf8fa56f12939b9584a3896472ec40bb863cfd3e86804fe3a47f06a2b69484c00000413" \
+    "011302010000c000000010000e00000b6578616d706c652e636f6dff01000100000a00080006001d001700180010" \
+    "0007000504616c706e000500050100000000003300260024001d00209370b2c9caa47fbabaf4559fedba753de171" \
+    "fa71f50f1ce15d43e994ec74d748002b0003020304000d0010000e0403050306030203080408050806002d000201" \
+    "01001c00024001003900320408ffffffffffffffff05048000ffff07048000ffff0801100104800075300901100f" \
+    "088394c8f03e51570806048000ffff"
+#define SERVER_PAYLOAD                                                                             \
+    "02000000000600405a020000560303eefce7f7b37ba1d1632e96677825ddf73988cfc79825df566dc5430b9a045a" \
+    "1200130100002e00330024001d00209d3c940d89690b84d08a60993c144eca684d1081287c834d5311bcf32bb9da" \
+    "1a002b00020304"
+
+static size_t make_initial(stoq_keys *k, const stoq_version *v, const stoq_cid *dcid,
+                           const stoq_cid *scid, uint64_t pn, size_t pn_len, const char *payload,
+                           size_t pad_to, uint8_t out[1300])
 {
-    (void)state;
-    uint8_t id[8];
-    unhex(id, "8394c8f03e515708");
-    stoq_cid dcid = stoq_cid_of(id, 8);
-    stoq_keys c = {0}, s = {0};
-    assert_int_equal(stoq_keys_init_initial(&c, &s, &dcid), HM_OK);
-    assert_hex(c.secret, "");
-    assert_hex(c.aead.key->iv, "fa044b2f42a3fd3b46fb255c");
-    assert_hex(s.aead.key->iv, "0ac1493ca1905853b0bba03e");
+    uint8_t *length_at;
+    uint8_t *q = stoq_long_header_write(out, v, STOQ_PACKET_INITIAL, dcid, scid, hm_bytes_of("", 0),
+                                        pn_len, &length_at);
+    q = stoq_pn_write(q, pn, pn_len);
+    size_t header = (size_t)(q - out);
+    assert_int_equal(header, stoq_long_header_size(STOQ_PACKET_INITIAL, dcid, scid, 0) + pn_len);
+    memset(q, 0, 1300 - header);
+    size_t len = unhex(q, payload);
+    len = len < pad_to ? pad_to : len;
+    stoq_long_header_set_length(length_at, pn_len + len + STOQ_AEAD_TAG);
+    stoq_seal seal = {out, (uint32_t)header, (uint32_t)len, pn, (uint8_t)pn_len};
+    assert_int_equal(stoq_seal_batch(k, &seal, 1), HM_OK);
+    return header + len + STOQ_AEAD_TAG;
+}
 
-    // A.3: the server's Initial.
-    uint8_t p[300], id2[8];
-    unhex(id2, "f067a5502a4262b5");
-    stoq_cid scid = stoq_cid_of(id2, 8), none = {0};
-    uint8_t *length_at, *q;
-    q = stoq_long_header_write(p, STOQ_PACKET_INITIAL, &none, &scid, hm_bytes_of("", 0), 2,
-                               &length_at);
-    q = stoq_pn_write(q, 1, 2);
-    size_t header = (size_t)(q - p);
-    assert_int_equal(header, stoq_long_header_size(STOQ_PACKET_INITIAL, &none, &scid, 0) + 2);
-    size_t payload =
-        unhex(q, "02000000000600405a020000560303eefce7f7b37ba1d1632e96677825ddf73988cfc79825df566dc"
-                 "5430b9a045a1200130100002e00330024001d00209d3c940d89690b84d08a60993c144eca684d1081"
-                 "287c834d5311bcf32bb9da1a002b00020304");
-    stoq_long_header_set_length(length_at, 2 + payload + STOQ_AEAD_TAG);
-    assert_hex(p, "c1000000010008f067a5502a4262b50040750001");
-    stoq_seal seal = {p, (uint32_t)header, (uint32_t)payload, 1, 2};
-    assert_int_equal(stoq_seal_batch(&s, &seal, 1), HM_OK);
-    assert_hex(p, "cf000000010008f067a5502a4262b5004075c0d95a482cd0991cd25b0aac406a5816b6394100f37a"
-                  "1c69797554780bb38cc5a99f5ede4cf73c3ec2493a1839b3dbcba3f6ea46c5b7684df3548e7ddeb9"
-                  "c3bf9c73cc3f3bded74b562bfb19fb84022f8ef4cdd93795d77d06edbb7aaf2f58891850abbdca3d"
-                  "20398c276456cbc42158407dd074ee");
-
-    // The client opens it.
-    stoq_keys c2 = {0}, s2 = {0};
-    assert_int_equal(stoq_keys_init_initial(&c2, &s2, &dcid), HM_OK);
+static void opens(stoq_keys *k, uint8_t *p, size_t len, const stoq_version *v)
+{
     stoq_packet parsed;
-    assert_int_equal(stoq_packet_parse(p, header + payload + STOQ_AEAD_TAG, &parsed), HM_OK);
+    assert_int_equal(stoq_packet_parse(p, len, &parsed), HM_OK);
     assert_int_equal(parsed.type, STOQ_PACKET_INITIAL);
+    assert_int_equal(parsed.version, v->number);
     uint32_t truncated;
     size_t pn_len;
-    assert_int_equal(stoq_unmask_header(&s2.hp, p, parsed.pn_offset, &truncated, &pn_len), HM_OK);
+    assert_int_equal(stoq_unmask_header(&k->hp, p, parsed.pn_offset, &truncated, &pn_len), HM_OK);
     assert_int_equal(truncated, 1);
     assert_int_equal(pn_len, 2);
     stoq_open open = {p, (uint32_t)(parsed.pn_offset + pn_len),
@@ -126,50 +151,108 @@ static void test_initial_secrets(void **state)
     stoq_open bad = open;
     bad.packet = copy;
     copy[parsed.len - 1] ^= 1;
-    stoq_open_batch(&s2.aead, &bad, 1);
+    stoq_open_batch(&k->aead, &bad, 1);
     assert_false(bad.ok);
-    stoq_open_batch(&s2.aead, &open, 1);
+    stoq_open_batch(&k->aead, &open, 1);
     assert_true(open.ok);
     assert_hex(p + open.header_len, "02000000000600405a02000056");
-    stoq_keys_free(&c);
-    stoq_keys_free(&s);
-    stoq_keys_free(&c2);
-    stoq_keys_free(&s2);
+}
+
+static void test_initial_secrets(void **state)
+{
+    (void)state;
+    for (int i = 0; i < STOQ_MAX_VERSIONS; i++) {
+        const stoq_version *v = &stoq_versions[i];
+        uint8_t id[8], p[1300];
+        unhex(id, "8394c8f03e515708");
+        stoq_cid dcid = stoq_cid_of(id, 8), none = {0};
+        stoq_keys c = {0}, s = {0}, c2 = {0}, s2 = {0};
+        assert_int_equal(stoq_keys_init_initial(&c, &s, v, &dcid), HM_OK);
+        assert_hex(c.aead.key->iv, vectors[i].client_iv);
+        assert_hex(s.aead.key->iv, vectors[i].server_iv);
+        size_t n = make_initial(&c, v, &dcid, &none, 2, 4, CLIENT_PAYLOAD, 1162, p);
+        assert_int_equal(n, 1200);
+        assert_hex(p, vectors[i].client_begin);
+        assert_hex(p + n - STOQ_AEAD_TAG, vectors[i].client_tag);
+        unhex(id, "f067a5502a4262b5");
+        stoq_cid scid = stoq_cid_of(id, 8);
+        n = make_initial(&s, v, &none, &scid, 1, 2, SERVER_PAYLOAD, 0, p);
+        assert_int_equal(n, strlen(vectors[i].server_packet) / 2);
+        assert_hex(p, vectors[i].server_packet);
+        assert_int_equal(stoq_keys_init_initial(&c2, &s2, v, &dcid), HM_OK);
+        opens(&s2, p, n, v);
+        stoq_keys_free(&c);
+        stoq_keys_free(&s);
+        stoq_keys_free(&c2);
+        stoq_keys_free(&s2);
+    }
 }
 
 static void test_retry(void **state)
 {
     (void)state;
-    uint8_t p[64], id[8], tag[16];
-    unhex(id, "8394c8f03e515708");
-    stoq_cid odcid = stoq_cid_of(id, 8);
-    size_t n = unhex(p, "ff000000010008f067a5502a4262b5746f6b656e04a265ba2eff4d829058fb3f0f2496ba");
-    stoq_packet parsed;
-    assert_int_equal(stoq_packet_parse(p, n, &parsed), HM_OK);
-    assert_int_equal(parsed.type, STOQ_PACKET_RETRY);
-    assert_true(hm_bytes_eq(parsed.token, hm_bytes_str("token")));
-    assert_int_equal(stoq_retry_tag(&odcid, hm_bytes_of(p, n - 16), tag), HM_OK);
-    assert_memory_equal(tag, p + n - 16, 16);
+    for (int i = 0; i < STOQ_MAX_VERSIONS; i++) {
+        uint8_t p[64], id[8], tag[16], header[64];
+        unhex(id, "8394c8f03e515708");
+        stoq_cid odcid = stoq_cid_of(id, 8);
+        size_t n = unhex(p, vectors[i].retry);
+        stoq_packet parsed;
+        assert_int_equal(stoq_packet_parse(p, n, &parsed), HM_OK);
+        assert_int_equal(parsed.type, STOQ_PACKET_RETRY);
+        assert_true(hm_bytes_eq(parsed.token, hm_bytes_str("token")));
+        assert_int_equal(stoq_retry_tag(&stoq_versions[i], &odcid, hm_bytes_of(p, n - 16), tag),
+                         HM_OK);
+        assert_memory_equal(tag, p + n - 16, 16);
+        // Ours differs in the four bits that mean nothing.
+        uint8_t *end =
+            stoq_retry_header_write(header, &stoq_versions[i], &parsed.dcid, &parsed.scid);
+        assert_ptr_equal(end, header + n - 16 - 5);
+        header[0] |= 0x0f;
+        assert_memory_equal(header, p, n - 16 - 5);
+    }
 }
 
 static void test_chacha_and_update(void **state)
 {
     (void)state;
-    uint8_t secret[32], p[64];
-    unhex(secret, "9ac312a7f877468ebe69422748ad00a15443f18203a07d6060f688f30f21632b");
-    stoq_keys k = {0};
-    assert_int_equal(stoq_keys_init(&k, HM_CHACHA20_POLY1305, secret, 32), HM_OK);
-    stoq_cid none = {0};
-    uint8_t *q = stoq_short_header_write(p, &none, false, 3);
-    q = stoq_pn_write(q, 654360564, 3);
-    *q = STOQ_FRAME_PING;
-    assert_hex(p, "4200bff401");
-    stoq_seal seal = {p, 4, 1, 654360564, 3};
-    assert_int_equal(stoq_seal_batch(&k, &seal, 1), HM_OK);
-    assert_hex(p, "4cfe4189655e5cd55c41f69080575d7999c25a5bfb");
-    assert_int_equal(stoq_keys_update(&k, NULL), HM_OK);
-    assert_hex(k.secret, "1223504755036d556342ee9361d253421a826c9ecdf3c7148684b36b714881f9");
-    stoq_keys_free(&k);
+    for (int i = 0; i < STOQ_MAX_VERSIONS; i++) {
+        uint8_t secret[32], p[64];
+        unhex(secret, "9ac312a7f877468ebe69422748ad00a15443f18203a07d6060f688f30f21632b");
+        stoq_keys k = {0};
+        assert_int_equal(stoq_keys_init(&k, &stoq_versions[i], HM_CHACHA20_POLY1305, secret, 32),
+                         HM_OK);
+        stoq_cid none = {0};
+        uint8_t *q = stoq_short_header_write(p, &none, false, 3);
+        q = stoq_pn_write(q, 654360564, 3);
+        *q = STOQ_FRAME_PING;
+        assert_hex(p, "4200bff401");
+        stoq_seal seal = {p, 4, 1, 654360564, 3};
+        assert_int_equal(stoq_seal_batch(&k, &seal, 1), HM_OK);
+        assert_hex(p, vectors[i].short_packet);
+        assert_int_equal(stoq_keys_update(&k, NULL), HM_OK);
+        assert_hex(k.secret, vectors[i].next_secret);
+        stoq_keys_free(&k);
+    }
+}
+
+static void test_versions_of(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        uint32_t first, second;
+    } good[] = {{"1", STOQ_VERSION_1, 0},
+                {"2", STOQ_VERSION_2, 0},
+                {"1,2", STOQ_VERSION_1, STOQ_VERSION_2},
+                {"2,1", STOQ_VERSION_2, STOQ_VERSION_1}};
+    static const char *const bad[] = {"", "0", "3", "1,", ",1", "1,1", "1,2,1", "12", "1 2", "v1"};
+    uint32_t out[STOQ_MAX_VERSIONS];
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        assert_int_equal(stoq_versions_of(good[i].text, out), HM_OK);
+        assert_true(out[0] == good[i].first && out[1] == good[i].second);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_int_equal(stoq_versions_of(bad[i], out), HM_E_CONFIG);
 }
 
 static void test_packet_refused(void **state)
@@ -260,6 +343,8 @@ static void test_transport_params(void **state)
     a.max_streams_bidi = 7;
     a.max_idle_timeout_ms = 30000;
     a.active_cid_limit = 4;
+    a.chosen_version = a.available_versions[0] = STOQ_VERSION_2;
+    a.available_versions[1] = STOQ_VERSION_1;
     hm_buf buf = {0};
     stoq_transport_params_encode(&a, &buf);
     assert_int_equal(stoq_transport_params_decode(hm_buf_bytes(&buf), false, &b), HM_OK);
@@ -289,6 +374,39 @@ static void test_transport_params(void **state)
         assert_int_equal(stoq_transport_params_decode(hm_bytes_of(in, n), false, &b),
                          HM_E_STOQ_TRANSPORT);
     }
+}
+
+// RFC 9368, sections 3 and 4: what is void, from either side or from a client alone; and of what is
+// kept, those that we do not speak are left out.
+static void test_version_information(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *hex;
+        bool from_client, from_server; // is it good
+        uint32_t kept[2];
+    } cases[] = {
+        {"1100", false, false, {0}},
+        {"110300000001", false, false, {0}},
+        {"1107000000010000006b", false, false, {0}},
+        {"1108000000000000000100", false, false, {0}}, // chosen: 0
+        {"11080000000100000000", false, false, {0}},   // available: 0
+        {"110400000001", false, true, {0}},            // of a server that withdraws all
+        {"1108000000016b3343cf", false, true, {STOQ_VERSION_2}},
+        {"11100000000100000001000000016b3343cf", true, true, {STOQ_VERSION_1, STOQ_VERSION_2}},
+        {"11141a2a3a4a1a2a3a4a5a6a7a8a000000016b3343cf", true, true, {0x1a2a3a4a, STOQ_VERSION_1}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        for (int client = 0; client < 2; client++) {
+            uint8_t in[64];
+            stoq_transport_params p;
+            size_t n = unhex(in, cases[i].hex);
+            bool good = client ? cases[i].from_client : cases[i].from_server;
+            assert_int_equal(stoq_transport_params_decode(hm_bytes_of(in, n), client, &p),
+                             good ? HM_OK : HM_E_STOQ_TRANSPORT);
+            if (good)
+                assert_memory_equal(p.available_versions, cases[i].kept, sizeof cases[i].kept);
+        }
 }
 
 // What goes back is what was lent, in that order, and not before it was acknowledged.
@@ -422,16 +540,12 @@ static void test_lent_bytes_of_a_reset(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_varint),
-        cmocka_unit_test(test_packet_numbers),
-        cmocka_unit_test(test_initial_secrets),
-        cmocka_unit_test(test_retry),
-        cmocka_unit_test(test_chacha_and_update),
-        cmocka_unit_test(test_packet_refused),
-        cmocka_unit_test(test_frames),
-        cmocka_unit_test(test_transport_params),
-        cmocka_unit_test(test_buffers),
-        cmocka_unit_test(test_lent_bytes_of_a_reset),
+        cmocka_unit_test(test_varint),           cmocka_unit_test(test_packet_numbers),
+        cmocka_unit_test(test_initial_secrets),  cmocka_unit_test(test_retry),
+        cmocka_unit_test(test_versions_of),      cmocka_unit_test(test_chacha_and_update),
+        cmocka_unit_test(test_packet_refused),   cmocka_unit_test(test_frames),
+        cmocka_unit_test(test_transport_params), cmocka_unit_test(test_version_information),
+        cmocka_unit_test(test_buffers),          cmocka_unit_test(test_lent_bytes_of_a_reset),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -182,7 +182,8 @@ static void test_probes_of_both_spaces(void **state)
     peer_ack_all(&p);
     stoq_space *s = &p.c->spaces[STOQ_LEVEL_HANDSHAKE];
     p.c->confirmed = s->discarded = false;
-    assert_int_equal(stoq_keys_init(&s->tx, HM_AES_128_GCM, peer_secrets[0], 32), HM_OK);
+    assert_int_equal(stoq_keys_init(&s->tx, &stoq_versions[0], HM_AES_128_GCM, peer_secrets[0], 32),
+                     HM_OK);
     assert_int_equal(stoq_sendbuf_append(&s->crypto_out, hm_bytes_of(finished, sizeof finished)),
                      HM_OK);
     stoq_conn_ping(p.c);
