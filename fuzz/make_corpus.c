@@ -184,7 +184,9 @@ static void params(void)
     put_with("stoq_params", "client", 1, hm_buf_bytes(&b));
     hm_buf_reset(&b);
     p.has_original_dcid = p.has_reset_token = p.has_retry_scid = p.disable_active_migration = true;
-    p.original_dcid = p.retry_scid = p.initial_scid;
+    p.original_dcid = p.retry_scid = p.preferred_cid = p.initial_scid;
+    p.has_preferred = true;
+    p.preferred_address = forge_address(9293);
     stoq_transport_params_encode(&p, &b);
     put_with("stoq_params", "server", 0, hm_buf_bytes(&b));
     hm_buf_free(&b);

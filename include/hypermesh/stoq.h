@@ -121,6 +121,9 @@ typedef struct stoq_net {
     void (*send)(void *ctx, const struct sockaddr_in6 *to, const uint8_t *bytes, size_t len,
                  size_t segment_bytes, uint8_t ecn);
     void *ctx; // borrowed
+    // From the preferred address of a server; needed if it has one.
+    void (*send_preferred)(void *ctx, const struct sockaddr_in6 *to, const uint8_t *bytes,
+                           size_t len, size_t segment_bytes, uint8_t ecn);
 } stoq_net;
 
 // Limits: zero means the default in brackets.
@@ -166,10 +169,15 @@ typedef struct stoq_share {
 
 typedef struct stoq_config {
     struct sockaddr_in6 bind; // address and port (0: any) of the UDP socket
-    const stoq_net *net;      // NULL: own socket. Copied.
-    SSL_CTX *server_tls;      // NULL: no incoming connections. A reference is kept.
-    SSL_CTX *client_tls;      // NULL: no outgoing connections. Both prepared by the caller
-                              // (certificates, verification, groups); TLS 1.3 is enforced here.
+    // A server's: where clients are to go once the handshake is over (RFC 9000, section 9.6), with
+    // a socket of its own; port 0: none. Not the address that they first come to, which may be one
+    // of many machines'.
+    struct sockaddr_in6 preferred;
+    bool ignore_preferred; // a client's: stay with the address that was asked
+    const stoq_net *net;   // NULL: own socket. Copied.
+    SSL_CTX *server_tls;   // NULL: no incoming connections. A reference is kept.
+    SSL_CTX *client_tls;   // NULL: no outgoing connections. Both prepared by the caller
+                           // (certificates, verification, groups); TLS 1.3 is enforced here.
     const char *alpn[STOQ_MAX_ALPN]; // in order of preference, NULL ends; one at least. Copied.
     const hm_random *random;         // NULL: the kernel's. Copied.
     stoq_callbacks callbacks;
@@ -212,6 +220,7 @@ typedef struct stoq_conn_stats {
     uint32_t mtu_bytes;         // largest UDP payload that is known to get through
     uint32_t key_updates;
     uint32_t streams_open;
+    bool at_preferred; // it has moved to the server's preferred address
 } stoq_conn_stats;
 
 typedef struct stoq_endpoint_stats {
@@ -231,7 +240,8 @@ void stoq_endpoint_destroy(stoq_endpoint *ep);
 // Connections that come from now on use this context (a reference is kept): for renewed
 // certificates and revocation lists. NULL: none is taken any more. Tickets given before are void.
 void stoq_endpoint_set_server_tls(stoq_endpoint *ep, SSL_CTX *tls);
-// The socket, to wait on for reading; -1 with a stoq_net. Owned by the endpoint.
+// What to wait on for reading: a socket, or what waits for two; -1 with a stoq_net. Owned by the
+// endpoint.
 int stoq_endpoint_fd(const stoq_endpoint *ep);
 // The bound address (with the port that the kernel chose).
 void stoq_endpoint_address(const stoq_endpoint *ep, struct sockaddr_in6 *out);
@@ -247,6 +257,10 @@ void stoq_endpoint_process(stoq_endpoint *ep, uint64_t now_us, bool readable);
 void stoq_endpoint_receive(stoq_endpoint *ep, const struct sockaddr_in6 *from, uint8_t *bytes,
                            size_t len, size_t segment_bytes, uint8_t ecn, uint64_t now_us);
 void *stoq_endpoint_user(const stoq_endpoint *ep); // of its callbacks
+// The same for datagrams that came to the preferred address.
+void stoq_endpoint_receive_preferred(stoq_endpoint *ep, const struct sockaddr_in6 *from,
+                                     uint8_t *bytes, size_t len, size_t segment_bytes, uint8_t ecn,
+                                     uint64_t now_us);
 void stoq_endpoint_get_stats(const stoq_endpoint *ep, stoq_endpoint_stats *out);
 
 // A loop for programs that have none: waits until something arrives or is due, but no longer than

@@ -242,6 +242,7 @@ static void json_run(const run *r, hm_buf *b)
     hm_jw_u64(b, "packets_received", r->after.packets_received - r->before.packets_received);
     hm_jw_u64(b, "packets_lost", r->after.packets_lost - r->before.packets_lost);
     hm_jw_u64(b, "mtu_bytes", r->after.mtu_bytes);
+    hm_jw_bool(b, "at_preferred", r->after.at_preferred);
     hm_jw_u64(b, "rtt_us", r->after.rtt_us);
     hm_jw_u64(b, "min_rtt_us", r->after.min_rtt_us);
     hm_jw_str(b, "congestion", r->after.congestion);

@@ -71,6 +71,11 @@ static hm_err ping_report(cli *c, const cli_command *cmd, ping *p, uint64_t elap
     }
     hm_jw_open(&b, NULL, '{');
     session_json(&p->s, &b);
+    if (p->s.conn) {
+        stoq_conn_stats stats;
+        stoq_conn_get_stats(p->s.conn, &stats);
+        hm_jw_bool(&b, "at_preferred", stats.at_preferred);
+    }
     hm_jw_u64(&b, "requests", p->sent);
     hm_jw_u64(&b, "answers", answers);
     hm_jw_u64(&b, "request_bytes", p->request_bytes);

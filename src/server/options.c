@@ -87,6 +87,8 @@ const hm_option hm_stoq_options[] = {
     {"root", "STOQ_CA", NULL, "FILE", NULL,
      "enroll: edge root, PEM, got from the authority's people: the authority must prove itself"},
     {"listen", "STOQ_LISTEN", "stoq.listen", "ADDR", "[::]:9292", "run: UDP address"},
+    {"preferred", "STOQ_PREFERRED", "stoq.preferred", "ADDR", NULL,
+     "run: another UDP address, to which clients are to move once they are connected"},
     {"metrics-listen", "STOQ_METRICS_LISTEN", "metrics.listen", "ADDR", "[::1]:9292",
      "run: TCP address of the metrics, HTTPS; off for none"},
     {"cert", "STOQ_CERT", "stoq.cert", "FILE", NULL,

@@ -133,6 +133,8 @@ static hm_err start_workers(daemon_state *d)
         .limits = {.max_streams_bidi = STOQ_PERF_STREAMS, .stream_send_bytes = STOQ_PERF_KEPT},
     };
     HM_TRY(hm_config_addr(d->config, "listen", &cfg.bind));
+    if (hm_config_get(d->config, "preferred"))
+        HM_TRY(hm_config_addr(d->config, "preferred", &cfg.preferred));
     HM_TRY(hm_config_u64(d->config, "max-connections", 1, 100000, &connections));
     HM_TRY(hm_config_u64(d->config, "workers", 1, STOQ_GROUP_MAX, &workers));
     cfg.limits.max_connections = (uint32_t)((connections + workers - 1) / workers);

@@ -113,6 +113,13 @@ static hm_err host_params(void *ctx, hm_bytes encoded)
         c->remote[0].has_token = true;
         conn_watch_token(c);
     }
+    if (p.has_preferred) { // whether or not it is gone to
+        if (p.initial_scid.len == 0)
+            return bad_params(c, code, "a preferred address of a server without ids");
+        c->remote[1] =
+            (stoq_peer_cid){.seq = 1, .cid = p.preferred_cid, .has_token = true, .active = true};
+        memcpy(c->remote[1].token, p.preferred_token, STOQ_RESET_TOKEN);
+    }
     streams_on_params(c);
     return HM_OK;
 }
@@ -144,6 +151,10 @@ hm_err conn_encode_params(const stoq_conn *c, hm_buf *out)
         p.has_retry_scid = c->has_retry;
         p.retry_scid = c->retry_scid;
         endpoint_reset_token(c->ep, &c->local[0].cid, p.reset_token);
+        p.has_preferred = c->local[1].active;
+        p.preferred_address = c->ep->preferred;
+        p.preferred_cid = c->local[1].cid;
+        endpoint_reset_token(c->ep, &c->local[1].cid, p.preferred_token);
     }
     p.max_idle_timeout_ms = l->max_idle_ms;
     p.max_udp_payload_bytes = l->max_udp_payload_bytes;
@@ -286,6 +297,7 @@ void conn_confirmed(stoq_conn *c)
     conn_discard_space(c, STOQ_LEVEL_INITIAL);
     conn_discard_space(c, STOQ_LEVEL_HANDSHAKE);
     conn_tls_end(c);
+    preferred_begin(c);
     conn_wake(c);
 }
 
@@ -361,6 +373,11 @@ hm_err conn_start_server(stoq_conn *c, const stoq_packet *first, const stoq_cid 
     c->remote[0] = (stoq_peer_cid){.cid = first->scid, .active = true};
     c->counted_half_open = true;
     c->ep->stats.half_open++;
+    c->at_preferred = c->ep->at_preferred;
+    if (c->ep->preferred.sin6_port != 0 && !c->at_preferred) { // the parameters tell its id
+        HM_TRY(conn_new_local_cid(c));
+        c->local[1].to_send = c->ids_to_send = false;
+    }
     HM_TRY(hm_map_put(&c->ep->by_initial, &c->initial_dcid, c));
     HM_TRY(stoq_keys_init_initial(&s->rx, &s->tx, c->version, &c->initial_dcid));
     stoq_tls_config config = {.alpn_wire = hm_bytes_of(c->ep->alpn_wire, c->ep->alpn_len),
@@ -449,6 +466,7 @@ void conn_free(stoq_conn *c)
     sessions_free(c);
     early_free(c);
     free(c->server_name);
+    free(c->other);
     free(c);
 }
 
@@ -583,6 +601,8 @@ void conn_set_timer(stoq_conn *c)
         earlier(&at, c->idle_at_us);
         earlier(&at, handshake_deadline(c));
         earlier(&at, c->challenge_until_us);
+        if (c->other != NULL)
+            earlier(&at, c->other->until_us);
     }
     hm_assert(hm_heap_set(&c->ep->timers, &c->timer, at) == HM_OK);
 }
@@ -699,6 +719,7 @@ void stoq_conn_get_stats(const stoq_conn *c, stoq_conn_stats *out)
     out->ecn = c->ecn.state == STOQ_ECN_CAPABLE;
     out->key_updates = c->key_updates;
     out->mtu_bytes = c->mtu;
+    out->at_preferred = c->at_preferred;
 }
 
 hm_err stoq_conn_update_keys(stoq_conn *c)

@@ -1,7 +1,8 @@
 // Private: one connection as a state machine. conn.c has its life and timers, conn_path.c its ids
-// and addresses, conn_mtu.c the length of UDP datagrams, conn_datagram.c those of RFC 9221,
-// conn_session.c resumes sessions, conn_version.c the versions of QUIC, conn_send.c builds packets,
-// conn_recv.c takes them apart, conn_loss.c is RFC 9002, stream.c the streams.
+// and addresses, conn_preferred.c a server's preferred address, conn_mtu.c the length of UDP
+// datagrams, conn_datagram.c those of RFC 9221, conn_session.c resumes sessions, conn_version.c the
+// versions of QUIC, conn_send.c builds packets, conn_recv.c takes them apart, conn_loss.c is
+// RFC 9002, stream.c the streams.
 #ifndef HM_STOQ_CONN_H
 #define HM_STOQ_CONN_H
 
@@ -103,6 +104,20 @@ typedef struct stoq_proven {
     uint64_t rtt_us;
 } stoq_proven;
 
+// A path besides the one in use: it is proven before all goes by it. Afterwards it is the one
+// before, by which late packets may come.
+typedef struct stoq_other {
+    enum { STOQ_PATH_PROBED, STOQ_PATH_PROVEN, STOQ_PATH_LEFT } state;
+    bool challenge_pending, response_pending;
+    bool moved; // a server's: the client is there
+    uint8_t tries;
+    struct sockaddr_in6 to;
+    uint64_t remote_seq; // of the peer's id there
+    uint8_t challenge[8], response[8];
+    uint64_t until_us; // 0: nothing is waited for
+    uint64_t credit;   // bytes that a server may send there
+} stoq_other;
+
 struct stoq_conn {
     stoq_endpoint *ep;
     hm_list link;  // in ep->conns
@@ -195,6 +210,9 @@ struct stoq_conn {
     } gone[STOQ_GONE_MAX];
     unsigned gone_count; // 0: none, or more than are kept
     uint64_t gone_recovery_us;
+
+    struct stoq_other *other; // owned; NULL unless another path is being proven, or was in use
+    bool at_preferred;        // all goes to or from a server's preferred address
 
     // path MTU: of the UDP payload
     uint16_t mtu;        // proven
@@ -376,6 +394,20 @@ HM_CHECK hm_err path_on_frame(stoq_conn *c, const stoq_frame *f, const stoq_cid 
 // A packet that moves the connection came in a datagram of this length.
 void path_on_move(stoq_conn *c, const struct sockaddr_in6 *from, size_t len, uint64_t now);
 void path_on_timer(stoq_conn *c, uint64_t now);
+// Everything that is known of the path is void; the peer has this id on the next one.
+void path_leave(stoq_conn *c, unsigned remote);
+
+// ---- conn_preferred.c ---------------------------------------------------------------------------
+
+void preferred_begin(stoq_conn *c); // the handshake is confirmed
+// A packet from there, with the data of a PATH_CHALLENGE or NULL; `moves`: it is the newest, and
+// not only a probe.
+void preferred_on_arrival(stoq_conn *c, const struct sockaddr_in6 *from, size_t len,
+                          const uint8_t *response, bool moves, uint64_t now);
+bool preferred_on_response(stoq_conn *c, const uint8_t data[8]); // false: to no challenge of it
+void preferred_on_timer(stoq_conn *c, uint64_t now);
+// A datagram for that path; returns its length, 0 for none.
+size_t preferred_send(stoq_conn *c, uint8_t *out, uint64_t now, struct sockaddr_in6 *to);
 
 // ---- conn_version.c -----------------------------------------------------------------------------
 
@@ -427,6 +459,8 @@ bool conn_take_reset(stoq_conn *c, const struct sockaddr_in6 *from, const uint8_
 // Builds datagrams into out: equal in length but for the last. Returns the bytes, 0 for nothing;
 // *segment is the length of each. When it is c->mtu_probe, mtu_unsendable() may follow.
 size_t conn_send(stoq_conn *c, uint8_t *out, size_t cap, uint64_t now, size_t *segment);
+// A datagram with what is pending for the other path, to this id of the peer. 0: no room.
+size_t conn_send_path(stoq_conn *c, unsigned remote, uint8_t *out, size_t room, uint64_t now);
 
 // ---- conn_loss.c --------------------------------------------------------------------------------
 

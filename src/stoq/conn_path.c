@@ -82,6 +82,29 @@ static bool next_remote(stoq_conn *c)
     return true;
 }
 
+void path_leave(stoq_conn *c, unsigned remote)
+{
+    if (remote != c->remote_at) {
+        for (unsigned i = 0; i < STOQ_CIDS_MAX; i++)
+            if (c->remote[i].active && c->remote[i].seq < c->remote[remote].seq) {
+                conn_retire_remote(c, c->remote[i].seq);
+                c->remote[i].active = false;
+            }
+        c->remote_at = remote;
+        if (c->retire_prior_to < c->remote[remote].seq)
+            c->retire_prior_to = c->remote[remote].seq;
+        conn_watch_token(c);
+    }
+    c->challenge_until_us = 0;
+    c->challenge_out = c->challenge_pending = false;
+    c->address_validated = true;
+    stoq_cc_new_path(&c->cc, STOQ_MIN_INITIAL, c->ep->now_us);
+    mtu_begin(c);
+    c->ecn = (stoq_ecn){0};
+    c->first_rtt_us = 0;
+    conn_wake(c);
+}
+
 static hm_err on_new_cid(stoq_conn *c, const stoq_frame *f, uint64_t *code)
 {
     if (conn_dcid(c)->len == 0) // section 19.15
@@ -166,6 +189,7 @@ static void return_to_proven(stoq_conn *c)
 
 void path_on_timer(stoq_conn *c, uint64_t now)
 {
+    preferred_on_timer(c, now);
     if (c->challenge_until_us == 0 || c->challenge_until_us > now)
         return;
     if (++c->challenge_tries < CHALLENGE_TRIES) {
@@ -214,6 +238,8 @@ static void on_path_challenge(stoq_conn *c, const stoq_frame *f)
 
 static void on_path_response(stoq_conn *c, const stoq_frame *f)
 {
+    if (preferred_on_response(c, f->data.ptr))
+        return;
     if (!c->challenge_out || !hm_equal_ct(c->challenge, f->data.ptr, 8))
         return;
     c->challenge_out = c->challenge_pending = false;

@@ -266,6 +266,12 @@ static void on_retry(stoq_conn *c, const stoq_packet *pkt, const uint8_t *bytes)
     conn_wake(c);
 }
 
+static bool is_from_peer(const stoq_conn *c, const struct sockaddr_in6 *from)
+{
+    return c->is_server || conn_same_address(from, &c->peer) ||
+           (c->other != NULL && conn_same_address(from, &c->other->to));
+}
+
 bool conn_take_reset(stoq_conn *c, const struct sockaddr_in6 *from, const uint8_t *bytes,
                      size_t len)
 {
@@ -284,6 +290,25 @@ static void count_arrival(stoq_conn *c, const struct sockaddr_in6 *from, size_t 
         c->amp_received += len;
         conn_wake(c); // what was held back may go now
     }
+}
+
+// Where a packet came from, with PATH_CHALLENGE frames after so many that wait already. moves: it
+// is the newest, and not only a probe.
+static void note_path(stoq_conn *c, unsigned responses, bool moves, const arrival *a)
+{
+    bool same = conn_same_address(a->from, &c->peer);
+    bool at_other = c->is_server ? c->ep->at_preferred && !c->at_preferred
+                                 : !same && c->other != NULL && !c->at_preferred;
+    if (at_other) {
+        const uint8_t *response = c->response_count > responses ? c->responses[responses] : NULL;
+        c->response_count = responses;
+        preferred_on_arrival(c, a->from, a->len, response, c->is_server && moves, a->now);
+        return;
+    }
+    if (c->is_server && moves && !same && c->ep->at_preferred == c->at_preferred)
+        path_on_move(c, a->from, a->len, a->now);
+    if (!conn_same_address(a->from, &c->peer))
+        c->response_count = responses; // paths that are only probed are not answered on
 }
 
 // A packet that was opened.
@@ -317,11 +342,8 @@ static void on_opened(stoq_conn *c, const stoq_packet *pkt, stoq_level level, co
         return;
     if (!s->discarded)
         note_received(c, level, o->pn, eliciting, a->ecn, a->now);
-    if (level == STOQ_LEVEL_APP && c->is_server && newest && !probing &&
-        !conn_same_address(a->from, &c->peer) && c->state == STOQ_CONN_OPEN)
-        path_on_move(c, a->from, a->len, a->now);
-    if (!conn_same_address(a->from, &c->peer))
-        c->response_count = responses; // paths that are only probed are not answered on
+    if (level == STOQ_LEVEL_APP && c->state == STOQ_CONN_OPEN)
+        note_path(c, responses, newest && !probing, a);
 }
 
 static uint64_t expected_pn(const stoq_space *s)
@@ -406,8 +428,8 @@ static void receive_held(stoq_conn *c, uint64_t now)
 void conn_receive(stoq_conn *c, const struct sockaddr_in6 *from, uint8_t *bytes, size_t len,
                   uint8_t ecn, uint64_t now)
 {
-    if (!c->is_server && !conn_same_address(from, &c->peer))
-        return; // servers do not move in this version
+    if (!is_from_peer(c, from))
+        return; // servers do not move but to their preferred address
     if (c->state == STOQ_CONN_CLOSING) {
         if (++c->close_packets % CLOSE_EVERY == 1) {
             c->close_pending = true;
@@ -484,7 +506,7 @@ void conn_receive_run(stoq_conn *c, const struct sockaddr_in6 *from, uint8_t *by
     uint8_t pn_len[STOQ_RUN_MAX];
     size_t count = (len + segment - 1) / segment;
     if (c->state != STOQ_CONN_OPEN || !c->handshake_complete || !stoq_keys_ready(&s->rx) ||
-        (!c->is_server && !conn_same_address(from, &c->peer))) {
+        !is_from_peer(c, from)) {
         for (size_t at = 0; at < len; at += segment)
             conn_receive(c, from, bytes + at, len - at < segment ? len - at : segment, ecn, now);
         return;

@@ -451,6 +451,36 @@ static size_t build_probe(stoq_conn *c, uint8_t *out, size_t size, uint64_t now)
     return seal_now(c, STOQ_LEVEL_APP, &seal, 1) ? size : 0;
 }
 
+// The loss of such a packet says nothing of the path in use, as that of a probe.
+size_t conn_send_path(stoq_conn *c, unsigned remote, uint8_t *out, size_t room, uint64_t now)
+{
+    maker m;
+    stoq_seal seal;
+    unsigned in_use = c->remote_at;
+    c->remote_at = remote;
+    bool begun = begin(&m, c, STOQ_LEVEL_APP, out, out + room);
+    c->remote_at = in_use;
+    if (!begun)
+        return 0;
+    if (c->other->response_pending) {
+        *m.p++ = STOQ_FRAME_PATH_RESPONSE;
+        memcpy(m.p, c->other->response, 8);
+        m.p += 8;
+    }
+    if (c->other->challenge_pending && m.end - m.p >= 9) {
+        *m.p++ = STOQ_FRAME_PATH_CHALLENGE;
+        memcpy(m.p, c->other->challenge, 8);
+        m.p += 8;
+        c->other->challenge_pending = false;
+    }
+    c->other->response_pending = false;
+    m.eliciting = m.sent->mtu_probe = true;
+    c->ecn_mark = 0;
+    finish(&m, out + room, now, &seal);
+    c->stats.bytes_sent += room;
+    return seal_now(c, STOQ_LEVEL_APP, &seal, 1) ? room : 0;
+}
+
 // ---- how much may be sent -----------------------------------------------------------------------
 
 static bool amp_allows(const stoq_conn *c, size_t bytes)

@@ -1,8 +1,11 @@
 // An endpoint: where datagrams find their connection, stateless answers, and the turn of the loop.
 #include "stoq/endpoint.h"
 
+#include <errno.h>
 #include <openssl/hmac.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 
@@ -12,12 +15,12 @@
 
 // ---- stateless answers --------------------------------------------------------------------------
 
-bool endpoint_send(stoq_endpoint *ep, const struct sockaddr_in6 *to, const uint8_t *bytes,
-                   size_t len, size_t segment, uint8_t ecn)
+bool endpoint_send(stoq_endpoint *ep, bool preferred, const struct sockaddr_in6 *to,
+                   const uint8_t *bytes, size_t len, size_t segment, uint8_t ecn)
 {
     if (!ep->has_net)
-        return stoq_io_send(&ep->io, to, bytes, len, segment, ecn);
-    ep->net.send(ep->net.ctx, to, bytes, len, segment, ecn);
+        return stoq_io_send(preferred ? &ep->io_preferred : &ep->io, to, bytes, len, segment, ecn);
+    (preferred ? ep->net.send_preferred : ep->net.send)(ep->net.ctx, to, bytes, len, segment, ecn);
     return true;
 }
 
@@ -54,7 +57,7 @@ static void send_reset(stoq_endpoint *ep, const struct sockaddr_in6 *to, const s
     out[0] = (uint8_t)(0x40 | (out[0] & 0x3f));
     endpoint_reset_token(ep, cid, out + len - STOQ_RESET_TOKEN);
     ep->stats.resets_sent++;
-    (void)endpoint_send(ep, to, out, len, len, 0);
+    (void)endpoint_send(ep, ep->at_preferred, to, out, len, len, 0);
 }
 
 static void send_version(stoq_endpoint *ep, const struct sockaddr_in6 *to, const stoq_packet *pkt)
@@ -65,7 +68,7 @@ static void send_version(stoq_endpoint *ep, const struct sockaddr_in6 *to, const
         stoq_version_packet_write(out, ep->versions, hm_bytes_of(pkt->dcid.id, pkt->dcid.len),
                                   hm_bytes_of(pkt->scid.id, pkt->scid.len), noise);
     ep->stats.versions_sent++;
-    (void)endpoint_send(ep, to, out, len, len, 0);
+    (void)endpoint_send(ep, ep->at_preferred, to, out, len, len, 0);
 }
 
 static void send_retry(stoq_endpoint *ep, const struct sockaddr_in6 *to, const stoq_packet *pkt)
@@ -82,7 +85,7 @@ static void send_retry(stoq_endpoint *ep, const struct sockaddr_in6 *to, const s
         return;
     p += STOQ_RETRY_TAG;
     ep->stats.retries_sent++;
-    (void)endpoint_send(ep, to, out, (size_t)(p - out), (size_t)(p - out), 0);
+    (void)endpoint_send(ep, ep->at_preferred, to, out, (size_t)(p - out), (size_t)(p - out), 0);
 }
 
 // ---- receiving ----------------------------------------------------------------------------------
@@ -219,34 +222,55 @@ static void end_loans(stoq_endpoint *ep)
     early_free_list(&ep->spent);
 }
 
-static void receive_from_socket(stoq_endpoint *ep)
+static bool receive_from_socket(stoq_endpoint *ep, stoq_io *io, bool preferred)
 {
-    ep->more_to_read = true;
+    ep->at_preferred = preferred;
     for (int i = 0; i < RECEIVES_A_TURN; i++) {
         struct sockaddr_in6 from;
         size_t len, segment;
         uint8_t ecn;
-        if (!stoq_io_receive(&ep->io, &from, &len, &segment, &ecn)) {
-            ep->more_to_read = false;
-            return;
-        }
-        receive_all(ep, &from, ep->io.buffer, len, segment, ecn);
+        if (!stoq_io_receive(io, &from, &len, &segment, &ecn))
+            return false;
+        receive_all(ep, &from, io->buffer, len, segment, ecn);
         end_loans(ep);
     }
+    return true;
 }
 
-void stoq_endpoint_receive(stoq_endpoint *ep, const struct sockaddr_in6 *from, uint8_t *bytes,
-                           size_t len, size_t segment, uint8_t ecn, uint64_t now_us)
+static void receive_from_net(stoq_endpoint *ep, bool preferred, const struct sockaddr_in6 *from,
+                             uint8_t *bytes, size_t len, size_t segment, uint8_t ecn,
+                             uint64_t now_us)
 {
     hm_assert((segment > 0 || len == 0) && !ep->inside);
     ep->inside = true;
     ep->now_us = now_us;
+    ep->at_preferred = preferred;
     receive_all(ep, from, bytes, len, segment, ecn);
     end_loans(ep);
     ep->inside = false;
 }
 
+void stoq_endpoint_receive(stoq_endpoint *ep, const struct sockaddr_in6 *from, uint8_t *bytes,
+                           size_t len, size_t segment, uint8_t ecn, uint64_t now_us)
+{
+    receive_from_net(ep, false, from, bytes, len, segment, ecn, now_us);
+}
+
+void stoq_endpoint_receive_preferred(stoq_endpoint *ep, const struct sockaddr_in6 *from,
+                                     uint8_t *bytes, size_t len, size_t segment, uint8_t ecn,
+                                     uint64_t now_us)
+{
+    hm_assert(ep->preferred.sin6_port != 0);
+    receive_from_net(ep, true, from, bytes, len, segment, ecn, now_us);
+}
+
 // ---- the turn of the loop -----------------------------------------------------------------------
+
+static bool send_for(stoq_endpoint *ep, const stoq_conn *c, size_t len, size_t segment)
+{
+    return endpoint_send(ep, c->is_server && c->at_preferred, &c->peer, ep->batch, len, segment,
+                         c->ecn_mark);
+}
 
 // Tells and sends what a connection has; false when it is gone.
 static bool serve(stoq_endpoint *ep, stoq_conn *c, uint64_t now)
@@ -260,10 +284,13 @@ static bool serve(stoq_endpoint *ep, stoq_conn *c, uint64_t now)
     for (int i = 0; i < BATCHES_A_TURN && more; i++) {
         size_t segment = 0, len = conn_send(c, ep->batch, sizeof ep->batch, now, &segment);
         more = len > 0;
-        if (more && !endpoint_send(ep, &c->peer, ep->batch, len, segment, c->ecn_mark) &&
-            segment == c->mtu_probe)
+        if (more && !send_for(ep, c, len, segment) && segment == c->mtu_probe)
             mtu_unsendable(c, now);
     }
+    struct sockaddr_in6 other;
+    size_t probe = preferred_send(c, ep->batch, now, &other);
+    if (probe > 0)
+        (void)endpoint_send(ep, c->is_server, &other, ep->batch, probe, probe, 0);
     bool to_tell = !hm_list_empty(&c->telling) || !hm_list_empty(&c->ended) ||
                    (c->state >= STOQ_CONN_CLOSING && !c->told_closed);
     if (more || to_tell)
@@ -280,8 +307,11 @@ void stoq_endpoint_process(stoq_endpoint *ep, uint64_t now_us, bool readable)
     hm_assert(!ep->inside);
     ep->inside = true;
     ep->now_us = now_us;
-    if (!ep->has_net && (readable || ep->more_to_read))
-        receive_from_socket(ep);
+    if (!ep->has_net && (readable || ep->more_to_read)) {
+        bool preferred =
+            ep->io_preferred.fd >= 0 && receive_from_socket(ep, &ep->io_preferred, true);
+        ep->more_to_read = receive_from_socket(ep, &ep->io, false) || preferred;
+    }
     hm_heap_node *n;
     for (uint32_t i = 0; i <= ep->stats.connections; i++) {
         n = hm_heap_min(&ep->timers);
@@ -400,6 +430,20 @@ static hm_err set_versions(stoq_endpoint *ep, const uint32_t *versions)
     return HM_OK;
 }
 
+static hm_err open_sockets(stoq_endpoint *ep, const struct sockaddr_in6 *bind)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+    HM_TRY(stoq_io_open(&ep->io, bind, ep->share.count, ep->share.index, &ep->bound));
+    if (ep->preferred.sin6_port == 0)
+        return HM_OK;
+    HM_TRY(stoq_io_open(&ep->io_preferred, &ep->preferred, 1, 0, &ep->preferred));
+    ep->both_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (ep->both_fd < 0 || epoll_ctl(ep->both_fd, EPOLL_CTL_ADD, ep->io.fd, &event) != 0 ||
+        epoll_ctl(ep->both_fd, EPOLL_CTL_ADD, ep->io_preferred.fd, &event) != 0)
+        return hm_fail(HM_E_IO, "epoll: %s", strerror(errno));
+    return HM_OK;
+}
+
 static hm_err set_up(stoq_endpoint *ep, const stoq_config *config)
 {
     static const uint8_t zero[32];
@@ -421,8 +465,11 @@ static hm_err set_up(stoq_endpoint *ep, const stoq_config *config)
         (share->count > 0 && share->index >= share->count))
         return hm_fail(HM_E_CONFIG, "endpoint %u of %u with one address", share->index,
                        share->count);
+    if (share->count > 1 && ep->preferred.sin6_port != 0)
+        return hm_fail(HM_E_CONFIG, "several endpoints with one address have no preferred one");
     if (!ep->has_net)
-        return stoq_io_open(&ep->io, &config->bind, share->count, share->index, &ep->bound);
+        return open_sockets(ep, &config->bind);
+    hm_assert(ep->preferred.sin6_port == 0 || ep->net.send_preferred != NULL);
     ep->bound = config->bind;
     return HM_OK;
 }
@@ -441,7 +488,9 @@ hm_err stoq_endpoint_create(const stoq_config *config, stoq_endpoint **out)
     ep->always_retry = config->always_retry;
     ep->share = config->share;
     memcpy(ep->secret, config->secret, sizeof ep->secret);
-    ep->io.fd = -1;
+    ep->io.fd = ep->io_preferred.fd = ep->both_fd = -1;
+    ep->preferred = config->preferred;
+    ep->ignore_preferred = config->ignore_preferred;
     ep->has_net = config->net != NULL;
     if (ep->has_net)
         ep->net = *config->net;
@@ -471,7 +520,7 @@ void stoq_endpoint_destroy(stoq_endpoint *ep)
         conn_fail(c, STOQ_NO_ERROR, 0, "");
         len = conn_send(c, ep->batch, sizeof ep->batch, ep->now_us, &segment);
         if (len > 0)
-            (void)endpoint_send(ep, &c->peer, ep->batch, len, segment, c->ecn_mark);
+            (void)send_for(ep, c, len, segment);
         if (!c->told_closed && c->close_code == STOQ_NO_ERROR && !c->close_app)
             c->close_code = STOQ_CLOSED_ENDPOINT;
         conn_tell(c);
@@ -482,6 +531,9 @@ void stoq_endpoint_destroy(stoq_endpoint *ep)
     hm_map_free(&ep->by_token);
     hm_heap_free(&ep->timers);
     stoq_io_close(&ep->io);
+    stoq_io_close(&ep->io_preferred);
+    if (ep->both_fd >= 0)
+        close(ep->both_fd);
     SSL_CTX_free(ep->server_tls);
     SSL_CTX_free(ep->client_tls);
     stoq_tickets_free(&ep->tickets);
@@ -502,7 +554,7 @@ void stoq_endpoint_set_server_tls(stoq_endpoint *ep, SSL_CTX *tls)
 
 int stoq_endpoint_fd(const stoq_endpoint *ep)
 {
-    return ep->io.fd;
+    return ep->both_fd >= 0 ? ep->both_fd : ep->io.fd;
 }
 void stoq_endpoint_address(const stoq_endpoint *ep, struct sockaddr_in6 *out)
 {

@@ -26,8 +26,12 @@ struct stoq_endpoint {
     size_t alpn_len;
     bool has_net;
     stoq_net net;
-    stoq_io io;
+    stoq_io io, io_preferred;
+    int both_fd; // waits for both sockets; -1: there is one or none
     struct sockaddr_in6 bound;
+    struct sockaddr_in6 preferred; // port 0: none
+    bool at_preferred;             // what is received now came there
+    bool ignore_preferred;
     uint64_t now_us;
     hm_map by_cid;     // our 8-byte ids -> conn
     hm_map by_initial; // a client's first destination id (stoq_cid) -> server conn
@@ -50,9 +54,9 @@ struct stoq_endpoint {
     uint8_t batch[STOQ_UDP_MAX]; // of one GSO send
 };
 
-// False: longer than what this host can send there.
-bool endpoint_send(stoq_endpoint *ep, const struct sockaddr_in6 *to, const uint8_t *bytes,
-                   size_t len, size_t segment, uint8_t ecn);
+// From the preferred address or the other. False: longer than what this host can send there.
+bool endpoint_send(stoq_endpoint *ep, bool preferred, const struct sockaddr_in6 *to,
+                   const uint8_t *bytes, size_t len, size_t segment, uint8_t ecn);
 // A fresh connection id of ours, whose first byte says whose packets they are.
 void endpoint_make_id(stoq_endpoint *ep, uint8_t id[STOQ_LOCAL_CID]);
 // With a session to be resumed, or NULL.

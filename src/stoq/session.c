@@ -20,6 +20,7 @@ static stoq_transport_params remembered(const stoq_transport_params *p)
     stoq_transport_params r = *p, def;
     stoq_transport_params_default(&def);
     r.has_original_dcid = r.has_initial_scid = r.has_retry_scid = r.has_reset_token = false;
+    r.has_preferred = false;
     r.ack_delay_exponent = def.ack_delay_exponent;
     r.max_ack_delay_ms = def.max_ack_delay_ms;
     return r;

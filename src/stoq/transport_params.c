@@ -77,6 +77,21 @@ static void put_bytes(hm_buf *out, uint64_t id, const void *ptr, size_t len)
     hm_buf_append(out, ptr, len);
 }
 
+// No address of IPv4; then one of IPv6, an id of 1 to 20 bytes and its reset token.
+static void put_preferred_address(hm_buf *out, const stoq_transport_params *p)
+{
+    static const uint8_t no_ipv4[6];
+    uint8_t mem[25 + STOQ_MAX_CID + STOQ_RESET_TOKEN];
+    hm_buf b = hm_buf_fixed(mem, sizeof mem);
+    hm_wr_raw(&b, no_ipv4, sizeof no_ipv4);
+    hm_wr_raw(&b, &p->preferred_address.sin6_addr, 16);
+    hm_wr_u16(&b, ntohs(p->preferred_address.sin6_port));
+    hm_wr_u8(&b, p->preferred_cid.len);
+    hm_wr_raw(&b, p->preferred_cid.id, p->preferred_cid.len);
+    hm_wr_raw(&b, p->preferred_token, STOQ_RESET_TOKEN);
+    put_bytes(out, PREFERRED_ADDRESS, b.ptr, b.len);
+}
+
 static void put_version_information(hm_buf *out, const stoq_transport_params *p)
 {
     uint8_t mem[4 * (STOQ_MAX_VERSIONS + 2)];
@@ -105,6 +120,8 @@ void stoq_transport_params_encode(const stoq_transport_params *p, hm_buf *out)
         put_bytes(out, RETRY_SCID, p->retry_scid.id, p->retry_scid.len);
     if (p->has_reset_token)
         put_bytes(out, RESET_TOKEN, p->reset_token, STOQ_RESET_TOKEN);
+    if (p->has_preferred)
+        put_preferred_address(out, p);
     if (p->disable_active_migration)
         put_bytes(out, DISABLE_ACTIVE_MIGRATION, NULL, 0);
     if (p->chosen_version != 0)
@@ -138,6 +155,16 @@ static bool preferred_address_ok(hm_bytes v)
 {
     return v.len > 24 && v.ptr[24] >= 1 && v.ptr[24] <= STOQ_MAX_CID &&
            v.len == 25u + v.ptr[24] + STOQ_RESET_TOKEN;
+}
+
+static void keep_preferred_address(const uint8_t *p, stoq_transport_params *out)
+{
+    out->has_preferred = true;
+    out->preferred_address = (struct sockaddr_in6){.sin6_family = AF_INET6};
+    memcpy(&out->preferred_address.sin6_addr, p + 6, 16);
+    out->preferred_address.sin6_port = htons((uint16_t)(p[22] << 8 | p[23]));
+    out->preferred_cid = stoq_cid_of(p + 25, p[24]);
+    memcpy(out->preferred_token, p + 25 + p[24], STOQ_RESET_TOKEN);
 }
 
 static bool keep_version(stoq_transport_params *p, uint32_t version)
@@ -197,6 +224,7 @@ static hm_err decode_one(uint64_t id, hm_bytes v, bool from_client, stoq_transpo
     case PREFERRED_ADDRESS:
         if (!preferred_address_ok(v))
             break;
+        keep_preferred_address(v.ptr, out);
         return HM_OK;
     default:
         return HM_OK; // section 7.4.2: unknown parameters are ignored

@@ -2,6 +2,8 @@
 #ifndef HM_STOQ_TRANSPORT_PARAMS_H
 #define HM_STOQ_TRANSPORT_PARAMS_H
 
+#include <netinet/in.h>
+
 #include "stoq/packet.h"
 
 typedef struct stoq_transport_params {
@@ -9,6 +11,11 @@ typedef struct stoq_transport_params {
     bool disable_active_migration;
     stoq_cid original_dcid, initial_scid, retry_scid;
     uint8_t reset_token[STOQ_RESET_TOKEN];
+    // preferred_address: with its id, whose number is 1. Port 0: it has none of IPv6.
+    bool has_preferred;
+    struct sockaddr_in6 preferred_address;
+    stoq_cid preferred_cid;
+    uint8_t preferred_token[STOQ_RESET_TOKEN];
     uint64_t max_idle_timeout_ms; // 0: none
     uint64_t max_udp_payload_bytes;
     uint64_t max_datagram_frame_bytes; // with its type and length; 0: none is taken
@@ -31,8 +38,7 @@ void stoq_transport_params_default(stoq_transport_params *p);
 // Appends the encoding; parameters that have their default are left out.
 void stoq_transport_params_encode(const stoq_transport_params *p, hm_buf *out);
 // Decodes what a peer sent; from_client refuses what only servers may send. Every error is a
-// TRANSPORT_PARAMETER_ERROR on the wire; the detail line says which. preferred_address is checked
-// for form and ignored.
+// TRANSPORT_PARAMETER_ERROR on the wire; the detail line says which.
 HM_CHECK hm_err stoq_transport_params_decode(hm_bytes in, bool from_client,
                                              stoq_transport_params *out);
 

@@ -144,6 +144,15 @@ for v in 1 2 1,2 2,1; do
         "$([ "$v" = 2 ] && echo 2 || echo 1)" || fail "the version of QUIC with $v"
 done
 code 2 ping --ca ca/mesh-root.crt --quic 3; says 'versions of QUIC'
+at_preferred() { # yes|no COMMAND...
+    local want=$1
+    shift
+    code 0 "$@" --json
+    python3 -c 'import json, sys
+a = json.load(open("out"))
+assert a.get("runs", [a])[-1]["at_preferred"] == (sys.argv[1] == "yes"), a' "$want" || fail "at_preferred"
+}
+at_preferred no ping --ca ca/mesh-root.crt
 perf() { "$hypermesh" stoq perf "$at" --ca ca/mesh-root.crt "$@"; }
 check_perf() { # STREAMS DOWN UP [BYTES OF A DATAGRAM]
     python3 - "$@" <<'PY'
@@ -378,6 +387,18 @@ if command -v gtlsclient >out; then # ngtcp2's
         "https://localhost:${at##*:}/3000000" "https://localhost:${at##*:}/5" 2>err
     [ "$(stat -c %s down/3000000 down/5 | tr '\n' ' ')" = '3000000 5 ' ] || fail "ngtcp2's client"
 fi
+stop
+
+say "a preferred address"
+free_port=$(python3 -c 'import socket
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+s.bind(("::1", 0))
+print(s.getsockname()[1])')
+code 2 "$server" run --dir data --listen '[::1]:0' --preferred 127.0.0.1:1; says IPv4
+start --preferred "[::1]:$free_port" --quic 2,1
+at_preferred yes perf --down 20M --up 20M
+at_preferred no perf --down 1M --up 1M --stay
+at_preferred yes ping --ca ca/mesh-root.crt --quic 1
 stop
 
 say "valgrind"

@@ -6,12 +6,14 @@
 #include "stoq_forge.h"
 
 #define DELAY_US 5000u
+#define LONG_US UINT64_C(10000000)
 #define CLIENT_PORT 5000
 #define SERVER_PORT 4433
 
 typedef struct datagram {
     hm_heap_node node;
     unsigned to;
+    bool preferred;
     size_t len;
     uint8_t bytes[];
 } datagram;
@@ -20,21 +22,19 @@ void pair_fly(pair_world *w, unsigned to, const uint8_t *bytes, size_t len)
 {
     datagram *d = malloc(sizeof *d + len);
     hm_assert(d != NULL);
-    *d = (datagram){.to = to, .len = len};
+    *d = (datagram){.to = to, .preferred = w->preferred, .len = len};
     memcpy(d->bytes, bytes, len);
     uint64_t at =
         w->now + DELAY_US + (w->jitter_us > 0 ? hm_prng_below(&w->prng, w->jitter_us) : 0);
     hm_assert(hm_heap_set(&w->flying, &d->node, at) == HM_OK);
 }
 
-static void net_send(void *ctx, const struct sockaddr_in6 *to, const uint8_t *bytes, size_t len,
-                     size_t segment, uint8_t ecn)
+static void send_all(pair_side *s, bool preferred, const uint8_t *bytes, size_t len, size_t segment)
 {
     static uint8_t copy[STOQ_UDP_MAX];
-    pair_side *s = ctx;
     pair_world *w = s->w;
     unsigned dest = s == &w->side[PAIR_CLIENT] ? PAIR_SERVER : PAIR_CLIENT;
-    (void)to, (void)ecn;
+    w->preferred = preferred;
     for (size_t at = 0; at < len; at += segment) {
         size_t n = len - at < segment ? len - at : segment;
         memcpy(copy, bytes + at, n);
@@ -43,6 +43,21 @@ static void net_send(void *ctx, const struct sockaddr_in6 *to, const uint8_t *by
         if (hm_prng_below(&w->prng, 100) >= w->loss)
             pair_fly(w, dest, copy, n);
     }
+    w->preferred = false;
+}
+
+static void net_send(void *ctx, const struct sockaddr_in6 *to, const uint8_t *bytes, size_t len,
+                     size_t segment, uint8_t ecn)
+{
+    (void)ecn;
+    send_all(ctx, to->sin6_port == htons(PAIR_PREFERRED_PORT), bytes, len, segment);
+}
+
+static void net_send_preferred(void *ctx, const struct sockaddr_in6 *to, const uint8_t *bytes,
+                               size_t len, size_t segment, uint8_t ecn)
+{
+    (void)to, (void)ecn;
+    send_all(ctx, true, bytes, len, segment);
 }
 
 static void on_open(void *user, stoq_conn *c)
@@ -120,7 +135,7 @@ void pair_begin(pair_world *w, uint64_t seed)
 void pair_endpoint(pair_world *w, unsigned side, stoq_config config)
 {
     pair_side *s = &w->side[side];
-    stoq_net net = {net_send, s};
+    stoq_net net = {net_send, s, net_send_preferred};
     s->w = w;
     config.bind = forge_address(side == PAIR_SERVER ? SERVER_PORT : CLIENT_PORT);
     config.net = &net;
@@ -157,10 +172,14 @@ static void deliver(pair_world *w)
     hm_heap_node *n;
     while ((n = hm_heap_min(&w->flying)) != NULL && n->key <= w->now) {
         datagram *d = hm_container_of(n, datagram, node);
-        struct sockaddr_in6 from = forge_address(d->to == PAIR_SERVER ? CLIENT_PORT : SERVER_PORT);
+        struct sockaddr_in6 from = forge_address(d->to == PAIR_SERVER ? CLIENT_PORT
+                                                 : d->preferred       ? PAIR_PREFERRED_PORT
+                                                                      : SERVER_PORT);
         hm_heap_remove(&w->flying, n);
         if (w->side[d->to].ep != NULL)
-            stoq_endpoint_receive(w->side[d->to].ep, &from, d->bytes, d->len, d->len, 0, w->now);
+            (d->to == PAIR_SERVER && d->preferred ? stoq_endpoint_receive_preferred
+                                                  : stoq_endpoint_receive)(
+                w->side[d->to].ep, &from, d->bytes, d->len, d->len, 0, w->now);
         free(d);
     }
 }
@@ -212,4 +231,37 @@ stoq_conn *pair_resume(pair_world *w, hm_bytes session, bool early)
     stoq_conn *c;
     hm_assert(stoq_resume(w->side[PAIR_CLIENT].ep, &to, NULL, session, early, NULL, &c) == HM_OK);
     return c;
+}
+
+static bool echoed(const pair_world *w)
+{
+    return w->side[PAIR_CLIENT].ends > 0 || w->side[PAIR_CLIENT].closed > 0;
+}
+static bool open_or_closed(const pair_world *w)
+{
+    return pair_both_open(w) || w->side[PAIR_CLIENT].closed > 0;
+}
+
+bool pair_exchange(pair_world *w, const stoq_config config[2])
+{
+    static const uint8_t zeros[PAIR_BYTES];
+    stoq_stream *st;
+    size_t took;
+    for (unsigned i = 0; i < 2; i++)
+        pair_endpoint(w, i, config[i]);
+    w->side[PAIR_SERVER].echo = true;
+    (void)pair_connect(w);
+    if (!pair_run_until(w, open_or_closed, LONG_US) || !pair_both_open(w))
+        return false;
+    hm_assert(stoq_stream_open(w->side[PAIR_CLIENT].conn, false, &st) == HM_OK);
+    hm_assert(stoq_stream_send(st, hm_bytes_of(zeros, PAIR_BYTES), true, &took) == HM_OK);
+    hm_assert(took == PAIR_BYTES);
+    return pair_run_until(w, echoed, LONG_US) && w->side[PAIR_CLIENT].received.len == PAIR_BYTES;
+}
+
+stoq_conn_stats pair_stats(const pair_world *w, unsigned side)
+{
+    stoq_conn_stats st;
+    stoq_conn_get_stats(w->side[side].conn, &st);
+    return st;
 }

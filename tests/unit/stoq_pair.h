@@ -8,6 +8,7 @@
 #include "stoq_ids.h"
 
 enum { PAIR_CLIENT, PAIR_SERVER };
+#define PAIR_PREFERRED_PORT 4434 // of ::1; the server's, if its config says so
 
 typedef struct pair_world pair_world;
 
@@ -36,6 +37,7 @@ struct pair_world {
     // Called for each datagram; false: it is lost.
     bool (*watch)(pair_world *w, unsigned to, uint8_t *bytes, size_t len);
     void *watcher;
+    bool preferred; // it goes to or comes from the server's preferred address
     hm_heap flying;
     pair_side side[2];
 };
@@ -51,5 +53,10 @@ bool pair_run_until(pair_world *w, bool (*done)(const pair_world *w), uint64_t f
 stoq_conn *pair_connect(pair_world *w);
 stoq_conn *pair_resume(pair_world *w, hm_bytes session, bool early);
 bool pair_both_open(const pair_world *w);
+// Makes both endpoints and a connection, and sends a stream of so many bytes there and back; false
+// when it is closed before or takes ten seconds.
+#define PAIR_BYTES 100000u
+bool pair_exchange(pair_world *w, const stoq_config config[2]);
+stoq_conn_stats pair_stats(const pair_world *w, unsigned side);
 
 #endif

@@ -336,7 +336,11 @@ static void test_transport_params(void **state)
     (void)state;
     stoq_transport_params a, b;
     stoq_transport_params_default(&a);
-    a.has_original_dcid = a.has_initial_scid = a.has_reset_token = true;
+    a.has_original_dcid = a.has_initial_scid = a.has_reset_token = a.has_preferred = true;
+    a.preferred_address = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = htons(9)};
+    a.preferred_address.sin6_addr.s6_addr[0] = 0xfd;
+    a.preferred_cid = stoq_cid_of((const uint8_t *)"id", 2);
+    memset(a.preferred_token, 5, sizeof a.preferred_token);
     a.original_dcid = stoq_cid_of((const uint8_t *)"12345678", 8);
     a.initial_scid = stoq_cid_of((const uint8_t *)"abcd", 4);
     a.max_data = 1 << 20;

@@ -51,35 +51,6 @@ static bool watch(pair_world *at, unsigned to, uint8_t *bytes, size_t len)
     return true;
 }
 
-#define BYTES 100000u
-#define LONG UINT64_C(10000000) // microseconds
-
-static bool echoed(const pair_world *w)
-{
-    return w->side[PAIR_CLIENT].ends > 0 || w->side[PAIR_CLIENT].closed > 0;
-}
-static bool open_or_closed(const pair_world *w)
-{
-    return pair_both_open(w) || w->side[PAIR_CLIENT].closed > 0;
-}
-
-// A connection and a stream there and back; false when it is closed before.
-static bool exchange(void)
-{
-    static const uint8_t zeros[BYTES];
-    stoq_stream *st;
-    size_t took;
-    for (unsigned i = 0; i < 2; i++)
-        pair_endpoint(&p, i, config[i]);
-    p.side[PAIR_SERVER].echo = true;
-    (void)pair_connect(&p);
-    if (!pair_run_until(&p, open_or_closed, LONG) || !pair_both_open(&p))
-        return false;
-    assert_int_equal(stoq_stream_open(p.side[PAIR_CLIENT].conn, false, &st), HM_OK);
-    assert_int_equal(stoq_stream_send(st, hm_bytes_of(zeros, BYTES), true, &took), HM_OK);
-    return pair_run_until(&p, echoed, LONG) && p.side[PAIR_CLIENT].received.len == BYTES;
-}
-
 static void begin(uint32_t c0, uint32_t c1, uint32_t s0, uint32_t s1)
 {
     pair_begin(&p, 1);
@@ -88,13 +59,6 @@ static void begin(uint32_t c0, uint32_t c1, uint32_t s0, uint32_t s1)
     memset(seen, 0, sizeof seen);
     memset(seen_handshake, 0, sizeof seen_handshake);
     p.watch = watch;
-}
-
-static uint32_t key_updates(int side)
-{
-    stoq_conn_stats st;
-    stoq_conn_get_stats(p.side[side].conn, &st);
-    return st.key_updates;
 }
 
 // Every pair of lists: what is spoken in the end, and whether it took another first flight.
@@ -117,7 +81,7 @@ static void test_agreement(void **state)
             stoq_endpoint_stats st;
             begin(cases[i].client[0], cases[i].client[1], cases[i].server[0], cases[i].server[1]);
             config[PAIR_SERVER].always_retry = retry;
-            if (!exchange())
+            if (!pair_exchange(&p, config))
                 fail_msg("case %zu: closed with %llx", i,
                          (unsigned long long)p.side[PAIR_CLIENT].code);
             for (int k = 0; k < 2; k++) {
@@ -134,7 +98,7 @@ static void test_agreement(void **state)
             assert_int_equal(stoq_conn_update_keys(p.side[PAIR_CLIENT].conn), HM_OK);
             pair_run(&p, 100000);
             for (int k = 0; k < 2; k++)
-                assert_int_equal(key_updates(k), 1);
+                assert_int_equal(pair_stats(&p, (unsigned)k).key_updates, 1);
             pair_end(&p);
         }
 }
@@ -144,7 +108,7 @@ static void test_nothing_in_common(void **state)
     (void)state;
     for (int i = 0; i < 2; i++) {
         begin(i ? V2 : V1, 0, i ? V1 : V2, 0);
-        assert_false(exchange());
+        assert_false(pair_exchange(&p, config));
         assert_int_equal(p.side[PAIR_CLIENT].closed, 1);
         assert_true(p.side[PAIR_CLIENT].code == STOQ_CLOSED_VERSION);
         pair_end(&p);
@@ -180,7 +144,7 @@ static void test_downgrade(void **state)
         begin(i ? V2 : V1, i ? V1 : V2, V1, V2);
         forgeries = 0;
         p.watch = forge_answer;
-        assert_false(exchange());
+        assert_false(pair_exchange(&p, config));
         assert_int_equal(p.side[PAIR_CLIENT].opened, 0);
         // Even where the server changes back: what it was begun anew with is not what the client
         // would have taken.
@@ -212,7 +176,7 @@ static void test_rewritten_packets(void **state)
     begin(V1, V2, V1, V2);
     rewritten = 0;
     p.watch = rewrite;
-    assert_true(exchange());
+    assert_true(pair_exchange(&p, config));
     assert_int_equal(rewritten, 3);
     assert_int_equal(stoq_conn_version(p.side[PAIR_CLIENT].conn), V1);
     pair_end(&p);
@@ -226,7 +190,7 @@ static void test_small_first_packets(void **state)
     (void)state;
     begin(V1, 0, V1, 0);
     pair_fly(&p, PAIR_SERVER, bytes, 1199);
-    assert_true(exchange());
+    assert_true(pair_exchange(&p, config));
     stoq_endpoint_get_stats(p.side[PAIR_SERVER].ep, &st);
     assert_int_equal(st.versions_sent, 0);
     pair_end(&p);
