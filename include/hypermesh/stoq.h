@@ -189,6 +189,9 @@ typedef struct stoq_config {
     // first one and offers the others; a server changes to the first one that is offered
     // (RFC 9368).
     uint32_t versions[STOQ_MAX_VERSIONS];
+    // A folder for logs of all connections in qlog's form, a file each; NULL: none. It must be
+    // there. Copied.
+    const char *qlog_dir;
     bool always_retry; // every new client must pass a Retry
     // Session tickets. A server that demands certificates of its clients gives none, whatever is
     // said here: a resumed session shows no certificate, and would outlive what revokes it.

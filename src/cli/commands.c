@@ -155,7 +155,8 @@ static const cli_option cert_revoke_options[] = {
          .def = "65527"},                                                                          \
         {"congestion", "NAME", "congestion control of what is sent, bbr or cubic", .def = "bbr"},  \
         {"quic", "LIST", "versions of QUIC, the one to begin with first", .def = "1,2"},           \
-        {"stay", NULL, "stay with the address asked, though the server prefers another"}
+        {"stay", NULL, "stay with the address asked, though the server prefers another"},          \
+        {"qlog", "DIR", "folder for a log of the connection, in qlog's form"}
 static const cli_option stoq_ping_options[] = {
     {"count", "N", "requests", .def = "10"},
     {"interval", "MS", "milliseconds from one to the next, 0: at once", .def = "200"},

@@ -212,6 +212,7 @@ static hm_err make_endpoint(session *s, cli *c, const stoq_callbacks *callbacks)
         .user = s,
         .congestion = congestion,
         .ignore_preferred = hm_config_on(&c->cfg, "stay"),
+        .qlog_dir = hm_config_get(&c->cfg, "qlog"),
         .limits = {.max_idle_ms = IDLE_MS, .max_udp_payload_bytes = (uint32_t)datagram},
     };
     memcpy(cfg.versions, versions, sizeof(cfg.versions));

@@ -112,6 +112,8 @@ const hm_option hm_stoq_options[] = {
      "run: threads that serve, each on a processor of its own if more than one, up to 128"},
     {"quic", "STOQ_QUIC", "stoq.quic", "LIST", "1,2",
      "run: versions of QUIC, the preferred one first"},
+    {"qlog", "STOQ_QLOG", "stoq.qlog", "DIR", NULL,
+     "run: folder for a log of every connection, in qlog's form"},
     {"max-connections", "STOQ_MAX_CONNECTIONS", "stoq.max_connections", "N", "256",
      "run: QUIC connections at a time"},
     {"log-level", "STOQ_LOG_LEVEL", "log.level", "LEVEL", "info",

@@ -145,6 +145,7 @@ static hm_err start_workers(daemon_state *d)
     cfg.early_data = hm_config_on(d->config, "early-data");
     HM_TRY(stoq_congestion_of(hm_config_get(d->config, "congestion"), &cfg.congestion));
     HM_TRY(stoq_versions_of(hm_config_get(d->config, "quic"), cfg.versions));
+    cfg.qlog_dir = hm_config_get(d->config, "qlog");
     HM_TRY(server_tls(d->config, d->dir, &tls));
     hm_err err = endpoint_secret(d->dir, cfg.secret);
     if (err == HM_OK) {

@@ -223,3 +223,8 @@ void stoq_cc_on_spurious(stoq_cc *c, uint64_t now_us)
     c->algorithm->on_spurious(c, now_us);
     c->in_recovery = c->recovered = false;
 }
+
+const char *stoq_cc_state(const stoq_cc *c)
+{
+    return c->started ? c->algorithm->state(c) : "start";
+}

@@ -66,6 +66,7 @@ typedef struct cc_algorithm {
     void (*on_mss)(stoq_cc *c, double ratio);       // old to new
     void (*on_persistent)(stoq_cc *c, uint64_t now_us);
     void (*on_spurious)(stoq_cc *c, uint64_t now_us); // all losses of the last recovery were none
+    const char *(*state)(const stoq_cc *c);           // in a word
 } cc_algorithm;
 
 typedef struct cc_cubic {
@@ -194,6 +195,8 @@ void stoq_cc_ack_end(stoq_cc *c, uint64_t srtt_us);
 void stoq_cc_on_discarded(stoq_cc *c, const cc_packet *p);
 void stoq_cc_on_persistent(stoq_cc *c, uint64_t now_us);
 void stoq_cc_on_spurious(stoq_cc *c, uint64_t now_us);
+// What it is doing: a static string.
+const char *stoq_cc_state(const stoq_cc *c);
 
 // ---- for the algorithms -------------------------------------------------------------------------
 

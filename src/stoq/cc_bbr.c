@@ -675,5 +675,20 @@ static void on_mss(stoq_cc *c, double ratio)
     (void)c, (void)ratio; // all is in bytes
 }
 
-const cc_algorithm cc_algorithm_bbr = {"bbr",  start,  on_restart,    on_lost,    on_ce,
-                                       on_ack, on_mss, on_persistent, on_spurious};
+static const char *state(const stoq_cc *c)
+{
+    static const char *const names[] = {
+        [CC_BBR_NONE] = "start",
+        [CC_BBR_STARTUP] = "startup",
+        [CC_BBR_DRAIN] = "drain",
+        [CC_BBR_DOWN] = "probe_bw_down",
+        [CC_BBR_CRUISE] = "probe_bw_cruise",
+        [CC_BBR_REFILL] = "probe_bw_refill",
+        [CC_BBR_UP] = "probe_bw_up",
+        [CC_BBR_PROBE_RTT] = "probe_rtt",
+    };
+    return names[c->bbr.state];
+}
+
+const cc_algorithm cc_algorithm_bbr = {"bbr",  start,  on_restart,    on_lost,     on_ce,
+                                       on_ack, on_mss, on_persistent, on_spurious, state};

@@ -223,5 +223,13 @@ static void on_restart(stoq_cc *c, uint64_t now_us)
     (void)c, (void)now_us;
 }
 
-const cc_algorithm cc_algorithm_cubic = {"cubic", start,  on_restart,    on_lost,    on_ce,
-                                         on_ack,  on_mss, on_persistent, on_spurious};
+static const char *state(const stoq_cc *c)
+{
+    return c->in_recovery                 ? "recovery"
+           : c->cwnd >= c->cubic.ssthresh ? "congestion_avoidance"
+           : c->cubic.css                 ? "conservative_slow_start"
+                                          : "slow_start";
+}
+
+const cc_algorithm cc_algorithm_cubic = {"cubic", start,  on_restart,    on_lost,     on_ce,
+                                         on_ack,  on_mss, on_persistent, on_spurious, state};

@@ -29,6 +29,11 @@ void conn_wake(stoq_conn *c)
         hm_list_append(&c->ep->ready, &c->ready);
 }
 
+void conn_event(const stoq_conn *c, const stoq_event *e)
+{
+    c->ep->on_event(c->log, c, e);
+}
+
 // ---- TLS ----------------------------------------------------------------------------------------
 
 static hm_err host_send(void *ctx, stoq_level level, hm_bytes data)
@@ -65,62 +70,10 @@ static hm_err host_secret(void *ctx, stoq_level level, bool seal, hm_aead_cipher
         stoq_keys_free(&s->tx);
         c->one_rtt_pn = c->tx_phase_first_pn = s->next_pn;
     }
-    return stoq_keys_init(seal ? &s->tx : &s->rx, c->version, cipher, secret.ptr, secret.len);
-}
-
-static hm_err bad_params(stoq_conn *c, uint64_t code, const char *why)
-{
-    conn_fail(c, code, 0, why);
-    return hm_fail(HM_E_STOQ_TRANSPORT, "transport parameters: %s", why);
-}
-
-// Binds the ids of the handshake's packets to the handshake (RFC 9000, section 7.3).
-static const char *wrong_ids(const stoq_conn *c, const stoq_transport_params *p)
-{
-    if (!p->has_initial_scid || !stoq_cid_eq(&p->initial_scid, &c->peer_initial_scid))
-        return "initial_source_connection_id does not match";
-    if (c->is_server)
-        return NULL;
-    if (!p->has_original_dcid || !stoq_cid_eq(&p->original_dcid, &c->original_dcid))
-        return "original_destination_connection_id does not match";
-    if (p->has_retry_scid != c->has_retry ||
-        (c->has_retry && !stoq_cid_eq(&p->retry_scid, &c->retry_scid)))
-        return "retry_source_connection_id does not match";
-    return NULL;
-}
-
-static hm_err host_params(void *ctx, hm_bytes encoded)
-{
-    stoq_conn *c = ctx;
-    stoq_transport_params p;
-    uint64_t code = STOQ_TRANSPORT_PARAMETER_ERROR;
-    if (stoq_transport_params_decode(encoded, c->is_server, &p) != HM_OK)
-        return bad_params(c, code, hm_err_detail());
-    const char *wrong = wrong_ids(c, &p);
-    if (wrong != NULL)
-        return bad_params(c, code, wrong);
-    if (version_on_params(c, &p, &code) != HM_OK)
-        return bad_params(c, code, hm_err_detail());
-    if (c->early == STOQ_EARLY_OFFERED && early_on_params(c, &p) != HM_OK)
-        return HM_E_STOQ_TRANSPORT;
-    c->theirs = p;
-    c->has_params = true;
-    c->tx_max = p.max_data;
-    c->streams_allowed[0] = p.max_streams_bidi;
-    c->streams_allowed[1] = p.max_streams_uni;
-    if (p.has_reset_token) {
-        memcpy(c->remote[0].token, p.reset_token, STOQ_RESET_TOKEN);
-        c->remote[0].has_token = true;
-        conn_watch_token(c);
-    }
-    if (p.has_preferred) { // whether or not it is gone to
-        if (p.initial_scid.len == 0)
-            return bad_params(c, code, "a preferred address of a server without ids");
-        c->remote[1] =
-            (stoq_peer_cid){.seq = 1, .cid = p.preferred_cid, .has_token = true, .active = true};
-        memcpy(c->remote[1].token, p.preferred_token, STOQ_RESET_TOKEN);
-    }
-    streams_on_params(c);
+    HM_TRY(stoq_keys_init(seal ? &s->tx : &s->rx, c->version, cipher, secret.ptr, secret.len));
+    CONN_EVENT(c, .type = STOQ_EVENT_KEYS, .local = seal,
+               .packet = level == STOQ_LEVEL_APP ? STOQ_PACKET_1RTT : STOQ_PACKET_HANDSHAKE,
+               .why = "tls");
     return HM_OK;
 }
 
@@ -134,43 +87,8 @@ static void host_session(void *ctx, SSL_SESSION *s)
     session_on_ticket(ctx, s);
 }
 
-static const stoq_tls_host tls_host = {host_send,         host_peek,   host_consume, host_secret,
-                                       host_early_secret, host_params, host_session};
-
-hm_err conn_encode_params(const stoq_conn *c, hm_buf *out)
-{
-    const stoq_limits *l = conn_limits(c);
-    stoq_transport_params p;
-    stoq_transport_params_default(&p);
-    p.has_initial_scid = true;
-    p.initial_scid = c->local[0].cid;
-    if (c->is_server) {
-        p.has_original_dcid = p.has_reset_token = true;
-        p.disable_active_migration = true; // a client that had to move is followed all the same
-        p.original_dcid = c->original_dcid;
-        p.has_retry_scid = c->has_retry;
-        p.retry_scid = c->retry_scid;
-        endpoint_reset_token(c->ep, &c->local[0].cid, p.reset_token);
-        p.has_preferred = c->local[1].active;
-        p.preferred_address = c->ep->preferred;
-        p.preferred_cid = c->local[1].cid;
-        endpoint_reset_token(c->ep, &c->local[1].cid, p.preferred_token);
-    }
-    p.max_idle_timeout_ms = l->max_idle_ms;
-    p.max_udp_payload_bytes = l->max_udp_payload_bytes;
-    if (l->max_datagram_bytes > 0)
-        p.max_datagram_frame_bytes = (uint64_t)l->max_datagram_bytes + STOQ_DATAGRAM_HEAD;
-    p.max_data = c->rx_max;
-    p.max_stream_data_bidi_local = p.max_stream_data_bidi_remote = p.max_stream_data_uni =
-        l->stream_window_bytes;
-    p.max_streams_bidi = l->max_streams_bidi;
-    p.max_streams_uni = l->max_streams_uni;
-    p.active_cid_limit = STOQ_CIDS_MAX - 1; // one slot more for a change of all
-    p.chosen_version = c->version->number;
-    memcpy(p.available_versions, c->ep->versions, sizeof c->ep->versions);
-    stoq_transport_params_encode(&p, out);
-    return hm_buf_status(out);
-}
+static const stoq_tls_host tls_host = {host_send,         host_peek,      host_consume, host_secret,
+                                       host_early_secret, conn_on_params, host_session};
 
 static hm_err start_tls(stoq_conn *c, SSL_CTX *ctx, stoq_tls_config *config)
 {
@@ -223,6 +141,7 @@ static void on_handshake_complete(stoq_conn *c)
     session_on_complete(c);
     c->handshake_complete = true;
     c->state = STOQ_CONN_OPEN;
+    CONN_EVENT(c, .type = STOQ_EVENT_OPEN);
     end_half_open(c);
     early_on_complete(c, c->ep->now_us);
     // A server may change keys before its client knows that the handshake is confirmed.
@@ -437,6 +356,8 @@ hm_err conn_first_flight(stoq_conn *c, const stoq_version *version, const stoq_s
 void conn_free(stoq_conn *c)
 {
     stoq_endpoint *ep = c->ep;
+    CONN_EVENT(c, .type = STOQ_EVENT_END);
+    c->log = NULL;
     end_half_open(c);
     ep->failed -= c->counted_failed;
     streams_close_all(c);
@@ -477,6 +398,7 @@ static void set_end(stoq_conn *c, uint64_t code, bool app, hm_bytes reason)
     c->close_reason_len = reason.len < STOQ_REASON_MAX ? reason.len : STOQ_REASON_MAX;
     if (c->close_reason_len > 0)
         memcpy(c->close_reason, reason.ptr, c->close_reason_len);
+    CONN_EVENT(c, .type = STOQ_EVENT_CLOSED, .local = c->state == STOQ_CONN_CLOSING);
 }
 
 static void begin_closing(stoq_conn *c, uint64_t code, bool app, uint64_t frame, hm_bytes reason)
@@ -732,6 +654,8 @@ hm_err stoq_conn_update_keys(stoq_conn *c)
     HM_TRY(stoq_keys_update(&s->tx, NULL));
     c->phase_tx = !c->phase_tx;
     c->tx_phase_first_pn = s->next_pn;
+    CONN_EVENT(c, .type = STOQ_EVENT_KEYS, .local = true, .packet = STOQ_PACKET_1RTT,
+               .phase = c->key_updates + 1, .why = "local_update");
     stoq_conn_ping(c); // the peer follows on the next packet
     return HM_OK;
 }

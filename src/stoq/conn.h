@@ -1,8 +1,9 @@
-// Private: one connection as a state machine. conn.c has its life and timers, conn_path.c its ids
-// and addresses, conn_preferred.c a server's preferred address, conn_mtu.c the length of UDP
-// datagrams, conn_datagram.c those of RFC 9221, conn_session.c resumes sessions, conn_version.c the
-// versions of QUIC, conn_send.c builds packets, conn_recv.c takes them apart, conn_loss.c is
-// RFC 9002, stream.c the streams.
+// Private: one connection as a state machine. conn.c has its life and timers, conn_params.c the
+// transport parameters, conn_path.c its ids and addresses, conn_preferred.c a server's preferred
+// address, conn_mtu.c the length of UDP datagrams, conn_datagram.c those of RFC 9221,
+// conn_session.c resumes sessions, conn_version.c the versions of QUIC, conn_send.c builds packets,
+// conn_recv.c takes them apart, conn_loss.c is RFC 9002, stream.c the streams. What happens is told
+// by CONN_EVENT().
 #ifndef HM_STOQ_CONN_H
 #define HM_STOQ_CONN_H
 
@@ -12,6 +13,7 @@
 #include "hypermesh/stoq.h"
 #include "stoq/cc.h"
 #include "stoq/ecn.h"
+#include "stoq/event.h"
 #include "stoq/frame.h"
 #include "stoq/ranges.h"
 #include "stoq/recvbuf.h"
@@ -124,6 +126,7 @@ struct stoq_conn {
     hm_list ready; // in ep->ready: has something to send or to tell
     hm_heap_node timer;
     void *user;
+    struct stoq_qlog *log; // NULL: none is kept; ep->on_event has it
     bool is_server;
     bool counted_half_open; // a server's until the handshake is complete or has failed
     bool counted_failed;    // and from then on
@@ -308,10 +311,16 @@ HM_CHECK hm_err conn_start_client(stoq_conn *c, const char *server_name, const c
 HM_CHECK hm_err conn_first_flight(stoq_conn *c, const stoq_version *version,
                                   const stoq_session *session, bool early);
 void conn_init_space(stoq_space *s);
-HM_CHECK hm_err conn_encode_params(const stoq_conn *c, hm_buf *out); // ours
 void conn_free(stoq_conn *c);
 // Something is to be sent or told.
 void conn_wake(stoq_conn *c);
+// Tells what happens, where a log is kept.
+#define CONN_EVENT(c, ...)                                                                         \
+    do {                                                                                           \
+        if ((c)->log != NULL)                                                                      \
+            conn_event((c), &(stoq_event){__VA_ARGS__});                                           \
+    } while (0)
+void conn_event(const stoq_conn *c, const stoq_event *e);
 void conn_set_timer(stoq_conn *c);
 void conn_on_timer(stoq_conn *c, uint64_t now);
 // Ends the connection with an error of ours.
@@ -347,6 +356,10 @@ static inline bool conn_same_address(const struct sockaddr_in6 *a, const struct 
     return a->sin6_port == b->sin6_port && memcmp(&a->sin6_addr, &b->sin6_addr, 16) == 0;
 }
 
+// ---- conn_params.c ------------------------------------------------------------------------------
+
+HM_CHECK hm_err conn_encode_params(const stoq_conn *c, hm_buf *out); // ours
+HM_CHECK hm_err conn_on_params(void *conn, hm_bytes encoded);        // the peer's, for TLS
 // ---- conn_session.c -----------------------------------------------------------------------------
 
 // TLS is done with: nothing more is wanted of it, and the handshake is confirmed.

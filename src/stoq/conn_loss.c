@@ -223,6 +223,15 @@ static void check_spurious(stoq_conn *c, const stoq_frame *ack, uint64_t now)
     c->gone_count = 0;
 }
 
+static void tell_lost(const stoq_conn *c, stoq_level level, const stoq_sent *p)
+{
+    static const stoq_packet_type types[] = {STOQ_PACKET_INITIAL, STOQ_PACKET_HANDSHAKE,
+                                             STOQ_PACKET_1RTT};
+    bool reordered = c->spaces[level].largest_acked >= p->pn + PACKET_THRESHOLD;
+    CONN_EVENT(c, .type = STOQ_EVENT_LOST, .packet = types[level], .number = p->pn,
+               .probe = p->mtu_probe, .why = reordered ? "reordering_threshold" : "time_threshold");
+}
+
 static void detect(stoq_conn *c, stoq_level level, uint64_t now)
 {
     stoq_space *s = &c->spaces[level];
@@ -246,6 +255,7 @@ static void detect(stoq_conn *c, stoq_level level, uint64_t now)
             continue;
         }
         settle(s, p);
+        tell_lost(c, level, p);
         mtu_on_lost(c, p, now);
         if (p->mtu_probe) { // which says nothing of congestion
             stoq_cc_on_discarded(&c->cc, &p->cc);
@@ -342,6 +352,7 @@ hm_err loss_on_ack(stoq_conn *c, stoq_level level, const stoq_frame *ack, uint64
         conn_confirmed(c); // RFC 9001, section 4.1.2
     if (!c->peer_may_be_blocked)
         c->pto_count = 0;
+    CONN_EVENT(c, .type = STOQ_EVENT_METRICS);
     conn_wake(c);
     return HM_OK;
 }
@@ -424,6 +435,7 @@ void loss_on_timer(stoq_conn *c, uint64_t now)
         return;
     }
     c->pto_count++;
+    CONN_EVENT(c, .type = STOQ_EVENT_METRICS);
     mtu_on_timeout(c);
     probe(c, level, 2);
     // The peer may have keys for one space only (section 6.2.4).

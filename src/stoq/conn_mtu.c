@@ -30,6 +30,8 @@ static size_t size_at(const stoq_conn *c, unsigned i)
 static void set(stoq_conn *c, size_t size)
 {
     stoq_cc_set_mss(&c->cc, size);
+    if (c->mtu != size)
+        CONN_EVENT(c, .type = STOQ_EVENT_MTU, .length = size);
     c->mtu = (uint16_t)size;
     c->mtu_losses = 0;
 }

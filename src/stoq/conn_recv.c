@@ -177,6 +177,9 @@ static bool try_app(stoq_conn *c, stoq_open *o, bool phase, uint64_t now)
         c->tx_phase_first_pn = s->next_pn;
     }
     c->key_updates++;
+    for (int local = 0; local <= follow; local++)
+        CONN_EVENT(c, .type = STOQ_EVENT_KEYS, .local = local, .packet = STOQ_PACKET_1RTT,
+                   .phase = c->key_updates, .why = follow ? "remote_update" : "local_update");
     c->rx_phase_first_pn = o->pn;
     c->rx_old_until_us = now + 3 * conn_pto_us(c, STOQ_LEVEL_APP);
     return true;
@@ -292,6 +295,12 @@ static void count_arrival(stoq_conn *c, const struct sockaddr_in6 *from, size_t 
     }
 }
 
+static void drop(stoq_conn *c, const stoq_packet *pkt, size_t len, const char *why)
+{
+    c->stats.packets_dropped++;
+    CONN_EVENT(c, .type = STOQ_EVENT_DROPPED, .packet = pkt->type, .length = len, .why = why);
+}
+
 // Where a packet came from, with PATH_CHALLENGE frames after so many that wait already. moves: it
 // is the newest, and not only a probe.
 static void note_path(stoq_conn *c, unsigned responses, bool moves, const arrival *a)
@@ -321,7 +330,7 @@ static void on_opened(stoq_conn *c, const stoq_packet *pkt, stoq_level level, co
         return;
     }
     if (stoq_ranges_has(&s->received, o->pn)) {
-        c->stats.packets_dropped++;
+        drop(c, pkt, a->len, "duplicate");
         return;
     }
     c->stats.packets_received++;
@@ -333,6 +342,9 @@ static void on_opened(stoq_conn *c, const stoq_packet *pkt, stoq_level level, co
     }
     bool eliciting, probing;
     hm_bytes payload = hm_bytes_of(o->packet + o->header_len, o->payload_len - STOQ_AEAD_TAG);
+    CONN_EVENT(c, .type = STOQ_EVENT_RECEIVED, .packet = pkt->type, .number = o->pn,
+               .length = o->header_len + o->payload_len, .frames = payload, .dcid = &pkt->dcid,
+               .scid = &pkt->scid);
     bool newest = s->largest_received == UINT64_MAX || o->pn > s->largest_received;
     unsigned responses = c->response_count;
     c->rx_early = pkt->type == STOQ_PACKET_0RTT;
@@ -463,7 +475,7 @@ void conn_receive(stoq_conn *c, const struct sockaddr_in6 *from, uint8_t *bytes,
             on_packet(c, &pkt, bytes + at, &a))
             opened = true;
         else
-            c->stats.packets_dropped++;
+            drop(c, &pkt, pkt.len, "general");
         at += pkt.len;
     }
     receive_held(c, now);
@@ -492,7 +504,7 @@ static void after_run(stoq_conn *c, const stoq_open *o, const stoq_packet *pkt, 
         on_opened(c, pkt, STOQ_LEVEL_APP, o, a);
         return;
     }
-    c->stats.packets_dropped++;
+    drop(c, pkt, a->len, "decryption_failure");
     forged(c);
     (void)conn_take_reset(c, a->from, o->packet, a->len);
 }

@@ -294,6 +294,19 @@ static void fill(maker *m, bool data_allowed, uint64_t now)
         s->probes--;
 }
 
+static void tell_sent(const maker *m, size_t len)
+{
+    static const stoq_packet_type types[] = {STOQ_PACKET_INITIAL, STOQ_PACKET_HANDSHAKE,
+                                             STOQ_PACKET_1RTT};
+    const stoq_conn *c = m->c;
+    CONN_EVENT(c, .type = STOQ_EVENT_SENT,
+               .packet =
+                   m->level == STOQ_LEVEL_APP && c->early_tx ? STOQ_PACKET_0RTT : types[m->level],
+               .number = c->spaces[m->level].next_pn, .length = len, .probe = m->sent->mtu_probe,
+               .frames = hm_bytes_of(m->payload, (size_t)(m->p - m->payload)), .dcid = conn_dcid(c),
+               .scid = &c->local[0].cid);
+}
+
 // Ends the packet: padding up to the wanted end of the datagram, header fields, bookkeeping.
 static void finish(maker *m, uint8_t *pad_to, uint64_t now, stoq_seal *seal)
 {
@@ -325,6 +338,8 @@ static void finish(maker *m, uint8_t *pad_to, uint64_t now, stoq_seal *seal)
         loss_record_keep(c, m->level);
         stoq_cc_on_sent(&c->cc, &m->sent->cc, (uint32_t)len, c->ecn_mark != 0, now);
     }
+    if (c->log != NULL)
+        tell_sent(m, len);
     loss_next_pn(c, m->level);
     if (m->eliciting) {
         if (s->eliciting_out == 0 && c->handshake_complete)

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "stoq/qlog.h"
 
 #define RECEIVES_A_TURN 64 // system calls; each may bring dozens of datagrams
 #define BATCHES_A_TURN 4   // of one connection before the next one's turn
@@ -88,6 +89,15 @@ static void send_retry(stoq_endpoint *ep, const struct sockaddr_in6 *to, const s
     (void)endpoint_send(ep, ep->at_preferred, to, out, (size_t)(p - out), (size_t)(p - out), 0);
 }
 
+static void begin_log(stoq_endpoint *ep, stoq_conn *c)
+{
+    if (ep->qlog_dir == NULL)
+        return;
+    c->log = stoq_qlog_begin(ep->qlog_dir, c);
+    CONN_EVENT(c, .type = STOQ_EVENT_STARTED);
+    CONN_EVENT(c, .type = STOQ_EVENT_MTU, .length = c->mtu);
+}
+
 // ---- receiving ----------------------------------------------------------------------------------
 
 // A client's first packet; NULL when it is not to be served, or not yet.
@@ -113,6 +123,7 @@ static stoq_conn *accept_client(stoq_endpoint *ep, const struct sockaddr_in6 *fr
         conn_free(c);
         return NULL;
     }
+    begin_log(ep, c);
     return c;
 }
 
@@ -454,6 +465,13 @@ static hm_err set_up(stoq_endpoint *ep, const stoq_config *config)
     if (memcmp(ep->secret, zero, sizeof zero) == 0)
         hm_random_fill(&ep->random, ep->secret, sizeof ep->secret);
     stoq_endpoint_set_server_tls(ep, config->server_tls);
+    if (config->qlog_dir != NULL) {
+        if (access(config->qlog_dir, W_OK | X_OK) != 0)
+            return hm_fail(HM_E_CONFIG, "%s: %s", config->qlog_dir, strerror(errno));
+        if ((ep->qlog_dir = strdup(config->qlog_dir)) == NULL)
+            return HM_E_NOMEM;
+        ep->on_event = stoq_qlog_event;
+    }
     if (config->client_tls != NULL) {
         SSL_CTX_up_ref(config->client_tls);
         ep->client_tls = config->client_tls;
@@ -538,6 +556,7 @@ void stoq_endpoint_destroy(stoq_endpoint *ep)
     SSL_CTX_free(ep->client_tls);
     stoq_tickets_free(&ep->tickets);
     OPENSSL_cleanse(ep->secret, sizeof ep->secret);
+    free(ep->qlog_dir);
     free(ep);
 }
 
@@ -590,6 +609,7 @@ hm_err endpoint_connect(stoq_endpoint *ep, const struct sockaddr_in6 *to, const 
         conn_free(c);
         return err;
     }
+    begin_log(ep, c);
     *out = c;
     return HM_OK;
 }

@@ -17,6 +17,9 @@ struct stoq_endpoint {
     bool always_retry;
     stoq_share share;
     uint8_t secret[32];
+    // What happens is told to this hook, for connections that have a log.
+    void (*on_event)(struct stoq_qlog *log, const stoq_conn *c, const stoq_event *e);
+    char *qlog_dir; // owned; NULL: no connection has one
     SSL_CTX *server_tls, *client_tls;
     stoq_tickets tickets;
     unsigned ticket_count; // that a connection gives

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # stoq-server as it runs: enrolled by a real authority; asked by hypermesh stoq and by openssl;
 # clients that are refused, each with its line and counter; killed and started again; valgrind.
-# $1: folder with falcon.so; $2: stoq-server; $3: trustchain-server; $4: hypermesh.
+# $1: folder with falcon.so; $2: stoq-server; $3: trustchain-server; $4: hypermesh; $5: the check of
+# qlogs.
 set -euo pipefail
 module=$(realpath "$1") server=$(realpath "$2") trustchain=$(realpath "$3")
-hypermesh=$(realpath "$4")
+hypermesh=$(realpath "$4") qlog_check=$(realpath "$5")
 dir=$(mktemp -d)
 pids=()
 cleanup() {
@@ -400,6 +401,33 @@ at_preferred yes perf --down 20M --up 20M
 at_preferred no perf --down 1M --up 1M --stay
 at_preferred yes ping --ca ca/mesh-root.crt --quic 1
 stop
+
+say "qlog"
+mkdir logs logs/client logs/server
+code 2 "$server" run --dir data --listen '[::1]:0' --qlog nosuch; says 'nosuch'
+start --qlog logs/server
+code 0 perf --down 2M --up 2M --qlog logs/client --json
+cp out perf.json
+stop
+for side in client server; do
+    ls logs/$side/*-$side.sqlog >files
+    [ "$(wc -l <files)" = 1 ] || fail "not one log of the $side"
+    xargs "$qlog_check" <files >$side.json || fail "the log of the $side"
+done
+python3 - <<'PY' || fail "the counts of the logs"
+import json
+runs = json.load(open("perf.json"))["runs"]
+client, server = (json.load(open(s + ".json")) for s in ("client", "server"))
+assert client["packet_sent"] >= sum(r["packets_sent"] for r in runs) > 0, (client, runs)
+assert client["packet_received"] >= sum(r["packets_received"] for r in runs) > 0, (client, runs)
+assert client.get("packet_lost", 0) >= sum(r["packets_lost"] for r in runs), (client, runs)
+# What one has received the other has sent.
+assert server["packet_sent"] >= client["packet_received"], (client, server)
+assert client["packet_sent"] >= server["packet_received"], (client, server)
+for counts in client, server:
+    assert counts["connection_started"] == counts["connection_closed"] == 1, counts
+    assert counts["parameters_set"] == 3 and counts["recovery_metrics_updated"] > 0, counts
+PY
 
 say "valgrind"
 valgrind="valgrind -q --leak-check=full --show-leak-kinds=definite,indirect,possible
