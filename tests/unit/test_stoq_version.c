@@ -7,6 +7,8 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
+#include "stoq/session.h"
 #include "stoq_pair.h"
 
 #define V1 STOQ_VERSION_1
@@ -15,6 +17,8 @@
 static stoq_ids ids;
 static pair_world p;
 static stoq_config config[2];
+
+#define LONG UINT64_C(10000000) // microseconds
 
 static int make_ids(void **state)
 {
@@ -196,12 +200,107 @@ static void test_small_first_packets(void **state)
     pair_end(&p);
 }
 
+// ---- sessions -----------------------------------------------------------------------------------
+
+static bool opened_twice(const pair_world *w)
+{
+    return w->side[PAIR_CLIENT].opened > 1 && w->side[PAIR_SERVER].opened > 1;
+}
+static bool opened_again(const pair_world *w)
+{
+    return opened_twice(w) && w->side[PAIR_SERVER].received.len > 0;
+}
+
+// A first connection, in version 2 by the server's choice, and one that hands in its ticket, with
+// early data, at a server and by a client that speak these versions then.
+static unsigned resume(uint32_t c0, uint32_t c1, uint32_t s0, uint32_t s1)
+{
+    stoq_stream *st;
+    size_t took;
+    pair_begin(&p, 3);
+    p.watch = watch;
+    pair_endpoint(
+        &p, PAIR_SERVER,
+        (stoq_config){
+            .server_tls = ids.open_server, .tickets = 1, .early_data = true, .versions = {V2, V1}});
+    pair_endpoint(&p, PAIR_CLIENT, (stoq_config){.client_tls = ids.open_client});
+    (void)pair_connect(&p);
+    assert_true(pair_run_until(&p, pair_both_open, LONG));
+    pair_run(&p, LONG / 10);
+    assert_int_equal(p.side[PAIR_CLIENT].sessions, 1);
+    const uint32_t lists[2][2] = {{c0, c1}, {s0, s1}};
+    for (int i = 0; i < 2; i++)
+        memcpy(p.side[i].ep->versions, lists[i], sizeof lists[i]);
+    memset(seen, 0, sizeof seen);
+    stoq_conn *c = pair_resume(&p, hm_buf_bytes(&p.side[PAIR_CLIENT].session), true);
+    if (stoq_stream_open(c, false, &st) != HM_OK) { // there was no session to hand in
+        assert_true(pair_run_until(&p, opened_twice, LONG));
+        assert_int_equal(stoq_stream_open(c, false, &st), HM_OK);
+    }
+    assert_int_equal(stoq_stream_send(st, hm_bytes_str("early"), true, &took), HM_OK);
+    assert_true(pair_run_until(&p, opened_again, LONG));
+    assert_true(hm_bytes_eq(hm_buf_bytes(&p.side[PAIR_SERVER].received), hm_bytes_str("early")));
+    return p.side[PAIR_CLIENT].resumed;
+}
+
+// A ticket is for the version that it was given in (RFC 9369, section 5): the client begins in it,
+// or without the ticket.
+static void test_sessions(void **state)
+{
+    static const struct {
+        uint32_t client[2], server[2], version;
+        unsigned resumed, first; // bits of the versions in the client's long packets
+    } cases[] = {
+        {{V1, V2}, {V2, V1}, V2, 1, 2},
+        {{V1}, {V2, V1}, V1, 0, 1},     // the client has forgotten version 2
+        {{V1, V2}, {V1}, V1, 0, 3},     // so has the server: the client begins anew
+        {{V1, V2}, {V1, V2}, V1, 1, 3}, // the server changes back, after the early data
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        assert_int_equal(
+            resume(cases[i].client[0], cases[i].client[1], cases[i].server[0], cases[i].server[1]),
+            cases[i].resumed);
+        for (int k = 0; k < 2; k++)
+            assert_int_equal(stoq_conn_version(p.side[k].conn), cases[i].version);
+        assert_int_equal(seen[PAIR_CLIENT], cases[i].first);
+        pair_end(&p);
+    }
+}
+
+// A client that does hand in a ticket of version 2 in version 1 gets a whole handshake.
+static void test_foreign_session(void **state)
+{
+    stoq_session s;
+    hm_buf forged = {0};
+    (void)state;
+    (void)resume(V1, V2, V2, V1);
+    hm_buf session = p.side[PAIR_CLIENT].session;
+    assert_int_equal(stoq_session_decode(hm_buf_bytes(&session), NULL,
+                                         hm_clock_wall_ms(&hm_clock_system) / 1000, &s),
+                     HM_OK);
+    assert_int_equal(s.params.chosen_version, V2);
+    s.params.chosen_version = V1;
+    assert_int_equal(stoq_session_encode(&s, &forged), HM_OK);
+    stoq_session_free(&s);
+    memcpy(p.side[PAIR_SERVER].ep->versions, (uint32_t[]){V1, V2}, sizeof(uint32_t[2]));
+    p.side[0].opened = p.side[1].opened = 1;
+    unsigned before = p.side[PAIR_CLIENT].resumed;
+    (void)pair_resume(&p, hm_buf_bytes(&forged), false);
+    assert_true(pair_run_until(&p, opened_again, LONG));
+    assert_int_equal(p.side[PAIR_CLIENT].resumed, before);
+    assert_int_equal(stoq_conn_version(p.side[PAIR_SERVER].conn), V1);
+    hm_buf_free(&forged);
+    pair_end(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_agreement),           cmocka_unit_test(test_nothing_in_common),
         cmocka_unit_test(test_downgrade),           cmocka_unit_test(test_rewritten_packets),
-        cmocka_unit_test(test_small_first_packets),
+        cmocka_unit_test(test_small_first_packets), cmocka_unit_test(test_sessions),
+        cmocka_unit_test(test_foreign_session),
     };
     return cmocka_run_group_tests(tests, make_ids, free_ids);
 }
