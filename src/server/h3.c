@@ -492,8 +492,8 @@ void h3_stream_closed(h3_conn *c, stoq_stream *s)
         req_free(q);
         stoq_stream_set_user(s, NULL);
     }
-    if (c->failed || !stoq_conn_is_open(c->conn))
-        return;
+    if (c->failed || (!q && !stoq_conn_is_open(c->conn)))
+        return; // the streams of the connection itself end with it
     int err = nghttp3_conn_close_stream(c->http, (int64_t)stoq_stream_id(s), NGHTTP3_H3_NO_ERROR);
     if (err != 0 && err != NGHTTP3_ERR_STREAM_NOT_FOUND)
         h3_fail(c, err);
