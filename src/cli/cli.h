@@ -150,9 +150,11 @@ HM_CHECK hm_err cli_cert_show(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_cert_issue(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_cert_verify(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_cert_revoke(cli *c, const cli_command *cmd);
-// stoq_ping.c, stoq_perf.c
+// stoq_ping.c, stoq_perf.c, stoq_send.c, stoq_recv.c
 HM_CHECK hm_err cli_stoq_ping(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_stoq_perf(cli *c, const cli_command *cmd);
+HM_CHECK hm_err cli_stoq_send(cli *c, const cli_command *cmd);
+HM_CHECK hm_err cli_stoq_recv(cli *c, const cli_command *cmd);
 // import.c
 // Is the file the content that the commitment names? HM_E_PARSE when it is none.
 HM_CHECK hm_err cli_same_content(const char *path, yyjson_val *commitment, bool *same);

@@ -26,7 +26,7 @@ const cli_word cli_groups[] = {
     {"proof", "the four proofs of an operation"},
     {"ledger", "blocks and operations"},
     {"cert", "certificates of the authority"},
-    {"stoq", "the STOQ transport, measured"},
+    {"stoq", "the STOQ transport: measured, and files sent"},
     {"man", "the man page"},
     {"completion", "completion for a shell"},
     {0},
@@ -39,6 +39,7 @@ const cli_word cli_args[] = {
     {"HEIGHT", "the height of a block, from 1"},
     {"SERIAL", "the serial number of a certificate, 32 hexadecimal digits"},
     {"CSR", "a certificate request, a file in PEM"},
+    {"DIR", "a folder"},
     {"HOST", "a name or IPv6 address, with a port as HOST:PORT or [ADDRESS]:PORT"},
     {0},
 };
@@ -176,6 +177,21 @@ static const cli_option stoq_perf_options[] = {
     {0},
 };
 
+static const cli_option stoq_send_options[] = {
+    {"file", "FILE", "what to send", .needed = true},
+    {"name", "NAME", "what it is to be called there, unless as here"},
+    STOQ_OPTIONS,
+    {0},
+};
+static const cli_option stoq_recv_options[] = {
+    {"listen", "ADDR", "where, an address and a port", .def = "[::]:9293"},
+    {"count", "N", "files to take, then end", .def = "1"},
+    {"limit", "BYTES", "of a file at most; K, M, G are understood", .def = "64G"},
+    {"cert", "FILE", "certificate chain to show, PEM", .needed = true},
+    {"key", "FILE", "the key of --cert, PEM", .needed = true},
+    {0},
+};
+
 #define CERT "serial family subject not_before_ms# not_after_ms# state"
 
 const cli_command cli_commands[] = {
@@ -309,6 +325,17 @@ const cli_command cli_commands[] = {
      .options = stoq_ping_options, .run = cli_stoq_ping},
     {"stoq", "perf", "HOST", "throughput from and to a STOQ server", .about = STOQ_CA,
      .options = stoq_perf_options, .run = cli_stoq_perf},
+    {"stoq", "send", "HOST", "a file to somebody who runs stoq recv",
+     .about = STOQ_CA " The file arrives whole, checked by its hash, or not at all.",
+     .examples = "hypermesh stoq send '[2001:db8::2]:9293' --ca mesh-root.crt --file disk.img",
+     .options = stoq_send_options, .run = cli_stoq_send},
+    {"stoq", "recv", "DIR", "files from stoq send into a folder",
+     .about =
+         "With --ca only senders whose certificate reaches that root (PEM) are let in; without, "
+         "anybody who reaches the port. A file never takes another one's place, and has its "
+         "name only when all of it is on disk and its hash is right.",
+     .examples = "hypermesh stoq recv inbox --ca mesh-root.crt --cert node.crt --key node.key",
+     .options = stoq_recv_options, .run = cli_stoq_recv},
 
     {"man", NULL, NULL, "print the man page, troff", .run = cli_man},
     {"completion", NULL, "bash|zsh", "print completion for a shell",

@@ -185,7 +185,17 @@ static void on_stream_closed(void *user, stoq_stream *st)
 
 // ---- life ---------------------------------------------------------------------------------------
 
-static hm_err make_endpoint(session *s, cli *c, const stoq_callbacks *callbacks)
+static hm_err listen_on_sigint(void)
+{
+    const struct sigaction act = {.sa_handler = on_sigint};
+    wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (wake_fd < 0)
+        return hm_fail(HM_E_IO, "eventfd: %s", strerror(errno));
+    sigaction(SIGINT, &act, NULL);
+    return HM_OK;
+}
+
+static hm_err make_endpoint(session *s, cli *c, const char *alpn, const stoq_callbacks *callbacks)
 {
     tc_tls_config tls = {.clock = &hm_clock_system};
     uint64_t datagram;
@@ -207,7 +217,7 @@ static hm_err make_endpoint(session *s, cli *c, const stoq_callbacks *callbacks)
     stoq_config cfg = {
         .bind = {.sin6_family = AF_INET6},
         .client_tls = s->tls,
-        .alpn = {"perf"},
+        .alpn = {alpn},
         .callbacks = *callbacks,
         .user = s,
         .congestion = congestion,
@@ -219,14 +229,13 @@ static hm_err make_endpoint(session *s, cli *c, const stoq_callbacks *callbacks)
     return stoq_endpoint_create(&cfg, &s->ep);
 }
 
-hm_err session_prepare(session *s, cli *c, const stoq_callbacks *callbacks)
+hm_err session_prepare(session *s, cli *c, const char *alpn, const stoq_callbacks *callbacks)
 {
     char port[8];
     const char *name = hm_config_get(&c->cfg, "server-name");
-    const struct sigaction act = {.sa_handler = on_sigint};
     *s = (session){.group = "", .cipher = ""};
     HM_TRY(split_target(c->arg, s->name, port));
-    HM_TRY(make_endpoint(s, c, callbacks));
+    HM_TRY(make_endpoint(s, c, alpn, callbacks));
     HM_TRY(resolve(s->name, port, &s->to));
     hm_addr_text(&s->to, s->target);
     s->name[strcspn(s->name, "%")] = 0; // an address's zone is this machine's affair
@@ -234,21 +243,42 @@ hm_err session_prepare(session *s, cli *c, const stoq_callbacks *callbacks)
         return hm_fail(HM_E_USAGE, "--server-name is too long");
     if (name)
         strcpy(s->name, name);
-    wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (wake_fd < 0)
-        return hm_fail(HM_E_IO, "eventfd: %s", strerror(errno));
-    sigaction(SIGINT, &act, NULL);
-    return HM_OK;
+    return listen_on_sigint();
 }
 
-hm_err session_open(session *s, cli *c)
+hm_err session_listen(session *s, cli *c, const char *alpn, const stoq_callbacks *callbacks)
+{
+    tc_tls_config tls = {.is_server = true, .clock = &hm_clock_system};
+    stoq_config cfg = {.alpn = {alpn},
+                       .callbacks = *callbacks,
+                       .user = s,
+                       .limits = {.max_idle_ms = IDLE_MS,
+                                  .max_connections = SESSION_PEERS,
+                                  .max_streams_bidi = 1}};
+    *s = (session){.group = "", .cipher = ""};
+    tls.roots_path = s->roots = hm_config_get(&c->cfg, "ca");
+    tls.ids[0].cert_path = hm_config_get(&c->cfg, "cert");
+    tls.ids[0].key_path = hm_config_get(&c->cfg, "key");
+    if (!tls.ids[0].cert_path || !tls.ids[0].key_path)
+        return hm_fail(HM_E_USAGE, "--cert and --key are needed");
+    HM_TRY(hm_config_addr(&c->cfg, "listen", &cfg.bind));
+    HM_TRY(hm_crypto_init());
+    HM_TRY(tc_tls(&tls, &s->tls));
+    cfg.server_tls = s->tls;
+    HM_TRY(stoq_endpoint_create(&cfg, &s->ep));
+    stoq_endpoint_address(s->ep, &s->to);
+    hm_addr_text(&s->to, s->target);
+    return listen_on_sigint();
+}
+
+hm_err session_open(session *s, cli *c, const char *alpn)
 {
     static const stoq_callbacks callbacks = {.conn_open = on_conn_open,
                                              .conn_closed = on_conn_closed,
                                              .stream_readable = on_readable,
                                              .stream_writable = on_writable,
                                              .stream_closed = on_stream_closed};
-    HM_TRY(session_prepare(s, c, &callbacks));
+    HM_TRY(session_prepare(s, c, alpn, &callbacks));
     uint64_t start = session_now_us();
     HM_TRY(stoq_connect(s->ep, &s->to, s->name, NULL, NULL, &s->conn));
     while (!s->open)

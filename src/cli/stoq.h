@@ -29,9 +29,15 @@ typedef struct session {
 
 // Connects to the command's argument with the options ca, cert, key and server-name, and waits for
 // the handshake. End with session_close() also after a failure. The callbacks may be set after it.
-HM_CHECK hm_err session_open(session *s, cli *c);
+HM_CHECK hm_err session_open(session *s, cli *c, const char *alpn);
 // Only the endpoint, for a command that connects by itself; the callbacks' user is the session.
-HM_CHECK hm_err session_prepare(session *s, cli *c, const stoq_callbacks *callbacks);
+HM_CHECK hm_err session_prepare(session *s, cli *c, const char *alpn,
+                                const stoq_callbacks *callbacks);
+// The other side: takes connections at the option listen, at most SESSION_PEERS; target and to are
+// the address. Here session_turn() is false always.
+#define SESSION_PEERS 64u
+HM_CHECK hm_err session_listen(session *s, cli *c, const char *alpn,
+                               const stoq_callbacks *callbacks);
 // What such a command tells of its connections: who answered (sets open), how one ended.
 void session_note_peer(session *s, stoq_conn *conn);
 void session_note_end(session *s, const stoq_conn *conn, uint64_t code, bool is_app,
@@ -63,5 +69,14 @@ void times_print(times *t);
 HM_CHECK hm_err stoq_size_of(const cli *c, const char *name, uint64_t *out);
 // stoq_handshakes.c
 HM_CHECK hm_err stoq_handshakes(cli *c, const cli_command *cmd);
+
+// A file's way from stoq_send.c to stoq_recv.c, a stream of two directions for each:
+//   there  length of the name (1 byte), name, length of the file (8 bytes, big endian), the file,
+//          SHA-256 of it
+//   back   one byte, FILE_STORED or FILE_REFUSED, and with the latter a text that says why
+#define FILE_ALPN "hypermesh-file/1"
+#define FILE_NAME_MAX 255u
+#define FILE_REASON_MAX 200u
+enum { FILE_STORED = 0, FILE_REFUSED = 1 };
 
 #endif

@@ -134,7 +134,7 @@ hm_err stoq_handshakes(cli *c, const cli_command *cmd)
     handshakes *h = calloc(1, sizeof(*h));
     if (!h)
         return HM_E_NOMEM;
-    HM_TRY_OUT(session_prepare(&h->s, c, &callbacks));
+    HM_TRY_OUT(session_prepare(&h->s, c, "perf", &callbacks));
     h->parallel = (unsigned)parallel;
     err = run(h, seconds, &elapsed_us);
     if (err == HM_OK)

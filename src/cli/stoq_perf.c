@@ -307,7 +307,7 @@ hm_err cli_stoq_perf(cli *c, const cli_command *cmd)
     if (hm_config_get(&c->cfg, "handshakes"))
         return stoq_handshakes(c, cmd);
     HM_TRY(plan(c, runs, &count));
-    HM_TRY_OUT(session_open(&s, c));
+    HM_TRY_OUT(session_open(&s, c, "perf"));
     if (!c->json)
         session_print(&s);
     hm_jw_open(&b, NULL, '{');

@@ -111,7 +111,7 @@ hm_err cli_stoq_ping(cli *c, const cli_command *cmd)
     HM_TRY(hm_config_u64(&c->cfg, "count", 1, 10000000, &count));
     HM_TRY(hm_config_u64(&c->cfg, "interval", 0, 3600000, &interval_ms));
     HM_TRY_OUT(make_request(c, &p));
-    HM_TRY_OUT(session_open(&p.s, c));
+    HM_TRY_OUT(session_open(&p.s, c, "perf"));
     p.s.readable = on_pong;
     p.s.ctx = &p;
     if (!c->json)
