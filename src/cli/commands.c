@@ -151,6 +151,8 @@ static const cli_option cert_revoke_options[] = {
 #define STOQ_OPTIONS                                                                               \
     {"cert", "FILE", "certificate chain to show, PEM"}, {"key", "FILE", "the key of --cert, PEM"}, \
         {"server-name", "NAME", "what the server's certificate must name, unless it is the host"}, \
+        {"session", "FILE", "resume what it holds, once, and keep there what the server gives"},   \
+        {"early", NULL, "send the first request before the server answers, if --session allows"},  \
         {"datagram", "BYTES",                                                                      \
          "largest datagram either way, 1200 to 65527; what the path carries is found out",         \
          .def = "65527"},                                                                          \

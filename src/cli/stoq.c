@@ -16,6 +16,9 @@
 
 #define PORT "9292"
 #define IDLE_MS 10000u
+#define ROOTS_MAX (4u << 20)
+#define SESSION_MAX (1u << 17)
+#define TICKET_WAIT_US 1000000u
 
 static volatile sig_atomic_t interrupted;
 static int wake_fd = -1; // an event: the person interrupts
@@ -108,7 +111,30 @@ void session_note_peer(session *s, stoq_conn *conn)
 
 static void on_conn_open(void *user, stoq_conn *conn)
 {
-    session_note_peer(user, conn);
+    session *s = user;
+    s->handshake_us = session_now_us() - s->started_us;
+    s->resumed = stoq_conn_resumed(conn);
+    s->early = stoq_conn_early(conn);
+    session_note_peer(s, conn);
+}
+
+// The file is the digest of the roots that were believed, and the session.
+static void on_session(void *user, stoq_conn *conn, hm_bytes bytes)
+{
+    session *s = user;
+    hm_buf b = {0};
+    (void)conn;
+    if (!s->file)
+        return;
+    hm_buf_append(&b, s->roots_digest.b, HM_HASH_BYTES);
+    hm_buf_put(&b, bytes);
+    hm_err err = hm_buf_status(&b);
+    if (err == HM_OK)
+        err = hm_file_write(s->file, hm_buf_bytes(&b), 0600);
+    s->kept = true;
+    if (err != HM_OK)
+        fprintf(stderr, "the session is not kept: %s: %s\n", hm_err_text(err), hm_err_detail());
+    hm_buf_free_secret(&b);
 }
 
 static const char *alert_text(uint64_t code)
@@ -195,6 +221,15 @@ static hm_err listen_on_sigint(void)
     return HM_OK;
 }
 
+static hm_err keylog(SSL_CTX *tls)
+{
+    const char *path;
+    HM_TRY(tc_tls_keylog(tls, &path));
+    if (path)
+        fprintf(stderr, "SSLKEYLOGFILE: secrets of the connection are written to %s\n", path);
+    return HM_OK;
+}
+
 static hm_err make_endpoint(session *s, cli *c, const char *alpn, const stoq_callbacks *callbacks)
 {
     tc_tls_config tls = {.clock = &hm_clock_system};
@@ -212,8 +247,11 @@ static hm_err make_endpoint(session *s, cli *c, const char *alpn, const stoq_cal
     tls.ids[0].key_path = hm_config_get(&c->cfg, "key");
     if (!tls.ids[0].cert_path != !tls.ids[0].key_path)
         return hm_fail(HM_E_USAGE, "--cert and --key go together");
+    if (s->file && tls.ids[0].cert_path)
+        return hm_fail(HM_E_USAGE, "--session or --cert: who shows a certificate resumes nothing");
     HM_TRY(hm_crypto_init());
     HM_TRY(tc_tls(&tls, &s->tls));
+    HM_TRY(keylog(s->tls));
     stoq_config cfg = {
         .bind = {.sin6_family = AF_INET6},
         .client_tls = s->tls,
@@ -233,7 +271,7 @@ hm_err session_prepare(session *s, cli *c, const char *alpn, const stoq_callback
 {
     char port[8];
     const char *name = hm_config_get(&c->cfg, "server-name");
-    *s = (session){.group = "", .cipher = ""};
+    *s = (session){.cipher = "", .file = hm_config_get(&c->cfg, "session")};
     HM_TRY(split_target(c->arg, s->name, port));
     HM_TRY(make_endpoint(s, c, alpn, callbacks));
     HM_TRY(resolve(s->name, port, &s->to));
@@ -255,7 +293,7 @@ hm_err session_listen(session *s, cli *c, const char *alpn, const stoq_callbacks
                        .limits = {.max_idle_ms = IDLE_MS,
                                   .max_connections = SESSION_PEERS,
                                   .max_streams_bidi = 1}};
-    *s = (session){.group = "", .cipher = ""};
+    *s = (session){.cipher = ""};
     tls.roots_path = s->roots = hm_config_get(&c->cfg, "ca");
     tls.ids[0].cert_path = hm_config_get(&c->cfg, "cert");
     tls.ids[0].key_path = hm_config_get(&c->cfg, "key");
@@ -264,11 +302,48 @@ hm_err session_listen(session *s, cli *c, const char *alpn, const stoq_callbacks
     HM_TRY(hm_config_addr(&c->cfg, "listen", &cfg.bind));
     HM_TRY(hm_crypto_init());
     HM_TRY(tc_tls(&tls, &s->tls));
+    HM_TRY(keylog(s->tls));
     cfg.server_tls = s->tls;
     HM_TRY(stoq_endpoint_create(&cfg, &s->ep));
     stoq_endpoint_address(s->ep, &s->to);
     hm_addr_text(&s->to, s->target);
     return listen_on_sigint();
+}
+
+// What is kept, if it is for these roots. It is used once: the next one comes with the connection.
+static hm_err read_session(session *s, hm_buf *out)
+{
+    hm_buf roots = {0};
+    hm_err err;
+    HM_TRY_OUT(hm_file_read(s->roots, ROOTS_MAX, &roots));
+    s->roots_digest = hm_sha256(hm_buf_bytes(&roots));
+    err = hm_file_read_secret(s->file, SESSION_MAX, out);
+    if (err == HM_E_NOTFOUND) {
+        err = HM_OK;
+    } else if (err == HM_OK && unlink(s->file) != 0) {
+        err = hm_fail(HM_E_IO, "%s: %s", s->file, strerror(errno));
+    }
+    if (out->len < HM_HASH_BYTES || memcmp(out->ptr, s->roots_digest.b, HM_HASH_BYTES) != 0)
+        out->len = 0;
+out:
+    hm_buf_free(&roots);
+    return err;
+}
+
+static hm_err connect_to(session *s, bool early)
+{
+    hm_buf kept = {0};
+    hm_err err = HM_OK;
+    if (s->file)
+        err = read_session(s, &kept);
+    if (err == HM_OK && kept.len > 0)
+        err = stoq_resume(s->ep, &s->to, s->name,
+                          hm_bytes_of(kept.ptr + HM_HASH_BYTES, kept.len - HM_HASH_BYTES), early,
+                          NULL, &s->conn);
+    else if (err == HM_OK)
+        err = stoq_connect(s->ep, &s->to, s->name, NULL, NULL, &s->conn);
+    hm_buf_free_secret(&kept);
+    return err;
 }
 
 hm_err session_open(session *s, cli *c, const char *alpn)
@@ -278,18 +353,27 @@ hm_err session_open(session *s, cli *c, const char *alpn)
                                              .stream_readable = on_readable,
                                              .stream_writable = on_writable,
                                              .stream_closed = on_stream_closed};
-    HM_TRY(session_prepare(s, c, alpn, &callbacks));
-    uint64_t start = session_now_us();
-    HM_TRY(stoq_connect(s->ep, &s->to, s->name, NULL, NULL, &s->conn));
-    while (!s->open)
+    stoq_callbacks with_session = callbacks;
+    with_session.session = on_session;
+    bool kept = hm_config_get(&c->cfg, "session") != NULL, early = hm_config_on(&c->cfg, "early");
+    if (early && !kept)
+        return hm_fail(HM_E_USAGE, "--early needs --session");
+    HM_TRY(session_prepare(s, c, alpn, kept ? &with_session : &callbacks));
+    s->started_us = session_now_us();
+    HM_TRY(connect_to(s, early));
+    while (!s->open && stoq_conn_early(s->conn) == STOQ_EARLY_NONE)
         if (!session_turn(s, HM_TIME_NEVER))
             return session_end(s);
-    s->handshake_us = session_now_us() - start;
     return HM_OK;
 }
 
 void session_close(session *s)
 {
+    // An answer to early data is here before the next session, which this server will give.
+    uint64_t until = session_now_us() + TICKET_WAIT_US;
+    while (s->conn && s->file && s->resumed && !s->kept && session_now_us() < until)
+        if (!session_turn(s, until))
+            break;
     if (s->conn)
         stoq_conn_close(s->conn, 0, "");
     stoq_endpoint_destroy(s->ep);
@@ -321,6 +405,11 @@ hm_err session_end(const session *s)
     return hm_fail(s->end, "%s", s->detail);
 }
 
+static const char *const early_words[] = {[STOQ_EARLY_NONE] = "none",
+                                          [STOQ_EARLY_OFFERED] = "offered",
+                                          [STOQ_EARLY_REJECTED] = "rejected",
+                                          [STOQ_EARLY_ACCEPTED] = "accepted"};
+
 void session_json(const session *s, hm_buf *b)
 {
     hm_jw_str(b, "target", s->target);
@@ -329,12 +418,20 @@ void session_json(const session *s, hm_buf *b)
     hm_jw_str(b, "group", s->group);
     hm_jw_str(b, "cipher", s->cipher);
     hm_jw_u64(b, "handshake_us", s->handshake_us);
+    hm_jw_bool(b, "resumed", s->resumed);
+    hm_jw_str(b, "early", early_words[s->early]);
 }
 
-void session_print(const session *s)
+void session_print(session *s)
 {
-    printf("%s  %s  QUIC %d  %s  %s  handshake %.2f ms\n", s->target, s->peer,
+    if (!s->open || s->printed)
+        return;
+    s->printed = true;
+    printf("%s  %s  QUIC %d  %s  %s  handshake %.2f ms%s", s->target, s->peer,
            s->version == STOQ_VERSION_2 ? 2 : 1, s->group, s->cipher,
-           (double)s->handshake_us / 1000);
+           (double)s->handshake_us / 1000, s->resumed ? ", resumed" : "");
+    if (s->early != STOQ_EARLY_NONE)
+        printf(", early data %s", early_words[s->early]);
+    putchar('\n');
     fflush(stdout);
 }

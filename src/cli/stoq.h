@@ -17,9 +17,13 @@ typedef struct session {
     char group[48];
     const char *cipher;
     uint32_t version; // of QUIC
-    uint64_t handshake_us;
-    bool open;
-    hm_err end; // why it was closed, with the detail line
+    uint64_t started_us, handshake_us;
+    bool open, printed;
+    bool resumed, kept;
+    stoq_early early;
+    hm_hash roots_digest;
+    const char *file; // of the session that is kept, NULL: none
+    hm_err end;       // why it was closed, with the detail line
     char detail[512];
     void (*readable)(void *ctx, stoq_stream *s);
     void (*writable)(void *ctx, stoq_stream *s);
@@ -27,8 +31,9 @@ typedef struct session {
     void *ctx;
 } session;
 
-// Connects to the command's argument with the options ca, cert, key and server-name, and waits for
-// the handshake. End with session_close() also after a failure. The callbacks may be set after it.
+// Connects to the command's argument with the options ca, cert, key, server-name, session and
+// early, and waits for the handshake, unless data may be sent before it is over. End with
+// session_close() also after a failure. The callbacks may be set after it.
 HM_CHECK hm_err session_open(session *s, cli *c, const char *alpn);
 // Only the endpoint, for a command that connects by itself; the callbacks' user is the session.
 HM_CHECK hm_err session_prepare(session *s, cli *c, const char *alpn,
@@ -49,9 +54,9 @@ bool session_turn(session *s, uint64_t until_us);
 bool session_interrupted(void);
 HM_CHECK hm_err session_end(const session *s);
 uint64_t session_now_us(void);
-// target, peer, quic, group, cipher, handshake_us.
+// target, peer, quic, group, cipher, handshake_us, resumed, early.
 void session_json(const session *s, hm_buf *b);
-void session_print(const session *s);
+void session_print(session *s); // once, when it is open
 
 // stoq_times.c: how long things took.
 typedef struct times {

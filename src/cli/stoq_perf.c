@@ -304,23 +304,28 @@ hm_err cli_stoq_perf(cli *c, const cli_command *cmd)
     size_t count = 0;
     hm_buf b = {0};
     hm_err err;
-    if (hm_config_get(&c->cfg, "handshakes"))
+    if (hm_config_get(&c->cfg, "handshakes")) {
+        if (hm_config_get(&c->cfg, "session"))
+            return hm_fail(HM_E_USAGE, "either --handshakes or --session");
         return stoq_handshakes(c, cmd);
+    }
     HM_TRY(plan(c, runs, &count));
     HM_TRY_OUT(session_open(&s, c, "perf"));
     if (!c->json)
         session_print(&s);
     hm_jw_open(&b, NULL, '{');
-    session_json(&s, &b);
     hm_jw_open(&b, "runs", '[');
     for (size_t i = 0; i < count; i++) {
         runs[i].s = &s;
         HM_TRY_OUT(run_it(&runs[i]));
         json_run(&runs[i], &b);
-        if (!c->json)
+        if (!c->json) {
+            session_print(&s);
             print_run(&runs[i]);
+        }
     }
     hm_jw_close(&b, ']');
+    session_json(&s, &b); // known now, also after early data
     hm_jw_close(&b, '}');
     hm_buf_puts(&b, "\n");
     if (c->json)

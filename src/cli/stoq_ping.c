@@ -54,6 +54,7 @@ static hm_err ping_once(ping *p, bool tell)
         return hm_fail(HM_E_STOQ_RESET, "%s does not answer such requests", p->s.target);
     uint64_t us = session_now_us() - start;
     if (tell) {
+        session_print(&p->s);
         printf("answer %zu: %.3f ms\n", p->sent, (double)us / 1000);
         fflush(stdout);
     }

@@ -62,6 +62,19 @@ static bool own_pair(const char *dir, const char *family, char cert[PATH_BYTES],
     return access(cert, F_OK) == 0;
 }
 
+// Says so once, however often the certificates are read.
+static hm_err keylog(SSL_CTX *tls)
+{
+    static bool told;
+    const char *path;
+    HM_TRY(tc_tls_keylog(tls, &path));
+    if (path && !told)
+        hm_log(HM_LOG_WARN, "server", "secrets of all connections are written", "SSLKEYLOGFILE=%s",
+               path);
+    told |= path != NULL;
+    return HM_OK;
+}
+
 static hm_err server_tls(const hm_config *c, const char *dir, SSL_CTX **out)
 {
     static const char *const families[] = {"node", "edge"};
@@ -91,7 +104,8 @@ static hm_err server_tls(const hm_config *c, const char *dir, SSL_CTX **out)
     if (n == 0)
         return hm_fail(HM_E_CONFIG, "%s holds no certificate: run init and enroll, or give --cert",
                        dir);
-    return tc_tls(&cfg, out);
+    HM_TRY(tc_tls(&cfg, out));
+    return keylog(*out);
 }
 
 // Keys stateless resets and tokens, so that clients of an earlier run learn at once that it is

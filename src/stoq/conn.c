@@ -559,7 +559,7 @@ void conn_on_timer(stoq_conn *c, uint64_t now)
         if (c->rx_old.key != NULL && c->rx_old_until_us <= now)
             stoq_aead_free(&c->rx_old);
         if (c->early_rx_until_us != 0 && c->early_rx_until_us <= now)
-            stoq_keys_free(&c->early_rx);
+            early_forget_keys(c);
     }
     conn_set_timer(c);
 }

@@ -168,16 +168,16 @@ struct stoq_conn {
     // while early_tx is set.
     stoq_early early;
     bool early_tx;
-    bool rx_early; // what is being received came early
-    stoq_keys early_rx;
+    bool rx_early;       // what is being received came early
+    stoq_keys *early_rx; // owned, NULL: none
     uint64_t early_rx_until_us;
     uint64_t one_rtt_pn; // the first number of a client that was sent under 1-RTT keys
     hm_list held;        // 0-RTT packets that came before the keys
     uint32_t held_count;
     size_t held_bytes;
-    char *server_name;                  // of a client, owned; NULL: none
-    uint64_t proven_s;                  // the last handshake without a ticket
-    hm_buf sessions[STOQ_SESSIONS_MAX]; // to be told
+    char *server_name; // of a client, owned; NULL: none
+    uint64_t proven_s; // the last handshake without a ticket
+    hm_buf *sessions;  // to be told, STOQ_SESSIONS_MAX; owned, NULL: none
     unsigned session_count;
     stoq_transport_params theirs;
     bool has_params;
@@ -387,6 +387,7 @@ void early_reject(stoq_conn *c); // if it was offered: it goes when the handshak
 void early_on_complete(stoq_conn *c, uint64_t now);
 // Keeps a 0-RTT packet whose keys may come; false: it is dropped.
 bool early_hold(stoq_conn *c, const struct sockaddr_in6 *from, hm_bytes packet, uint8_t ecn);
+void early_forget_keys(stoq_conn *c);
 void early_free(stoq_conn *c);
 void early_free_list(hm_list *held);
 typedef struct stoq_held {

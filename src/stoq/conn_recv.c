@@ -383,7 +383,7 @@ static bool open_long(stoq_conn *c, const stoq_packet *pkt, stoq_level level, ui
 {
     stoq_keys fresh[2] = {0};
     stoq_keys *rx =
-        pkt->type == STOQ_PACKET_0RTT ? &c->early_rx : version_keys(c, pkt, level, fresh);
+        pkt->type == STOQ_PACKET_0RTT ? c->early_rx : version_keys(c, pkt, level, fresh);
     if (rx != NULL && unmask(&c->spaces[level], rx, pkt, bytes, o))
         stoq_open_batch(&rx->aead, o, 1);
     if (rx == fresh)
@@ -397,11 +397,11 @@ static bool on_packet(stoq_conn *c, const stoq_packet *pkt, uint8_t *bytes, cons
     stoq_level level = level_of(pkt->type);
     stoq_space *s = &c->spaces[level];
     bool early = pkt->type == STOQ_PACKET_0RTT;
-    stoq_keys *rx = early ? &c->early_rx : &s->rx;
+    stoq_keys *rx = early ? c->early_rx : &s->rx;
     stoq_open o = {.ok = false};
     if (early && pkt->version != c->original->number)
         return false;
-    if (early && !stoq_keys_ready(rx))
+    if (rx == NULL)
         return early_hold(c, a->from, hm_bytes_of(bytes, pkt->len), a->ecn);
     if (s->discarded || !stoq_keys_ready(rx) ||
         (level == STOQ_LEVEL_APP && !early && !c->handshake_complete))
@@ -423,8 +423,7 @@ static bool on_packet(stoq_conn *c, const stoq_packet *pkt, uint8_t *bytes, cons
 // 0-RTT packets that came before the packet with the rest of the ClientHello.
 static void receive_held(stoq_conn *c, uint64_t now)
 {
-    while (stoq_keys_ready(&c->early_rx) && !hm_list_empty(&c->held) &&
-           c->state <= STOQ_CONN_OPEN) {
+    while (c->early_rx != NULL && !hm_list_empty(&c->held) && c->state <= STOQ_CONN_OPEN) {
         stoq_held *h = hm_container_of(c->held.next, stoq_held, link);
         arrival a = {&h->from, h->len, h->ecn, now};
         stoq_packet pkt;

@@ -33,14 +33,16 @@ void session_on_ticket(stoq_conn *c, SSL_SESSION *tls)
                       .alpn = hm_bytes_str(c->alpn),
                       .params = c->theirs};
     s.params.chosen_version = c->version->number;
-    hm_buf *b = &c->sessions[c->session_count];
     uint32_t early = SSL_SESSION_get_max_early_data(tls);
     if (early != 0 && early != UINT32_MAX) { // RFC 9001, section 4.6.1
         conn_fail(c, STOQ_PROTOCOL_VIOLATION, STOQ_FRAME_CRYPTO, "a ticket for some early data");
         return;
     }
-    if (c->session_count == STOQ_SESSIONS_MAX)
+    if (c->sessions == NULL)
+        c->sessions = calloc(STOQ_SESSIONS_MAX, sizeof *c->sessions);
+    if (c->sessions == NULL || c->session_count == STOQ_SESSIONS_MAX)
         return;
+    hm_buf *b = &c->sessions[c->session_count];
     if (stoq_session_encode(&s, b) == HM_OK)
         c->session_count++;
     else
@@ -60,6 +62,8 @@ void sessions_free(stoq_conn *c)
 {
     for (unsigned i = 0; i < c->session_count; i++)
         hm_buf_free_secret(&c->sessions[i]);
+    free(c->sessions);
+    c->sessions = NULL;
     c->session_count = 0;
 }
 
@@ -83,7 +87,11 @@ static void free_held(stoq_conn *c)
 
 hm_err early_on_secret(stoq_conn *c, bool seal, hm_aead_cipher cipher, hm_bytes secret)
 {
-    stoq_keys *k = seal ? &c->spaces[STOQ_LEVEL_APP].tx : &c->early_rx;
+    stoq_keys *k = seal ? &c->spaces[STOQ_LEVEL_APP].tx : calloc(1, sizeof *k);
+    if (k == NULL)
+        return HM_E_NOMEM;
+    if (!seal)
+        c->early_rx = k;
     HM_TRY(stoq_keys_init(k, c->original, cipher, secret.ptr, secret.len));
     c->early_tx = seal;
     c->early = seal ? STOQ_EARLY_OFFERED : STOQ_EARLY_ACCEPTED;
@@ -143,7 +151,7 @@ void early_on_complete(stoq_conn *c, uint64_t now)
 {
     free_held(c);
     // Packets that are late are opened for a while (RFC 9001, section 4.9.3).
-    if (stoq_keys_ready(&c->early_rx))
+    if (c->early_rx != NULL)
         c->early_rx_until_us = now + 3 * conn_pto_us(c, STOQ_LEVEL_APP);
 }
 
@@ -167,10 +175,18 @@ bool early_hold(stoq_conn *c, const struct sockaddr_in6 *from, hm_bytes packet, 
     return true;
 }
 
+void early_forget_keys(stoq_conn *c)
+{
+    if (c->early_rx != NULL)
+        stoq_keys_free(c->early_rx);
+    free(c->early_rx);
+    c->early_rx = NULL;
+}
+
 void early_free(stoq_conn *c)
 {
     free_held(c);
-    stoq_keys_free(&c->early_rx);
+    early_forget_keys(c);
 }
 
 // ---- the application's call ---------------------------------------------------------------------

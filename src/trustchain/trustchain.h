@@ -111,11 +111,17 @@ typedef struct tc_tls_config {
     const hm_clock *clock;  // borrowed
 } tc_tls_config;
 
-// A context for one role: TLS 1.3 without resumption, FALCON-1024 or classical certificates. The
+// A context for one role: TLS 1.3, FALCON-1024 or classical certificates. It resumes nothing by
+// itself; STOQ does where no certificate of the client and no revocation list is asked for. The
 // peer's must reach a root by RFC 5280, be in force, for its role, and not in the list. The name
 // that a client asks for must stand in a server's certificate; a node's must have it as its name or
 // id, and any node may answer at an address. HM_E_CONFIG names the file that cannot be used.
 HM_CHECK hm_err tc_tls(const tc_tls_config *cfg, SSL_CTX **out);
+// Writes the secrets of the context's connections, with which all that they say can be read, to the
+// file that the environment variable SSLKEYLOGFILE names (RFC 9850), for somebody who looks for a
+// fault; *path is that file, and the person is to be told. NULL and nothing else without the
+// variable. Before other threads are started.
+HM_CHECK hm_err tc_tls_keylog(SSL_CTX *ctx, const char **path);
 
 // ---- the authority: one thread ------------------------------------------------------------------
 // A directory with the keys and a journal of everything issued and revoked. What was issued is in

@@ -429,6 +429,81 @@ for counts in client, server:
     assert counts["parameters_set"] == 3 and counts["recovery_metrics_updated"] > 0, counts
 PY
 
+say "tickets: a second connection is resumed, a third one begins early"
+export SSLKEYLOGFILE=$PWD/secrets
+start --early-data
+unset SSLKEYLOGFILE
+resumes() { # RESUMED EARLY ARG...: what ping says of the session in the file kept
+    local resumed=$1 early=$2
+    shift 2
+    code 0 ping --ca ca/edge-root.crt --session kept --json "$@"
+    python3 -c 'import json, sys
+a = json.load(open("out"))
+assert a["answers"] == 2 and a["group"] == "X25519MLKEM768", a
+assert [str(a["resumed"]), a["early"]] == sys.argv[1:], a' "$resumed" "$early" || fail "ping $*"
+}
+code 2 ping --ca ca/edge-root.crt --early; says session
+code 2 ping --ca ca/edge-root.crt --session kept --cert good.crt --key good.key; says 'shows a certificate'
+resumes False none --early
+[ "$(stat -c %a kept)" = 600 ] || fail "the session's mode"
+resumes True none
+[ "$(counter hm_stoq_early_total)" = 0 ] || fail "something came early"
+resumes True accepted --early
+[ "$(counter hm_stoq_early_total)" = 1 ] || fail "nothing came early"
+cp kept again
+resumes True accepted --early
+cp again kept # a ticket that came early already
+resumes True rejected --early
+resumes True accepted --early
+code 0 ping --ca ca/edge-root.crt --session kept --early; says 'resumed, early data accepted'
+code 0 perf --ca ca/edge-root.crt --session kept --early --down 3M --up 3M --json
+check_perf 1 3145728 3145728
+says '"early": *"accepted"'
+for where in 40 60 500; do
+    printf '\377\377' | dd of=kept bs=1 seek=$where conv=notrunc status=none
+    resumes False none --early
+done
+printf x >kept
+resumes False none --early
+chmod 640 kept
+code 6 ping --ca ca/edge-root.crt --session kept
+chmod 600 kept
+code 0 ping --ca ca/mesh-root.crt --session kept --json; says '"resumed": *false' # other roots
+code 0 ping --ca ca/mesh-root.crt --session kept --json --server-name stoq-1
+says '"resumed": *false' # another name
+code 0 ping --ca ca/mesh-root.crt --session kept --json --server-name stoq-1 --early
+says '"early": *"accepted"' # a node's
+rm kept
+resumes False none
+kill -HUP $pid # with new certificates nothing of before is taken
+until_true grep -q '"certificates and lists read again"' server.log
+resumes False rejected --early
+hold=1 s_client -alpn perf -sess_out ossl.session
+hold=1 s_client -alpn perf -sess_in ossl.session
+grep -q '^Reused, TLSv1.3' out || fail "OpenSSL's client is not resumed"
+[ "$(sed -n '/^---$/,$p' out | tr -dc '\0' | wc -c)" = 10000 ] || fail "not the bytes asked for"
+stop
+start
+resumes False rejected --early # the server before had other keys
+resumes True none --early      # and gives no tickets for early data any more
+stop
+
+say "SSLKEYLOGFILE"
+[ "$(stat -c %a secrets)" = 600 ] || fail "the mode of the secrets"
+for label in CLIENT_EARLY_TRAFFIC_SECRET CLIENT_HANDSHAKE_TRAFFIC_SECRET SERVER_TRAFFIC_SECRET_0; do
+    grep -qE "^$label [0-9a-f]{64} [0-9a-f]{64,96}\$" secrets || fail "no $label of the server"
+done
+grep -q 'SSLKEYLOGFILE' server.log && fail "the last run had no such variable"
+start --tickets 0
+rm -f kept
+SSLKEYLOGFILE=mine code 0 ping --ca ca/edge-root.crt --session kept; says 'SSLKEYLOGFILE: secrets'
+[ ! -e kept ] || fail "a session without a ticket"
+grep -q '^SERVER_TRAFFIC_SECRET_0 ' mine || fail "no secrets of the client"
+code 0 ping --ca ca/edge-root.crt
+grep -q SSLKEYLOGFILE out err && fail "SSLKEYLOGFILE without the variable"
+SSLKEYLOGFILE=nosuch/file code 2 ping --ca ca/edge-root.crt; says nosuch
+stop
+
 say "valgrind"
 valgrind="valgrind -q --leak-check=full --show-leak-kinds=definite,indirect,possible
     --errors-for-leak-kinds=definite,indirect,possible --error-exitcode=99"
