@@ -387,6 +387,22 @@ if command -v gtlsclient >out; then # ngtcp2's
     gtlsclient -q --exit-on-all-streams-close --download down ::1 "${at##*:}" \
         "https://localhost:${at##*:}/3000000" "https://localhost:${at##*:}/5" 2>err
     [ "$(stat -c %s down/3000000 down/5 | tr '\n' ' ')" = '3000000 5 ' ] || fail "ngtcp2's client"
+    # A second connection is resumed and begins early.
+    stop
+    start --groups X25519MLKEM768:X25519 --early-data
+    again() {
+        rm -rf down
+        mkdir down
+        gtlsclient -q --exit-on-all-streams-close --wait-for-ticket --session-file ng.session \
+            --tp-file ng.params --download down ::1 "${at##*:}" \
+            "https://localhost:${at##*:}/30000" 2>err
+        [ "$(stat -c %s down/30000)" = 30000 ] || fail "ngtcp2's client again"
+        [ "$(counter hm_stoq_resumed_total) $(counter hm_stoq_early_total)" = "$*" ] ||
+            fail "ngtcp2's client: $(counter hm_stoq_resumed_total) resumed, $(counter hm_stoq_early_total) early, not $*"
+    }
+    again 0 0
+    again 1 1
+    again 2 2
 fi
 stop
 
