@@ -91,6 +91,10 @@ static int cb_secret(SSL *ssl, uint32_t protection, int is_write, const unsigned
     hm_aead_cipher cipher;
     if (c == NULL || stoq_cipher_of_suite(SSL_CIPHER_get_protocol_id(c), &cipher) != HM_OK)
         return 0;
+    // A ClientHello after HelloRetryRequest must not offer early data again (RFC 8446,
+    // section 4.1.2), which OpenSSL 3.5 does as long as the session says that it may.
+    if (early && is_write)
+        SSL_SESSION_set_max_early_data(SSL_get_session(ssl), 0);
     if (early)
         return t->host->early_secret(t->ctx, is_write, cipher, hm_bytes_of(secret, len)) == HM_OK;
     stoq_level level = level_of(protection);
