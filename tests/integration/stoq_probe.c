@@ -1,7 +1,7 @@
 // A client of HTTP/3 that is just enough to ask another's server for its first page and come back:
 //   stoq_probe PORT ROOTS SESSION
-// asks [::1]:PORT, with early data when the file SESSION holds a session that allows it, keeps there
-// what the server gives, and says what became of it.
+// asks [::1]:PORT, with early data when the file SESSION holds a session that allows it, keeps
+// there what the server gives, and says what became of it.
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,7 +36,8 @@ static void say(stoq_conn *c, bool uni, hm_bytes bytes)
     must(stoq_stream_send(s, bytes, !uni, &took));
 }
 
-// A control stream with empty SETTINGS, and GET https://localhost/ in names of QPACK's static table.
+// A control stream with empty SETTINGS, and GET https://localhost/ in names of QPACK's static
+// table.
 static void ask(stoq_conn *c)
 {
     static const uint8_t control[] = {0, 4, 0};
@@ -94,8 +95,7 @@ int main(int argc, char **argv)
                               .sin6_port = htons((uint16_t)atoi(argv[1]))};
     // What GnuTLS has. (For a group that it has not it asks again, and ngtcp2 1.11 ends in an
     // assertion when early data came with the first ClientHello.)
-    tc_tls_config files = {
-        .groups = "X25519", .roots_path = argv[2], .clock = &hm_clock_system};
+    tc_tls_config files = {.groups = "X25519", .roots_path = argv[2], .clock = &hm_clock_system};
     stoq_config config = {.bind = {.sin6_family = AF_INET6},
                           .alpn = {"h3"},
                           .callbacks = {.conn_open = on_open,
