@@ -1,5 +1,5 @@
-// A kept session (without its check sum, so that what is behind it is reached): what is taken is for
-// the name and in its time, and the same after it was encoded.
+// A kept session (without its check sum, so that what is behind it is reached): what is taken is
+// for the name and in its time, and the same after it was encoded.
 #include <openssl/evp.h>
 
 #include "stoq/session.h"
