@@ -30,9 +30,20 @@ def main():
                      "/v1/operations", "/v1/nodes"):
             last.get(what, timeout=60)
         last.get("/metrics", raw=True)
+        by_http3 = ["curl", "-gsS", "-m", "60", "--http3-only", "--cacert", mesh.ca]
+        back = subprocess.run([*by_http3, last.url + path], check=True, stdout=subprocess.PIPE)
+        assert back.stdout == b"x" * 300000
+        bearer = "Authorization: Bearer " + mesh.token(last)
+        subprocess.run([*by_http3, "-f", "-H", bearer, "--data-binary", "@-", "-o", os.devnull,
+                        last.url + "/v1/content"], input=b"y" * 300000, check=True)
+        events = subprocess.Popen([*by_http3, "-N", last.url + "/v1/events"],
+                                  stdout=subprocess.PIPE)
+        events.stdout.readline()
         last.signal(15)
         status = [p.wait() for p in mesh.children if p.pid == last.pid]
         assert status == [0], f"exit {status}\n" + last.log()[-8000:]
+        events.communicate()
+        assert events.returncode == 0 # its stream was ended whole
         say("no leak, no error")
         def refused(argv, code, words):
             p = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -51,6 +62,8 @@ def main():
         refused(on(b"--mesh-listen", b"[::1]:9293"), 2, "cannot listen on UDP [::1]:9293" + taken)
         refused(on(b"--mesh-listen", b"[::]:9293"), 2, "cannot listen on UDP [::]:9293" + taken)
         refused(on(b"--api-listen", b"[::1]:8444"), 2, "cannot listen on TCP [::1]:8444" + taken)
+        # By HTTP/3 the API needs the same port of UDP.
+        refused(on(b"--api-listen", b"[::1]:9293"), 2, "cannot listen on UDP [::1]:9293" + taken)
         os.rename(os.path.join(last.dir, "votes.wal"), os.path.join(mesh.dir, "votes.wal"))
         refused(plain, 1, "votes.wal is gone")
         os.rename(os.path.join(mesh.dir, "votes.wal"), os.path.join(last.dir, "votes.wal"))
