@@ -127,7 +127,7 @@ if [ $list = 1 ]; then
     [ -f build/build.ninja ] && meson test -C build --list 2>/dev/null | sed 's/^/test: /'
     exit 0
 fi
-[ $setup = 0 ] || deploy/setup.sh build test e2e
+[ $setup = 0 ] || deploy/setup.sh build test e2e interop
 
 [ ${#wanted[@]} -gt 0 ] || wanted=("${stages[@]}")
 for w in "${wanted[@]}"; do

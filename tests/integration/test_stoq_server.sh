@@ -415,7 +415,12 @@ code 2 "$server" run --dir data --listen '[::1]:0' --preferred 127.0.0.1:1; says
 start --preferred "[::1]:$free_port" --quic 2,1
 at_preferred yes perf --down 20M --up 20M
 at_preferred no perf --down 1M --up 1M --stay
-at_preferred yes ping --ca ca/mesh-root.crt --quic 1
+# Proving the way there takes a round trip or two beside the requests: ping until it has moved.
+moved() {
+    code 0 ping --ca ca/mesh-root.crt --quic 1 --count 20 --json
+    grep -q '"at_preferred": *true' out
+}
+until_true moved
 stop
 
 say "qlog"

@@ -447,7 +447,7 @@ static void test_abort(void **state)
     for (int i = 0; i < 1000 && S.aborted == before; i++)
         usleep(10000);
     assert_int_equal(S.aborted, before + 1);
-    assert_int_equal(sh("$C -N -m 1 $T/v1/events"), 28); // curl's own time limit
+    assert_int_equal(sh("$C -N -m 3 $T/v1/events"), 28); // curl's own time limit
     OUT_HAS("event: final\nid: 3\ndata: {\"height\":1}\n\n");
     for (int i = 0; i < 1000 && S.sse_ended == 0; i++)
         usleep(10000);
