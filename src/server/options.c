@@ -108,6 +108,8 @@ const hm_option hm_stoq_options[] = {
      "run: how long a ticket is taken, up to 604800"},
     {"early-data", "STOQ_EARLY_DATA", "stoq.early_data", NULL, NULL,
      "run: answer requests that come with a ticket before the handshake is over"},
+    {"retry", "STOQ_RETRY", "stoq.retry", NULL, NULL,
+     "run: every new client proves its address first (Retry), not only in a rush"},
     {"workers", "STOQ_WORKERS", "stoq.workers", "N", "1",
      "run: threads that serve, each on a processor of its own if more than one, up to 128"},
     {"quic", "STOQ_QUIC", "stoq.quic", "LIST", "1,2",

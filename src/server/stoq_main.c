@@ -157,6 +157,7 @@ static hm_err start_workers(daemon_state *d)
     cfg.tickets = (uint32_t)tickets;
     cfg.ticket_lifetime_s = (uint32_t)ticket_s;
     cfg.early_data = hm_config_on(d->config, "early-data");
+    cfg.always_retry = hm_config_on(d->config, "retry");
     HM_TRY(stoq_congestion_of(hm_config_get(d->config, "congestion"), &cfg.congestion));
     HM_TRY(stoq_versions_of(hm_config_get(d->config, "quic"), cfg.versions));
     cfg.qlog_dir = hm_config_get(d->config, "qlog");

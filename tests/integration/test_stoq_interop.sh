@@ -98,6 +98,14 @@ get 1000 --version=$V2 --preferred-versions=$V1,$V2 --available-versions=$V1,$V2
 stop
 [ "$(versions)" = 1 ] || fail "the version after a Version Negotiation packet"
 
+say "ngtcp2's client: Retry"
+start --retry
+for v in $V1 $V2; do
+    get 1000 --version=$v --available-versions=$v --qlog-file "$dir/client.qlog"
+    grep -q '"packet_type":"retry"' client.qlog || fail "no Retry in version $v"
+done
+stop
+
 say "ngtcp2's client: key update, another address"
 frames() { # WHICH: how many of them there are in our logs
     cat ./*-server.sqlog | grep -oE "$1" | wc -l
