@@ -313,6 +313,10 @@ hm_err cli_cert_verify(cli *c, const cli_command *cmd)
     }
     if (crl_path)
         HM_TRY_OUT(hm_file_read(crl_path, TC_CRL_MAX, &crl));
+    if (crl_path && crl.len == 0) { // to the checks that follow, none was given
+        err = hm_fail(HM_E_PARSE, "%s is empty, not a revocation list", crl_path);
+        goto out;
+    }
     HM_TRY_OUT(der_of(x.leaf, &leaf));
     HM_TRY_OUT(der_of(x.issuing, &issuing));
     HM_TRY_OUT(der_of(root.leaf, &root_der));

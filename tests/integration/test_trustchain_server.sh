@@ -242,6 +242,12 @@ get '/v1/crl?family=edge'; expect 200 "the edge's list, newer"
 rc=0
 "$hypermesh" cert verify web2.crt --root data/edge-root.crt --crl answer 2>verify.log || rc=$?
 [ $rc = 1 ] && grep -q revoked verify.log || fail "verify of a revoked server certificate: $rc"
+: >empty.crl
+for crl in empty.crl /dev/null; do for crt in web2.crt:edge b.crt:mesh; do
+    rc=0
+    "$hypermesh" cert verify "${crt%:*}" --root "data/${crt#*:}-root.crt" --crl $crl >verify.log 2>&1 || rc=$?
+    [ $rc = 1 ] && grep -q 'not a revocation list' verify.log || fail "$crl counts as a list: exit code $rc"
+done; done
 
 say "kill -9 and start again: nothing is lost"
 get '/v1/certificates?limit=500'; cp answer before.json
