@@ -144,6 +144,7 @@ static void read_token(cli *c)
     hm_buf_free_secret(&token);
 }
 
+// A token must not go out in clear text, so there is no http, not even to this machine.
 static hm_err check_url(const char *option, const char *url)
 {
     struct in_addr v4;
@@ -152,16 +153,10 @@ static hm_err check_url(const char *option, const char *url)
     bool good = u && curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK &&
                 curl_url_get(u, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
                 curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
-                (strcmp(scheme, "https") == 0 || strcmp(scheme, "http") == 0);
+                strcmp(scheme, "https") == 0;
     hm_err err = HM_OK;
     if (!good)
         err = hm_fail(HM_E_CONFIG, "--%s is \"%.100s\"; a URL such as https://[::1]:8444 is needed",
-                      option, url);
-    else if (strcmp(scheme, "http") == 0 && strcmp(host, "[::1]") != 0 &&
-             strcmp(host, "localhost") != 0)
-        err = hm_fail(HM_E_CONFIG,
-                      "--%s is \"%.100s\"; without TLS only this machine is spoken to, as "
-                      "http://[::1]:PORT",
                       option, url);
     else if (inet_pton(AF_INET, host, &v4) == 1)
         err = hm_fail(HM_E_CONFIG, "--%s is \"%.100s\"; only IPv6 is spoken", option, url);

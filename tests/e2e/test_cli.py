@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Every command of hypermesh against a real mesh and its authority: what people see, --json beside
 the API's own answer, exit codes, refusals in one line, a node that lies, imports that are cut."""
-import contextlib, http.server, json, os, pty, re, signal, socket, subprocess, threading
+import contextlib, http.server, json, os, pty, re, signal, socket, ssl, subprocess, threading
 
 import jsonschema
 import yaml
@@ -390,9 +390,15 @@ class LiarServer(http.server.ThreadingHTTPServer):
 def lies(c, op):
     """Each lie of a node about its chain is found, and the block named."""
     server = LiarServer(("::1", 0), Liar)
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+                    "-nodes", "-days", "2", "-subj", "/CN=liar", "-addext", "subjectAltName=IP:::1",
+                    "-keyout", "liar.key", "-out", "liar.crt"], check=True, capture_output=True)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain("liar.crt", "liar.key")
+    server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     node = Liar.node = c.node
-    env = {"NODE": f"http://[::1]:{server.server_address[1]}"}
+    env = {"NODE": f"https://[::1]:{server.server_address[1]}", "CA": os.path.abspath("liar.crt")}
     shown = c.json("ledger", "op", op)
     height = shown["height"]
     raw = f"/v1/blocks/{height}/raw"

@@ -15,8 +15,11 @@ cd "$dir"
 say() { echo "test: $*"; }
 fail() { echo "FAILED: $*" >&2; tail -n 20 import.log node.log >&2 2>/dev/null || true; exit 1; }
 
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=stand-in \
+    -addext subjectAltName=IP:::1 -keyout server.key -out server.crt 2>openssl.log || fail "openssl req"
+export HYPERMESH_CA=$dir/server.crt
 cat >node.py <<'PY'
-import hashlib, http.server, json, os, random, socket, sys, threading, urllib.parse
+import hashlib, http.server, json, os, random, socket, ssl, sys, threading, urllib.parse
 
 CHUNK, OWNER = 1000, "ab" * 32
 STATE = "ledger.json"
@@ -69,14 +72,14 @@ class Node(http.server.BaseHTTPRequestHandler):
         assert q["owner"] == [OWNER]
         self.say(200, {"items": [a] if a else [], "next": None})
     def verify(self):
-        self.send_response(200)
-        self.send_header("connection", "close")
-        self.end_headers()
-        self.close_connection = True
         lines = [{"done": 1, "total": 2}, {"done": 2, "total": 2}]
         if os.path.exists("bad"): lines[1] = {"good": False, "error": "CORRUPT", "detail": "block 2"}
         elif not os.path.exists("cut"): lines.append({"good": True, "blocks": 2, "ops": 5, "state_root": "aa"})
-        for l in lines: self.wfile.write((json.dumps(l) + "\n").encode())
+        body = "".join(json.dumps(l) + "\n" for l in lines).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
     def do_POST(self):
         data = self.rfile.read(int(self.headers["content-length"]))
         if self.headers.get("authorization") != "Bearer secret": return self.refuse(401, "DENIED")
@@ -115,6 +118,9 @@ class Server(http.server.ThreadingHTTPServer):
     request_queue_size = 64
 port = int(sys.argv[2])
 s = Server(("::1", port), Node)
+tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+tls.load_cert_chain("server.crt", "server.key")
+s.socket = tls.wrap_socket(s.socket, server_side=True, do_handshake_on_connect=False)
 print(s.server_address[1], flush=True)
 try:
     s.serve_forever()
@@ -133,7 +139,7 @@ start() { # MODE PORT
 }
 stop() { kill -9 $pid; wait $pid 2>/dev/null || true; pid=; }
 import() {
-    "$hypermesh" asset import files --node "http://[::1]:$port" --token-file token --json "$@" \
+    "$hypermesh" asset import files --node "https://[::1]:$port" --token-file token --json "$@" \
         >answer 2>import.log
 }
 figure() { python3 -c 'import json, sys; print(json.load(open("answer"))[sys.argv[1]])' "$1"; }
@@ -160,6 +166,13 @@ assert set(a) == want, set(a) ^ want
 for n in want:
     assert a[n]["content"]["size"] == os.path.getsize("files/" + n), n
 PY
+
+say "HTTPS alone is spoken: nothing goes out in clear text"
+for option in node authority; do
+    rc=0
+    "$hypermesh" cert list --$option "http://[::1]:$port" --token-file token >answer 2>import.log || rc=$?
+    [ $rc = 2 ] && grep -q 'https://' import.log || fail "--$option http: exit code $rc"
+done
 
 say "a second import does nothing"
 import || fail "second import"
@@ -196,7 +209,7 @@ import || fail "the import begun again"
 [ "$(figure there_already)" -ge 1 ] || fail "it began at the start"
 
 say "asset get: whole or not at all"
-hm() { "$hypermesh" "$@" --node "http://[::1]:$port" --token-file token; }
+hm() { "$hypermesh" "$@" --node "https://[::1]:$port" --token-file token; }
 hm asset get $(printf 'aa%.0s' {1..32}) -o got
 [ "$(wc -c <got)" = 1000 ] || fail "asset get"
 rc=0
@@ -230,7 +243,7 @@ serial=$(printf 'aa%.0s' {1..16})
 openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key -subj /CN=x \
     -out csr 2>/dev/null
 lacks() { # COMMAND...
-    local rc=0 at=(--authority "http://[::1]:$port")
+    local rc=0 at=(--authority "https://[::1]:$port")
     [ "$1" = cert ] || at=()
     hm "$@" "${at[@]}" >out 2>err || rc=$?
     [ $rc = 1 ] && grep -q "answer lacks" err && [ ! -s out ] || { cat out err; fail "$*: exit code $rc"; }
@@ -286,7 +299,7 @@ rc=0
 import || rc=$?
 [ $rc != 0 ] || fail "a wrong token passes"
 rc=0
-"$hypermesh" asset import nowhere --node "http://[::1]:$port" 2>import.log || rc=$?
+"$hypermesh" asset import nowhere --node "https://[::1]:$port" 2>import.log || rc=$?
 [ $rc = 5 ] || fail "no folder: exit code $rc"
 rc=0
 "$hypermesh" asset import 2>import.log || rc=$?
