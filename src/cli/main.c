@@ -208,7 +208,8 @@ int main(int argc, char **argv)
     } else if (err == HM_OK) {
         err = run(&c);
     }
-    if (fflush(stdout) != 0 && err == HM_OK)
+    // What was too long for the buffer has failed before.
+    if ((fflush(stdout) != 0 || ferror(stdout)) && err == HM_OK)
         err = hm_fail(HM_E_IO, "the output cannot be written");
     if (err != HM_OK)
         report(&c, err);

@@ -284,6 +284,19 @@ echo '{}' >hollow.json
 all
 echo '{"items": [{}], "ops": 1, "id": 7, "asset": null, "content": [], "good": 0, "next": null}' >hollow.json
 all
+
+say "an output that cannot be written is told, however long it is"
+python3 - <<'PY'
+import json
+x = {"id": "a", "name": "a", "kind": "a", "state": "a", "policy": "a", "owner": "a", "owner_name": "a",
+     "content": None, "height": 1, "index": 0, "time_ms": 1, "ops_count": 1, "proposer_name": "a", "module": "a"}
+json.dump({"items": [x] * 1000, "next": None}, open("hollow.json", "w"))
+PY
+for command in "asset list" "ledger list" "ledger ops"; do for json in "" --json; do
+    rc=0
+    hm $command $json >/dev/full 2>err || rc=$?
+    [ $rc = 1 ] && grep -q 'cannot be written' err || fail "$command $json to a full disk: exit code $rc"
+done; done
 stop
 start steady 0
 
