@@ -186,6 +186,13 @@ static hm_err open_file(const char *path, FILE **out, curl_off_t *size)
         fclose(f);
         return hm_fail(HM_E_IO, "%s is no regular file", path);
     }
+    if (st.st_size == 0 && fgetc(f) != EOF) { // as in /proc
+        fclose(f);
+        return hm_fail(HM_E_IO,
+                       "%s holds more than the 0 bytes that it is said to have; a copy of "
+                       "it can be sent",
+                       path);
+    }
     *out = f;
     *size = (curl_off_t)st.st_size;
     return HM_OK;

@@ -208,8 +208,13 @@ import || fail "the import begun again"
 [ "$(($(figure imported) + $(figure there_already)))" = 123 ] || { cat answer; fail "figures"; }
 [ "$(figure there_already)" -ge 1 ] || fail "it began at the start"
 
-say "asset get: whole or not at all"
+say "a file that says nothing of its length is not taken for an empty one"
 hm() { "$hypermesh" "$@" --node "https://[::1]:$port" --token-file token; }
+rc=0
+hm asset register --kind data --name proc --file /proc/self/status 2>import.log || rc=$?
+[ $rc = 1 ] && grep -q 'holds more than the 0 bytes' import.log || fail "a file of /proc: exit code $rc"
+
+say "asset get: whole or not at all"
 hm asset get $(printf 'aa%.0s' {1..32}) -o got
 [ "$(wc -c <got)" = 1000 ] || fail "asset get"
 rc=0
