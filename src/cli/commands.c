@@ -242,7 +242,8 @@ const cli_command cli_commands[] = {
     {"asset", "import", "DIR", "register every file below a folder as a data asset",
      .about = "The name of an asset is the file's path below DIR. An import that was cut off goes "
               "on where it was when it is begun again: what the ledger holds already, with the "
-              "same content, is passed over. Links, pipes, sockets and devices are passed over "
+              "same content, is passed over; those of another policy than --policy keep it and are "
+              "counted. Links, pipes, sockets and devices are passed over "
               "and counted. ^C lets what is under way end.\n\n" TOKEN,
      .examples = "hypermesh asset import /usr/include --policy public",
      .options = asset_import_options, .run = cli_import, .path = "/v1/assets",

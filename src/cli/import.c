@@ -41,7 +41,7 @@ typedef struct importer {
     // The lock guards what follows: workers take files and count, the main thread reads.
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    size_t next, done, imported, there, failed, waiting, running;
+    size_t next, done, imported, there, other_policy, failed, waiting, running;
     uint64_t bytes, bytes_done;
     bool give_up; // the node stayed away or lets nobody in, or the person wants no more
     hm_err why;   // of give_up
@@ -171,18 +171,20 @@ hm_err cli_same_content(const char *path, yyjson_val *commitment, bool *same)
     return HM_OK;
 }
 
-// Is there an asset of this name and owner? HM_E_INVALID when it has another content.
-static hm_err look(const importer *m, const hm_client *client, const import_file *f, bool *there)
+// Is there an asset of this name and owner, and has it another policy than the one that was asked
+// for? HM_E_INVALID when it has another content.
+static hm_err look(const importer *m, const hm_client *client, const import_file *f, bool *there,
+                   bool *other_policy)
 {
     hm_buf path = {0}, answer = {0};
     yyjson_doc *doc = NULL;
     hm_err err;
-    *there = false;
+    *there = *other_policy = false;
     hm_buf_printf(&path, "/v1/assets?limit=1&owner=%s&name=", m->owner);
     hm_client_escape(&path, f->name);
     HM_TRY_OUT(hm_client_request(client, "GET", hm_buf_cstr(&path), (hm_bytes){0}, NULL, &answer));
     HM_TRY_OUT(hm_json_parse(hm_buf_bytes(&answer), &doc));
-    HM_TRY_OUT(cli_need_items(m->c, yyjson_doc_get_root(doc), "id name content~"));
+    HM_TRY_OUT(cli_need_items(m->c, yyjson_doc_get_root(doc), "id name policy content~"));
     yyjson_val *item = yyjson_arr_get_first(yyjson_obj_get(yyjson_doc_get_root(doc), "items"));
     if (!item)
         goto out;
@@ -191,6 +193,7 @@ static hm_err look(const importer *m, const hm_client *client, const import_file
         HM_TRY_OUT(cli_same_content(f->path, content, there));
     if (!*there)
         err = hm_fail(HM_E_INVALID, "an asset of this name with another content is there already");
+    *other_policy = m->policy && strcmp(cli_str(item, "policy"), m->policy) != 0;
 out:
     yyjson_doc_free(doc);
     hm_buf_free(&path);
@@ -261,14 +264,15 @@ static bool wait_ms(importer *m, uint64_t ms)
 
 // Looks, sends, and after every doubt looks again: an answer that was lost on the way has its asset
 // in the ledger all the same.
-static hm_err import_one(importer *m, const hm_client *client, const import_file *f, bool *there)
+static hm_err import_one(importer *m, const hm_client *client, const import_file *f, bool *there,
+                         bool *other_policy)
 {
     uint64_t start_us = hm_clock_mono_us(&hm_clock_system), pause_ms = WAIT_FIRST_MS;
     unsigned exists = 0;
     HM_TRY(cli_check_name(f->name));
     for (unsigned try = 0;; try++) {
         bool known = false;
-        hm_err err = look(m, client, f, &known);
+        hm_err err = look(m, client, f, &known, other_policy);
         if (err == HM_OK && known) {
             *there = try == 0;
             return HM_OK;
@@ -300,9 +304,9 @@ static void *work(void *arg)
     pthread_mutex_lock(&m->lock);
     while (keep == HM_OK && m->next < m->count && !m->give_up) {
         const import_file *f = &m->files[m->next++];
-        bool there = false;
+        bool there = false, other_policy = false;
         pthread_mutex_unlock(&m->lock);
-        hm_err err = import_one(m, &client, f, &there);
+        hm_err err = import_one(m, &client, f, &there, &other_policy);
         pthread_mutex_lock(&m->lock);
         m->done++;
         m->bytes_done += f->size;
@@ -313,6 +317,7 @@ static void *work(void *arg)
                 print_failure(f->name, err);
         } else if (there) {
             m->there++;
+            m->other_policy += other_policy;
         } else {
             m->imported++;
         }
@@ -389,6 +394,9 @@ hm_err cli_import_show(cli *c, yyjson_val *s)
     if (cli_u64(s, "not_tried"))
         hm_buf_printf(&b, ", %llu not tried", (unsigned long long)cli_u64(s, "not_tried"));
     cli_fact_buf("files", &b);
+    if (cli_u64(s, "other_policy"))
+        cli_fact("policy", "%llu there already keep another one; asset set-policy changes it",
+                 (unsigned long long)cli_u64(s, "other_policy"));
     if (cli_u64(s, "not_regular"))
         cli_fact("passed over", "%llu that are no regular files (links, pipes, sockets, devices)",
                  (unsigned long long)cli_u64(s, "not_regular"));
@@ -407,6 +415,7 @@ static hm_err summary(const importer *m, uint64_t took_us)
     hm_jw_u64(&b, "files", m->count);
     hm_jw_u64(&b, "imported", m->imported);
     hm_jw_u64(&b, "there_already", m->there);
+    hm_jw_u64(&b, "other_policy", m->other_policy);
     hm_jw_u64(&b, "failed", m->failed);
     hm_jw_u64(&b, "not_tried", left);
     hm_jw_u64(&b, "not_regular", m->skipped_special);

@@ -102,6 +102,7 @@ class Node(http.server.BaseHTTPRequestHandler):
             return self.say(201, {"size": len(data), "chunk_bytes": CHUNK,
                                   "chunks": -(-len(data) // CHUNK), "root": root(data)})
         a = json.loads(data)
+        a.setdefault("policy", "private")
         assert a["kind"] == "data" and set(a["content"]) == {"size", "chunk_bytes", "chunks", "root"}
         with lock:
             if a["name"] in assets: return self.refuse(409, "EXISTS")
@@ -177,6 +178,15 @@ done
 say "a second import does nothing"
 import || fail "second import"
 [ "$(figure imported) $(figure there_already)" = "0 123" ] || { cat answer; fail "figures"; }
+[ "$(figure other_policy)" = 0 ] || { cat answer; fail "a policy that nobody asked for"; }
+import --policy private || fail "the same policy"
+[ "$(figure there_already) $(figure other_policy)" = "123 0" ] || { cat answer; fail "the same policy"; }
+
+say "what keeps another policy is told"
+import --policy public || fail "another policy"
+[ "$(figure there_already) $(figure other_policy)" = "123 123" ] || { cat answer; fail "another policy"; }
+"$hypermesh" asset import files --node "https://[::1]:$port" --token-file token --policy public 2>import.log |
+    grep -q '^policy  *123 .*set-policy' || fail "another policy in words"
 
 say "a changed file of the same size is told"
 cp files/deep/f100 kept
