@@ -93,7 +93,11 @@ hm_err cli_find_asset(cli *c, const char *what, char id[65])
     HM_TRY_OUT(look_for(c, "name", what, id, &count, &several));
     if (!count && is_hex(what, ID_BEGINNING_MIN, 63))
         HM_TRY_OUT(look_for(c, "id", what, id, &count, &several));
-    if (!count)
+    if (!count && is_hex(what, 1, ID_BEGINNING_MIN - 1))
+        err = hm_fail(HM_E_NOTFOUND,
+                      "no asset has the name %s; the beginning of an id needs %u digits or more",
+                      what, ID_BEGINNING_MIN);
+    else if (!count)
         err = hm_fail(HM_E_NOTFOUND, "no asset has the name, the id or this beginning of one: %s",
                       what);
     if (count > 1)
@@ -157,7 +161,12 @@ hm_err cli_find_node(cli *c, const char *what, char id[65])
             several++;
         }
     }
-    if (!found)
+    if (!found && is_hex(what, 1, ID_BEGINNING_MIN - 1))
+        err = hm_fail(HM_E_NOTFOUND,
+                      "no node of the mesh has the name %s; the beginning of an id needs %u digits "
+                      "or more",
+                      what, ID_BEGINNING_MIN);
+    else if (!found)
         err = hm_fail(HM_E_NOTFOUND,
                       "no node of the mesh has the name, the id or this beginning "
                       "of one: %s",

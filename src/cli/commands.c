@@ -33,9 +33,9 @@ const cli_word cli_groups[] = {
 };
 
 const cli_word cli_args[] = {
-    {"ASSET", "an asset: its id, the beginning of it, or its name"},
+    {"ASSET", "an asset: its id, the beginning of it (4 digits or more), or its name"},
     {"OP", "an operation: its id, or HEIGHT/INDEX"},
-    {"NODE", "a node: its name, its id, or the beginning of it"},
+    {"NODE", "a node: its name, its id, or the beginning of it (4 digits or more)"},
     {"HEIGHT", "the height of a block, from 1"},
     {"SERIAL", "the serial number of a certificate, 32 hexadecimal digits"},
     {"CSR", "a certificate request, a file in PEM"},

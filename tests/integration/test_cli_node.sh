@@ -300,6 +300,14 @@ all
 echo '{"items": [{}], "ops": 1, "id": 7, "asset": null, "content": [], "good": 0, "next": null}' >hollow.json
 all
 
+say "a beginning that is too short is told so"
+echo '{"items": [], "next": null}' >hollow.json
+for command in "asset show c2" "node show c2"; do
+    rc=0
+    hm $command 2>err || rc=$?
+    [ $rc = 5 ] && grep -q 'needs 4 digits' err || { cat err; fail "$command: exit code $rc"; }
+done
+
 say "an output that cannot be written is told, however long it is"
 python3 - <<'PY'
 import json
