@@ -209,7 +209,7 @@ static void print_cell(const char *text, size_t columns, size_t width, bool righ
 hm_err cli_table_end(cli_table *t)
 {
     size_t width[CLI_COLUMNS_MAX] = {0};
-    char heads[CLI_COLUMNS_MAX][24];
+    char heads[CLI_COLUMNS_MAX][32];
     bool right[CLI_COLUMNS_MAX];
     const char *p = t->heads;
     hm_err err = hm_buf_status(&t->text);
@@ -217,6 +217,7 @@ hm_err cli_table_end(cli_table *t)
         err = hm_buf_status(&t->columns_of);
     for (size_t i = 0; i < t->columns; i++) {
         size_t n = strcspn(p, "|");
+        hm_assert(n < sizeof(heads[i]));
         right[i] = n && p[n - 1] == '>';
         snprintf(heads[i], sizeof(heads[i]), "%.*s", (int)(right[i] ? n - 1 : n), p);
         width[i] = strlen(heads[i]);

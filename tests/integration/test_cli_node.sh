@@ -308,6 +308,10 @@ for command in "asset show c2" "node show c2"; do
     [ $rc = 5 ] && grep -q 'needs 4 digits' err || { cat err; fail "$command: exit code $rc"; }
 done
 
+say "a table's heads are whole"
+hm asset history $id >out
+grep -q ' STATE AND OWNER AFTER IT$' out || { cat out; fail "a cut head"; }
+
 say "an output that cannot be written is told, however long it is"
 python3 - <<'PY'
 import json
