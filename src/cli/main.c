@@ -45,6 +45,7 @@ static const char *stoq_hint(hm_err err)
 // What to do about it; "" when the line says it or nobody knows.
 static const char *hint(const cli *c, hm_err err, int code)
 {
+    const hm_client_refusal *r = hm_client_refused();
     if (err == HM_E_USAGE)
         return "--help tells more";
     if (c->group && strcmp(c->group, "stoq") == 0)
@@ -56,11 +57,14 @@ static const char *hint(const cli *c, hm_err err, int code)
     if (err == HM_E_UNREACHABLE)
         return c->authority.url ? "does it run? --authority or HYPERMESH_AUTHORITY names another"
                                 : "does it run? --node or HYPERMESH_NODE names another";
+    if (err == HM_E_NOTFOUND && r && r->detail[0] == '/') // who answers is no server of this API
+        return c->authority.url ? "--authority or HYPERMESH_AUTHORITY names the authority"
+                                : "--node or HYPERMESH_NODE names the node";
     if (err == HM_E_TIMEOUT)
         return "what was asked for may come to pass all the same";
     if (err == HM_E_DENIED && c->token_trouble[0])
         return c->token_trouble;
-    if (err == HM_E_DENIED && !c->client.token && hm_client_refused())
+    if (err == HM_E_DENIED && !c->client.token && (r || c->cmd->run == cli_import))
         return "--token-file or HYPERMESH_TOKEN_FILE names the file of the token";
     return "";
 }
@@ -110,10 +114,8 @@ static void report(const cli *c, hm_err err)
 {
     const hm_client_refusal *r = hm_client_refused();
     const char *detail = hm_err_detail()[0] ? hm_err_detail() : hm_err_text(err);
-    if (r && strcmp(detail, r->detail[0] ? r->detail : r->message) != 0)
+    if (r && strcmp(detail, r->line) != 0)
         r = NULL; // it was something else that failed after it
-    if (r && strncmp(r->detail, "send Authorization", 18) == 0)
-        detail = r->message; // the rest is for who writes the request
     const char *todo = hint(c, err, exit_code(c, err));
     hm_buf b = {0};
     hm_buf_printf(&b, "hypermesh%s%s%s%s: %s", c->group ? " " : "", c->group ? c->group : "",
@@ -148,20 +150,26 @@ static void read_token(cli *c)
 static hm_err check_url(const char *option, const char *url)
 {
     struct in_addr v4;
-    char *host = NULL, *scheme = NULL;
+    char *host = NULL, *scheme = NULL, *path = NULL;
     CURLU *u = curl_url();
     bool good = u && curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK &&
                 curl_url_get(u, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
                 curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
-                strcmp(scheme, "https") == 0;
+                strcmp(scheme, "https") == 0 &&
+                curl_url_get(u, CURLUPART_PATH, &path, 0) == CURLUE_OK;
     hm_err err = HM_OK;
     if (!good)
         err = hm_fail(HM_E_CONFIG, "--%s is \"%.100s\"; a URL such as https://[::1]:8444 is needed",
+                      option, url);
+    else if (strcmp(path, "/") != 0 || strpbrk(url, "?#"))
+        err = hm_fail(HM_E_CONFIG,
+                      "--%s is \"%.100s\"; nothing follows the port, as in https://[::1]:8444",
                       option, url);
     else if (inet_pton(AF_INET, host, &v4) == 1)
         err = hm_fail(HM_E_CONFIG, "--%s is \"%.100s\"; only IPv6 is spoken", option, url);
     curl_free(host);
     curl_free(scheme);
+    curl_free(path);
     curl_url_cleanup(u);
     return err;
 }

@@ -92,7 +92,15 @@ static hm_err refusal(long status, hm_bytes body)
         r->detail[0] = 0;
     }
     yyjson_doc_free(doc);
-    return hm_fail(error_of(status), "%s", r->detail[0] ? r->detail : r->message);
+    hm_err err;
+    if (r->detail[0] == '/') // an address that the server does not have
+        err = hm_fail(error_of(status), "%s: %s", r->message, r->detail);
+    else if (status == 401) // the detail is for who writes the request
+        err = hm_fail(error_of(status), "%s", r->message);
+    else
+        err = hm_fail(error_of(status), "%s", r->detail[0] ? r->detail : r->message);
+    snprintf(r->line, sizeof(r->line), "%s", hm_err_detail());
+    return err;
 }
 
 static void finish(const hm_client *c, CURL *h)
@@ -109,7 +117,10 @@ static CURL *prepare(const hm_client *c, const char *method, const char *path,
     CURL *h = c->kept ? c->kept : curl_easy_init();
     if (c->kept)
         curl_easy_reset(h);
-    hm_buf_printf(&url, "%s%s", c->url, path);
+    int len = (int)strlen(c->url);
+    while (len > 0 && c->url[len - 1] == '/')
+        len--;
+    hm_buf_printf(&url, "%.*s%s", len, c->url, path);
     if (!h || hm_buf_status(&url) != HM_OK) {
         finish(c, h);
         hm_buf_free(&url);
@@ -160,7 +171,9 @@ static hm_err perform(const hm_client *c, CURL *h, long *status)
                        why[0] ? why : curl_easy_strerror(code),
                        c->ca_path ? c->ca_path : "one of the system's");
     case CURLE_SSL_CACERT_BADFILE:
-        return hm_fail(HM_E_CONFIG, "%s holds no root certificate that can be read", c->ca_path);
+        if (access(c->ca_path, R_OK) != 0)
+            return hm_fail(HM_E_IO, "the root %s cannot be read: %s", c->ca_path, strerror(errno));
+        return hm_fail(HM_E_CONFIG, "%s holds no root certificate in PEM", c->ca_path);
     case CURLE_READ_ERROR:
     case CURLE_ABORTED_BY_CALLBACK:
         return hm_fail(HM_E_IO, "the file cannot be read to its end");

@@ -36,6 +36,7 @@ HM_CHECK hm_err hm_client_download(const hm_client *c, const char *path, const c
 // The server's own words, when it refused this thread's last request; else NULL.
 typedef struct hm_client_refusal {
     char code[40], message[160], detail[512];
+    char line[512]; // what hm_err_detail() said of it
 } hm_client_refusal;
 const hm_client_refusal *hm_client_refused(void);
 // Percent-encodes text for a query.

@@ -121,7 +121,7 @@ def who_is_asked(c, mesh):
     other = os.path.join(mesh.dir, "trustchain/mesh-root.crt")
     c.refused(UNREACHABLE, "status", env={"CA": other}, says="--ca or HYPERMESH_CA names")
     c.refused(UNREACHABLE, "status", env={"CA": None}, says="--ca or HYPERMESH_CA names")
-    c.refused(USAGE, "status", env={"CA": "/nonexistent"}, says="/nonexistent")
+    c.refused(FAILED, "status", env={"CA": "/nonexistent"}, says="/nonexistent")
     c.refused(USAGE, "status", env={"NODE": "https://127.0.0.1:8444"}, says="only IPv6")
     register = ("asset", "register", "--kind", "cpu", "--name", "never")
     c.refused(DENIED, *register, env={"TOKEN_FILE": None}, says="--token-file or HYPERMESH_TOKEN")

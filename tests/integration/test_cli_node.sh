@@ -50,7 +50,7 @@ class Node(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
     def refuse(self, status, word):
-        self.say(status, {"error": {"code": word, "message": word, "detail": ""}})
+        self.say(status, {"error": {"code": word, "message": word, "detail": "for programs" if status == 401 else ""}})
     def do_GET(self):
         if mode == "hollow": return self.say(200, json.load(open("hollow.json")))
         u = urllib.parse.urlparse(self.path)
@@ -67,6 +67,9 @@ class Node(http.server.BaseHTTPRequestHandler):
             said = b"x" * 999 + (b"y" if "/bb" in u.path else b"x")
             return self.say(200, {"id": "aa" * 32, "content": {"size": 1000, "chunk_bytes": CHUNK, "chunks": 1,
                                               "root": root(said)}})
+        if u.path == "/v1/nodes":
+            return self.say(404, {"error": {"code": "NOTFOUND", "message": "there is nothing under this address",
+                                            "detail": u.path}})
         if u.path == "/v1/status": return self.say(200, {"id": OWNER})
         with lock: a = assets.get(q["name"][0])
         assert q["owner"] == [OWNER]
@@ -337,7 +340,29 @@ start steady "$port"
 echo wrong >token
 rc=0
 import || rc=$?
-[ $rc != 0 ] || fail "a wrong token passes"
+[ $rc = 6 ] && ! grep -q 'for programs' import.log || fail "a wrong token: exit code $rc"
+rc=0
+"$hypermesh" asset import files --node "https://[::1]:$port" >answer 2>import.log || rc=$?
+[ $rc = 6 ] && grep -q 'token-file' import.log || fail "no token: exit code $rc"
+
+say "another server, another path, another root"
+rc=0
+hm node list 2>import.log || rc=$?
+[ $rc = 5 ] && grep -q 'nothing under this address: /v1/nodes; --node' import.log ||
+    fail "a server of another kind: exit code $rc"
+"$hypermesh" asset import files/deep/er --node "https://[::1]:$port/" 2>import.log || rc=$?
+[ $rc = 6 ] || fail "a slash at the end: exit code $rc"
+for more in /v1 '/?x' '#x'; do
+    rc=0
+    "$hypermesh" node list --node "https://[::1]:$port$more" 2>import.log || rc=$?
+    [ $rc = 2 ] && grep -q 'nothing follows the port' import.log || fail "--node with $more: exit code $rc"
+done
+rc=0
+hm node list --ca nowhere 2>import.log || rc=$?
+[ $rc = 1 ] && grep -q 'nowhere cannot be read: No such file' import.log || fail "no root: exit code $rc"
+rc=0
+hm node list --ca token 2>import.log || rc=$?
+[ $rc = 2 ] && grep -q 'token holds no root certificate in PEM' import.log || fail "no PEM: exit code $rc"
 rc=0
 "$hypermesh" asset import nowhere --node "https://[::1]:$port" 2>import.log || rc=$?
 [ $rc = 5 ] || fail "no folder: exit code $rc"
