@@ -3,7 +3,8 @@
 #include "cli/cli.h"
 
 #define KINDS "cpu gpu memory storage network container service name data economic"
-#define STATES "available allocated in_use suspended maintenance failed retired"
+#define STATES_TO_SET "available allocated in_use suspended maintenance failed"
+#define STATES STATES_TO_SET " retired" // which asset retire makes
 #define REASONS                                                                                    \
     "unspecified keyCompromise affiliationChanged superseded cessationOfOperation "                \
     "privilegeWithdrawn"
@@ -99,7 +100,7 @@ static const cli_option asset_transfer_options[] = {
     {0},
 };
 static const cli_option asset_state_options[] = {
-    {"state", "STATE", "the new state", .words = STATES, .needed = true},
+    {"state", "STATE", "the new state", .words = STATES_TO_SET, .needed = true},
     {0},
 };
 static const cli_option asset_policy_options[] = {

@@ -369,4 +369,8 @@ rc=0
 rc=0
 "$hypermesh" asset import 2>import.log || rc=$?
 [ $rc = 2 ] || fail "no argument: exit code $rc"
+say "set-state offers what it can do"
+rc=0
+"$hypermesh" asset set-state x --state retired 2>import.log || rc=$?
+[ $rc = 2 ] && [ "$(grep -o retired import.log | wc -l)" = 1 ] || { cat import.log; fail "set-state retired: $rc"; }
 say "passed"
