@@ -6,6 +6,8 @@
 #include "cli/cli.h"
 
 #define ID_BEGINNING_MIN 4u
+#define HEIGHT_DIGITS_MAX 19u
+#define SERIAL_DIGITS 32u
 
 hm_err cli_answer(cli *c, const cli_command *cmd, hm_bytes json)
 {
@@ -19,6 +21,12 @@ hm_err cli_answer(cli *c, const cli_command *cmd, hm_bytes json)
     hm_err err = cmd->show(c, yyjson_doc_get_root(doc));
     yyjson_doc_free(doc);
     return err;
+}
+
+hm_err cli_read_file(const char *path, size_t max, hm_buf *out)
+{
+    hm_err err = hm_file_read(path, max, out);
+    return err == HM_E_NOTFOUND ? hm_fail(HM_E_IO, "%s: no such file", path) : err;
 }
 
 hm_err cli_ask(const hm_client *to, const char *method, const char *path, hm_bytes body,
@@ -197,6 +205,11 @@ hm_err cli_put_path(cli *c, const cli_command *cmd, hm_buf *path)
     } else if (strcmp(cmd->arg, "NODE") == 0) {
         HM_TRY(cli_find_node(c, arg, id));
         arg = id;
+    } else if (strcmp(cmd->arg, "HEIGHT") == 0 &&
+               (strspn(arg, "0123456789") != strlen(arg) || strlen(arg) > HEIGHT_DIGITS_MAX)) {
+        return hm_fail(HM_E_USAGE, "\"%.80s\" is no height of a block, a number from 1", arg);
+    } else if (strcmp(cmd->arg, "SERIAL") == 0 && !is_hex(arg, SERIAL_DIGITS, SERIAL_DIGITS)) {
+        return hm_fail(HM_E_USAGE, "\"%.80s\" is no serial of 32 hex digits", arg);
     }
     hm_buf_append(path, cmd->path, (size_t)(at - cmd->path));
     hm_client_escape(path, arg);

@@ -1,4 +1,5 @@
 // hypermesh cert: what the authority gives, and checks that need nobody.
+#include <errno.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
@@ -31,7 +32,7 @@ static hm_err chain_read(const char *path, chain *out)
 {
     FILE *f = fopen(path, "r");
     if (!f)
-        return hm_fail(HM_E_NOTFOUND, "%s cannot be read", path);
+        return hm_fail(HM_E_IO, "%s cannot be read: %s", path, strerror(errno));
     out->leaf = PEM_read_X509(f, NULL, NULL, NULL);
     out->issuing = out->leaf ? PEM_read_X509(f, NULL, NULL, NULL) : NULL;
     fclose(f);
@@ -204,11 +205,7 @@ hm_err cli_cert_issue(cli *c, const cli_command *cmd)
     char serial[33];
     hm_buf csr = {0}, pem = {0}, b = {0};
     hm_err err;
-    err = hm_file_read(c->arg, FILE_MAX, &csr);
-    if (err != HM_OK) {
-        hm_fail(err, "%s cannot be read", c->arg);
-        goto out;
-    }
+    HM_TRY_OUT(cli_read_file(c->arg, FILE_MAX, &csr));
     HM_TRY_OUT(enroll_issue(&c->authority, profile, hm_buf_bytes(&csr), &pem, serial));
     HM_TRY_OUT(hm_file_write(to, hm_buf_bytes(&pem), 0644));
     hm_jw_open(&b, NULL, '{');
@@ -312,7 +309,7 @@ hm_err cli_cert_verify(cli *c, const cli_command *cmd)
         goto out;
     }
     if (crl_path)
-        HM_TRY_OUT(hm_file_read(crl_path, TC_CRL_MAX, &crl));
+        HM_TRY_OUT(cli_read_file(crl_path, TC_CRL_MAX, &crl));
     if (crl_path && crl.len == 0) { // to the checks that follow, none was given
         err = hm_fail(HM_E_PARSE, "%s is empty, not a revocation list", crl_path);
         goto out;

@@ -96,6 +96,10 @@ HM_CHECK hm_err cli_need_items(const cli *c, yyjson_val *answer, const char *fie
 // What the command's row in the table says.
 HM_CHECK hm_err cli_need_answer(const cli *c, const cli_command *cmd, hm_bytes json);
 
+// A file that the person named, at most max bytes. HM_E_IO, missing too: HM_E_NOTFOUND is said of
+// what the mesh and its authority do not have.
+HM_CHECK hm_err cli_read_file(const char *path, size_t max, hm_buf *out);
+
 // ask.c: asking the API.
 // The answer as it is with --json, else as cmd->show() has it.
 HM_CHECK hm_err cli_answer(cli *c, const cli_command *cmd, hm_bytes json);

@@ -52,7 +52,7 @@ const cli_word cli_exits[] = {
     {"2", "wrong usage or configuration"},
     {"3", "the server cannot be reached, or its certificate is not to be trusted"},
     {"4", "refused by the server"},
-    {"5", "not found"},
+    {"5", "not found in the mesh, or by the authority"},
     {"6", "not allowed: the token is missing or wrong, or the right is"},
     {"7", "not now: busy or timed out; trying again may help"},
     {0},

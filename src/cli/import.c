@@ -101,7 +101,7 @@ static hm_err walk(importer *m, const char *dir)
     struct stat st;
     size_t len = strlen(dir);
     if (stat(dir, &st) != 0 || !S_ISDIR(st.st_mode))
-        return hm_fail(HM_E_NOTFOUND, "%s is no folder", dir);
+        return hm_fail(HM_E_IO, "%s is no folder", dir);
     while (len > 1 && dir[len - 1] == '/')
         len--;
     char *root = strndup(dir, len);

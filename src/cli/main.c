@@ -25,8 +25,8 @@ static int exit_code(const cli *c, hm_err err)
         return CLI_EXIT_REFUSED;
     case HM_E_NOTFOUND:
         return CLI_EXIT_NOTFOUND;
-    case HM_E_DENIED:
-        return CLI_EXIT_DENIED;
+    case HM_E_DENIED: // for want of a file, when there was one to read
+        return c->token_trouble[0] ? CLI_EXIT_FAILED : CLI_EXIT_DENIED;
     case HM_E_BUSY:
     case HM_E_TIMEOUT:
         return CLI_EXIT_AGAIN;

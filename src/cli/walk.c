@@ -22,9 +22,7 @@ static hm_err get_genesis(cli *c, cli_walk *w)
         return hm_fail(HM_E_USAGE, "--chain is a chain's id, 64 hexadecimal digits");
     w->trust = file ? "file" : chain ? "chain" : "node";
     if (file) {
-        hm_err err = hm_file_read(file, HM_GENESIS_BYTES_MAX, &w->genesis_bytes);
-        if (err != HM_OK)
-            return hm_fail(err, "%s: %s", file, hm_err_text(err));
+        HM_TRY(cli_read_file(file, HM_GENESIS_BYTES_MAX, &w->genesis_bytes));
     } else {
         HM_TRY(hm_client_request(&w->client, "GET", "/v1/genesis", (hm_bytes){0}, NULL,
                                  &w->genesis_bytes));

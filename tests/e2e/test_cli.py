@@ -125,7 +125,7 @@ def who_is_asked(c, mesh):
     c.refused(USAGE, "status", env={"NODE": "https://127.0.0.1:8444"}, says="only IPv6")
     register = ("asset", "register", "--kind", "cpu", "--name", "never")
     c.refused(DENIED, *register, env={"TOKEN_FILE": None}, says="--token-file or HYPERMESH_TOKEN")
-    c.refused(DENIED, *register, env={"TOKEN_FILE": "/nonexistent"}, says="/nonexistent: not found")
+    c.refused(FAILED, *register, env={"TOKEN_FILE": "/nonexistent"}, says="/nonexistent: not found")
     wrong = os.path.join(mesh.dir, "trustchain/api.token")
     error = c.refused(DENIED, *register, env={"TOKEN_FILE": wrong}, says="missing or wrong")
     assert error["code"] == "DENIED", error
@@ -356,7 +356,7 @@ def verify(c, mesh):
     c.refused(FAILED, "ledger", "verify", "--chain", "0" * 64, says="another chain")
     c.refused(USAGE, "ledger", "verify", "--chain", "zz", says="64 hexadecimal digits")
     c.refused(FAILED, "ledger", "verify", "--genesis", "/etc/hostname", says="is no genesis")
-    c.refused(NOTFOUND, "ledger", "verify", "--genesis", "/nonexistent", says="/nonexistent")
+    c.refused(FAILED, "ledger", "verify", "--genesis", "/nonexistent", says="/nonexistent")
     assert os.listdir(c.env["TMPDIR"]) == [], "a store is left"
     p = subprocess.Popen([CLI, "ledger", "verify"], env=c.env, stderr=subprocess.DEVNULL,
                          stdout=subprocess.DEVNULL)
@@ -457,7 +457,7 @@ def certificates(c, mesh):
     assert "checked here" in c.out("cert", "verify", own, "--root", roots["mesh"])
     c.refused(FAILED, "cert", "verify", own, "--root", roots["edge"], says="trusted root")
     c.refused(FAILED, "cert", "verify", "/etc/hostname", "--root", roots["mesh"], says="PEM")
-    c.refused(NOTFOUND, "cert", "verify", "/nonexistent", "--root", roots["mesh"], says="/nonexistent")
+    c.refused(FAILED, "cert", "verify", "/nonexistent", "--root", roots["mesh"], says="/nonexistent")
     csr = os.path.join(c.node.dir, "node.csr")
     c.refused(DENIED, "cert", "issue", csr, "-o", "new.crt", says="missing or wrong")
     made = c.json("cert", "issue", csr, "-o", "new.crt", env=authority)
@@ -466,7 +466,7 @@ def certificates(c, mesh):
               says="CERTIFICATE REQUEST")
     c.refused(REFUSED, "cert", "issue", csr, "-o", "x.crt", "--profile", "server", env=authority,
               says="ECDSA")
-    c.refused(NOTFOUND, "cert", "issue", "/nonexistent", "-o", "x.crt", says="/nonexistent")
+    c.refused(FAILED, "cert", "issue", "/nonexistent", "-o", "x.crt", says="/nonexistent")
     c.refused(NOTFOUND, "cert", "revoke", "f" * 32, env=authority, says="serial")
     c.refused(USAGE, "cert", "show", "neither", says="neither a file nor a serial")
     c.refused(USAGE, "cert", "revoke", made["serial"], "--reason", "whim", says="keyCompromise")
@@ -516,8 +516,8 @@ def imports(c, d):
     for place in ("odd/nested", "odd/nested/", "./odd//nested"):
         v = json.loads(c.raw("asset", "import", place, "--json")[1])
         assert v["imported"] + v["there_already"] == 2, (place, v)
-    c.refused(NOTFOUND, "asset", "import", "nowhere", says="nowhere is no folder")
-    c.refused(NOTFOUND, "asset", "import", "content", says="content is no folder")
+    c.refused(FAILED, "asset", "import", "nowhere", says="nowhere is no folder")
+    c.refused(FAILED, "asset", "import", "content", says="content is no folder")
     c.refused(USAGE, "asset", "import", "odd", "--jobs", "0", says="--jobs is")
     os.mkdir("hollow")
     assert c.json("asset", "import", "hollow")["files"] == 0

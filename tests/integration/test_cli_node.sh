@@ -365,7 +365,28 @@ hm node list --ca token 2>import.log || rc=$?
 [ $rc = 2 ] && grep -q 'token holds no root certificate in PEM' import.log || fail "no PEM: exit code $rc"
 rc=0
 "$hypermesh" asset import nowhere --node "https://[::1]:$port" 2>import.log || rc=$?
-[ $rc = 5 ] || fail "no folder: exit code $rc"
+[ $rc = 1 ] || fail "no folder: exit code $rc"
+missing() { # WORDS COMMAND...: a file that is missing is one mistake, whatever it was for
+    local rc=0 says=$1
+    shift
+    "$hypermesh" "$@" --node "https://[::1]:$port" >answer 2>import.log || rc=$?
+    [ $rc = 1 ] && grep -q "$says" import.log || { cat import.log; fail "$*: exit code $rc"; }
+}
+missing gone asset register --kind data --name x --file gone --token-file token
+missing gone asset import gone --token-file token
+missing gone asset register --kind gpu --name x --token-file gone
+missing gone node list --ca gone
+missing gone ledger verify --genesis gone
+missing gone cert verify gone --root server.crt
+missing gone cert verify server.crt --root gone
+missing gone cert issue gone -o crt --token-file token
+cat server.crt server.crt >chain.crt
+missing gone cert verify chain.crt --root server.crt --crl gone
+for command in "ledger block abc" "ledger block 1x" "ledger op nope" "cert revoke nope"; do
+    rc=0
+    "$hypermesh" $command 2>import.log || rc=$?
+    [ $rc = 2 ] || { cat import.log; fail "$command: exit code $rc"; }
+done
 rc=0
 "$hypermesh" asset import 2>import.log || rc=$?
 [ $rc = 2 ] || fail "no argument: exit code $rc"
