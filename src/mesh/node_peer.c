@@ -479,9 +479,12 @@ static void on_conn_closed(void *user, stoq_conn *conn, uint64_t code, bool is_a
         snprintf(why, sizeof why, "it has started anew");
     else if (is_app && code == CLOSE_BYE)
         snprintf(why, sizeof why, "it has shut down");
-    else
-        snprintf(why, sizeof why, "%s code 0x%llx %s", is_app ? "closed with" : "transport",
-                 (unsigned long long)code, hm_log_quote(quoted, sizeof quoted, reason));
+    else { // escaped, but in no quotes of its own: it is shown in those of others
+        hm_log_quote(quoted, sizeof quoted, reason);
+        snprintf(why, sizeof why, "%s code 0x%llx%s%.*s", is_app ? "closed with" : "transport",
+                 (unsigned long long)code, reason.len > 0 ? ": " : "", (int)strlen(quoted) - 2,
+                 quoted + 1);
+    }
     bool refused = !is_app && code >= STOQ_CRYPTO_ERROR && code < STOQ_CRYPTO_ERROR + 256;
     peer_down(p, refused ? HM_PEER_REFUSED : HM_PEER_DOWN, why);
 }

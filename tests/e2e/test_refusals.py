@@ -2,7 +2,7 @@
 """Who is no member is refused by a node with a line that says why and a counter: no certificate,
 another root's, an expired one, a stranger's, a revoked member's, a peer without ML-KEM, another
 protocol, and bytes that are no QUIC. Each comes from openssl's own QUIC client or a bare socket."""
-import hashlib, os, random, socket, subprocess
+import hashlib, os, random, re, socket, subprocess
 
 from mesh import BIN, CLI, Mesh, isolate, say, wait_until
 
@@ -119,6 +119,8 @@ def revoked(mesh):
     new = first.log().splitlines()[lines:]
     assert any("revoked" in line for line in new), new
     say(next(line for line in new if "revoked" in line)[25:])
+    lost = [l for l in last.log().splitlines() if "peer lost" in l and "revoked" in l]
+    assert lost and all(re.search(r' reason="[^"]*revoked[^"]*"$', l) for l in lost), lost
     # The other three are a quorum and go on.
     height = first.height()
     wait_until("the others go on", 30, lambda: first.height() > height + 2)
