@@ -8,37 +8,42 @@ usage() {
     cat <<'USAGE'
 usage: ./deploy-dev.sh [--nodes N] [--dir DIR] [--no-build] [--stop | --status | --clean]
   --nodes N   nodes of a new mesh (default 4; 4 stand one that lies)
-  --dir DIR   keep the mesh there (default run/dev; one at a time has the ports)
+  --dir DIR   keep the mesh there, in a folder that is new or empty at the first start (default
+              run/dev; one at a time has the ports)
   --no-build  start what is built, look for no packages
   --stop      stop everything, keep the data
   --status    what runs, and where each node's ledger is
-  --clean     stop everything and delete the mesh
+  --clean     stop everything and delete the mesh, and nothing else that lies in its folder
 Without an option it starts what does not run. Works as root, and as any user once the packages are
 there (deploy/setup.sh build run). With --no-build, HM_BUILD names another build folder, such as
 build-asan.
 USAGE
 }
 
-nodes='' action=start build=1 dir=$PWD/run/dev
+nodes='' nodes_given=0 action='' build=1 dir=$PWD/run/dev
+one_action() { [ -z "$action" ] || { usage >&2; exit 2; }; }
 while [ $# -gt 0 ]; do
     case $1 in
-    --nodes) nodes=${2:-}; shift ;;
-    --nodes=*) nodes=${1#*=} ;;
+    --nodes) nodes=${2:-} nodes_given=1; shift ;;
+    --nodes=*) nodes=${1#*=} nodes_given=1 ;;
     --dir) dir=${2:-}; shift ;;
     --dir=*) dir=${1#*=} ;;
     --no-build) build=0 ;;
-    --stop) action=stop ;;
-    --status) action=status ;;
-    --clean) action=clean ;;
+    --stop | --status | --clean) one_action; action=${1#--} ;;
     -h | --help) usage; exit 0 ;;
     *) usage >&2; exit 2 ;;
     esac
     shift || { usage >&2; exit 2; }
 done
 [ -n "$dir" ] || { usage >&2; exit 2; }
+given_dir=$dir
 dir=$(realpath -m -- "$dir")
-if [ -n "$nodes" ] && ! [[ $nodes =~ ^[1-9][0-9]?$ ]]; then
+if [ $nodes_given = 1 ] && ! [[ $nodes =~ ^[1-9][0-9]?$ ]]; then
     echo "deploy-dev: --nodes takes a number from 1 to 99" >&2
+    exit 2
+fi
+if [ $nodes_given = 1 ] && [ -n "$action" ]; then
+    echo "deploy-dev: --nodes is for a start; --$action takes all there are" >&2
     exit 2
 fi
 
@@ -55,6 +60,28 @@ cli_bin=$bin/cli/hypermesh
 programs=("$trustchain_bin" "$node_bin" "$stoq_bin" "$cli_bin")
 
 say() { echo "deploy-dev: $*"; }
+die() { say "$*" >&2; exit 1; }
+
+# ---- the folder: only what this script made in it is taken away -------------------------------
+
+entries() { find "$dir" -mindepth 1 -maxdepth 1 -printf '%f\n'; }
+made_here='(trustchain|stoq|node-[1-9][0-9]?)(\.pid|\.log|\.log\.1)?|(init|build|page)\.log'
+made_here+='|genesis\.bin(\.new)?|mesh-issuing\.crt|nodes|\.lock'
+foreign() { entries | grep -vxE "$made_here"; }
+# `nodes` comes only after the build; before that, a start that was cut off has left few files.
+holds_mesh() { [ -e "$dir/.lock" ] && { [ -e "$dir/nodes" ] || [ -z "$(foreign)" ]; }; }
+
+# Whatever is to be done: the folder must be the person's own (root may do all).
+check_folder() {
+    local why
+    if ! why=$(LC_ALL=C stat -L "$dir" 2>&1 >/dev/null); then
+        [[ $why == *'No such file'* ]] || die "$dir cannot be looked at: ${why##*: }"
+        return 0
+    fi
+    [ -d "$dir" ] || die "$dir is no folder"
+    [ -O "$dir" ] || [ $EUID = 0 ] ||
+        die "$dir is another user's ($(stat -c %U "$dir")), and so is what runs there"
+}
 
 # ---- processes: NAME.pid beside NAME.log, alive only when it is our program in our folder -----
 
@@ -69,10 +96,17 @@ is_ours() {
 }
 
 pid_of() {
-    local pid
-    pid=$(cat "$dir/$1.pid" 2>/dev/null) || return 1
-    is_ours "$pid" "$1" || return 1
-    echo "$pid"
+    local pid pids
+    pid=$(cat "$dir/$1.pid" 2>/dev/null) && is_ours "$pid" "$1" && echo "$pid" && return
+    # A start that was cut off had no time to note the number.
+    pids=$(grep -slzxF -- "$dir/$1" /proc/[0-9]*/cmdline | cut -d / -f 3)
+    for pid in $pids; do
+        if is_ours "$pid" "$1"; then
+            echo "$pid"
+            return
+        fi
+    done
+    return 1
 }
 
 # The names of all processes of this mesh, in the order in which they start.
@@ -83,18 +117,18 @@ names() {
     echo stoq
 }
 
+stopped=''
 stop_all() {
-    local name pid pids='' n
+    local name pid found=() n
     for name in $(names | tac); do
-        if pid=$(pid_of "$name" || find_pid "$name"); then
-            echo "$pid" >"$dir/$name.pid"
+        if pid=$(pid_of "$name"); then
             kill -TERM "$pid" 2>/dev/null || true
-            pids+=" $name"
+            found+=("$name $pid")
         fi
     done
-    for name in $pids; do
-        n=0
-        while pid=$(pid_of "$name"); do
+    for name in ${found[@]+"${found[@]}"}; do
+        pid=${name#* } name=${name% *} n=0
+        while is_ours "$pid" "$name"; do
             n=$((n + 1))
             if [ $n = 200 ]; then
                 say "$name does not stop after 20 s: killed (it comes back whole)"
@@ -103,8 +137,15 @@ stop_all() {
             sleep 0.1
         done
         rm -f "$dir/$name.pid"
+        stopped+=" $name"
     done
-    say "stopped:${pids:- nothing ran}"
+}
+
+# And what another deploy-dev.sh was just starting. Holds the lock then, if there is a mesh.
+stop_for_good() {
+    stop_all
+    if holds_mesh && lock; then stop_all; fi
+    say "stopped:${stopped:- nothing ran}"
 }
 
 mesh_port() { echo $((9293 + $1 - 1)); }
@@ -121,6 +162,7 @@ field() { ask "$1" status --json 2>/dev/null | sed -n "s/.*\"$2\": *\([^,}]*\).*
 show_status() {
     local name pid i what
     [ -e "$dir" ] || { say "nothing is here yet: ./deploy-dev.sh"; return 1; }
+    holds_mesh || die "$dir holds no mesh"
     local down=0
     for name in $(names); do
         what=
@@ -190,27 +232,19 @@ give_up() { # STEP HINT LOG
 start() {
     local name=$1
     shift
-    if pid_of "$name" >/dev/null; then return; fi
-    # Left by a start that was cut off before it could note the number.
-    if find_pid "$name" >"$dir/$name.pid"; then return; fi
+    local pid
+    if pid=$(pid_of "$name"); then
+        echo "$pid" >"$dir/$name.pid"
+        return
+    fi
     [ ! -e "$dir/$name.log" ] || mv "$dir/$name.log" "$dir/$name.log.1"
     setsid "$@" >"$dir/$name.log" 2>&1 </dev/null 9>&- &
-    local pid=$!
+    pid=$!
     echo $pid >"$dir/$name.pid"
     # Until it is the program: before that it is a shell, and then setsid.
     while kill -0 $pid 2>/dev/null && [ "$(readlink "/proc/$pid/exe")" != "$1" ]; do
         sleep 0.01
     done
-}
-find_pid() { # NAME
-    local p
-    for p in /proc/[0-9]*; do
-        if is_ours "${p#/proc/}" "$1"; then
-            echo "${p#/proc/}"
-            return
-        fi
-    done
-    return 1
 }
 start_hint() {
     echo "Is its port taken (ss -lntup)? Otherwise ./deploy-dev.sh --stop and again;" \
@@ -305,19 +339,30 @@ make_genesis() {
     mv "$dir/genesis.bin.new" "$dir/genesis.bin"
 }
 
-# One at a time; what a script that was killed left at work ends by itself first.
+# One at a time; what a script that was killed left at work ends by itself first. False when the
+# file cannot be made; made anew when who had it deleted the mesh.
 lock() {
-    exec 9>"$dir/.lock"
-    flock -n 9 && return
-    say "waits for another deploy-dev.sh, or for what one that was killed left at work here"
-    flock -w 300 9 || { say "another deploy-dev.sh is at work here" >&2; exit 1; }
+    until [ "$dir/.lock" -ef /proc/$$/fd/9 ]; do
+        { exec 9>"$dir/.lock"; } 2>/dev/null || return 1
+        if ! flock -n 9; then
+            say "waits for another deploy-dev.sh, or for what one that was killed left at work here"
+            flock -w 300 9 || die "another deploy-dev.sh is at work here"
+        fi
+    done
+}
+
+open_folder() {
+    if [ -d "$dir" ] && ! holds_mesh && entries | grep -vx '\.lock' >/dev/null; then
+        die "$dir holds other things and no mesh; name a folder that is new or empty"
+    fi
+    until mkdir -p "$dir" && { holds_mesh || chmod 700 "$dir"; } && lock; do
+        [ ! -d "$dir" ] || die "$dir cannot be written to"
+    done
 }
 
 start_all() {
     local i began=$SECONDS kept
-    mkdir -p "$dir"
-    chmod 700 "$dir"
-    lock
+    open_folder
     kept=$(cat "$dir/nodes" 2>/dev/null || true)
     if [ -n "$kept" ] && [ -n "$nodes" ] && [ "$kept" != "$nodes" ]; then
         say "the mesh in $dir has $kept nodes; ./deploy-dev.sh --clean, then --nodes $nodes" >&2
@@ -370,21 +415,29 @@ start_all() {
     say "up after $((SECONDS - began)) s"
 }
 
-case $action in
-start) start_all ;;
-stop) stop_all ;;
-status) show_status ;;
-clean)
-    stop_all
-    [ -z "$(ls -A "$dir" 2>/dev/null)" ] || [ -e "$dir/.lock" ] || {
-        say "$dir holds no mesh; it stays" >&2
-        exit 1
-    }
-    if [ -d "$dir" ]; then
-        lock
-        stop_all >/dev/null # what was just being started
+# A folder that a link or a mount leads to stays, empty, so that it can be used again.
+clean() {
+    local left
+    if ! holds_mesh; then
+        if [ -d "$dir" ] && [ -n "$(entries)" ]; then die "$dir holds no mesh; it stays"; fi
+        say "there is no mesh in $dir"
+        return
     fi
-    rm -rf "$dir"
-    say "$dir is gone"
-    ;;
+    entries | grep -xE "$made_here" | while IFS= read -r left; do rm -rf "${dir:?}/$left"; done
+    left=$(foreign || true)
+    if [ -n "$left" ]; then
+        say "the mesh in $dir is gone; what else lies there stays: ${left//$'\n'/, }"
+    elif [ -L "${given_dir%/}" ] || ! rmdir "$dir" 2>/dev/null; then
+        say "the mesh in $dir is gone; the folder stays, empty"
+    else
+        say "$dir is gone"
+    fi
+}
+
+check_folder
+case ${action:-start} in
+start) start_all ;;
+stop) stop_for_good ;;
+status) show_status ;;
+clean) stop_for_good; clean ;;
 esac

@@ -1,11 +1,97 @@
 #!/usr/bin/env python3
-"""deploy-dev.sh: a start that was killed is begun again while what it left is still at work, and a
-mesh is not deleted under the programs of another build."""
-import os, signal, subprocess
+"""deploy-dev.sh: whose folders it takes and what it deletes, what it says of wrong options and
+another user; a start that was killed is begun again while what it left is
+still at work, one that runs is stopped whole, and a mesh is not deleted under the programs of
+another build."""
+import os, signal, subprocess, tempfile
 
 from mesh import ROOT, Mesh, isolate, say, wait_until
 
 SCRIPT = os.path.join(ROOT, "deploy-dev.sh")
+
+
+def run(code, *args, says=(), hides=(), script=SCRIPT, **more):
+    """The script to its end: its exit code, and what it must and must not say."""
+    p = subprocess.run([*([script] if isinstance(script, str) else script), *args], text=True,
+                       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                       **more)
+    assert p.returncode == code, (args, p.returncode, p.stdout)
+    for text in says:
+        assert text in p.stdout, (args, text, p.stdout)
+    for text in hides:
+        assert text not in p.stdout, (args, text, p.stdout)
+    return p.stdout
+
+
+def processes(folder):
+    """The numbers of all programs that run on it."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as f:
+                args = f.read().split(b"\0")
+        except OSError:
+            continue
+        if args[1:2] == [b"run"] and any(a.startswith(folder.encode() + b"/") for a in args):
+            found.append(pid)
+    return found
+
+
+def options():
+    run(2, "--nodes=", says=["a number from 1 to 99"])
+    run(2, "--nodes", "", says=["a number from 1 to 99"])
+    run(2, "--stop", "--status", says=["usage:"])
+    run(2, "--status", "--nodes", "3", says=["--nodes is for a start"])
+
+
+def folders(tmp):
+    own = os.path.join(tmp, "own")
+    os.mkdir(own, 0o755)
+    thesis = os.path.join(own, "thesis.txt")
+    with open(thesis, "w") as f:
+        f.write("thesis")
+    run(1, "--no-build", "--dir", own, says=["holds other things and no mesh"])
+    assert os.listdir(own) == ["thesis.txt"] and os.stat(own).st_mode & 0o777 == 0o755
+    run(1, "--dir", own, "--clean", says=["holds no mesh; it stays"])
+    run(1, "--dir", own, "--status", says=["holds no mesh"])
+    assert os.path.exists(thesis)
+    # A foreign folder that happens to have a file of the lock's name.
+    open(os.path.join(own, ".lock"), "w").close()
+    run(1, "--no-build", "--dir", own, says=["holds other things and no mesh"])
+    run(1, "--dir", own, "--clean", says=["holds no mesh; it stays"])
+    assert sorted(os.listdir(own)) == [".lock", "thesis.txt"]
+    run(0, "--dir", os.path.join(tmp, "never"), "--clean", says=["there is no mesh in"],
+        hides=["is gone"])
+
+
+def full_disk(tmp):
+    """Reached through a link, which a clean leaves as it was."""
+    disk, link = os.path.join(tmp, "disk"), os.path.join(tmp, "link")
+    os.mkdir(disk)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "full", disk], check=True)
+    os.symlink(os.path.join(disk, "mesh"), link)
+    run(1, "--no-build", "--dir", link)
+    with open(os.path.join(disk, "mesh", "own.txt"), "w"):
+        pass
+    run(0, "--dir", link, "--clean", says=["what else lies there stays: own.txt"])
+    assert os.listdir(link) == ["own.txt"]
+    os.remove(os.path.join(disk, "mesh", "own.txt"))
+    open(os.path.join(disk, "mesh", ".lock"), "w").close()
+    run(0, "--dir", link, "--clean", says=["the folder stays, empty"])
+    assert os.listdir(link) == []
+    subprocess.run(["umount", disk], check=True)
+
+
+def stopped(mesh):
+    """While a start is at work."""
+    for sign in ("trustchain.pid", "node-4/node.ini", "node-1.pid"):
+        p = subprocess.Popen([SCRIPT, "--no-build", "--dir", mesh.dir], stdin=subprocess.DEVNULL,
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_until(sign, 60, lambda s=sign: os.path.exists(os.path.join(mesh.dir, s)))
+        run(0, "--dir", mesh.dir, "--stop", says=["stopped:"])
+        left = processes(mesh.dir)
+        assert p.wait() is not None and not left and not processes(mesh.dir), (sign, left)
+    say("stopped three times while it started")
 
 
 def killed(mesh):
@@ -22,10 +108,36 @@ def killed(mesh):
     say("begun again after being killed four times")
 
 
+def told(mesh):
+    """What a status says of a node whose number is lost, and to another user."""
+    os.remove(mesh.nodes[1].dir + ".pid")
+    run(0, "--dir", mesh.dir, "--status", hides=["down"])
+    run(0, "--no-build", "--dir", mesh.dir)
+    assert mesh.nodes[1].alive()
+    other = ["runuser", "-u", "nobody", "--", "env", "-C", "/"]
+    if subprocess.run([*other, "test", "-x", SCRIPT], stderr=subprocess.DEVNULL).returncode != 0:
+        say("not looked at as another user, who does not get to " + SCRIPT)
+        return
+    run(1, "--dir", mesh.dir, "--status", script=[*other, SCRIPT], says=["Permission denied"],
+        hides=["nothing is here"])
+    os.chmod(os.path.dirname(mesh.dir), 0o755)
+    for action in (["--status"], ["--stop"], ["--clean"], ["--no-build"]):
+        run(1, "--dir", mesh.dir, *action, script=[*other, SCRIPT], says=["is another user's"])
+    assert all(n.alive() for n in mesh.nodes)
+
+
 def main():
     isolate()
+    options()
+    with tempfile.TemporaryDirectory(prefix="hm-e2e-") as tmp:
+        folders(tmp)
+        full_disk(tmp)
+    say("takes and deletes only what is its own")
     mesh = Mesh()
+    stopped(mesh)
+    run(0, "--dir", mesh.dir, "--clean", says=["is gone"])
     killed(mesh)
+    told(mesh)
     pids = [n.pid for n in mesh.nodes]
     p = subprocess.run([SCRIPT, "--no-build", "--dir", mesh.dir, "--clean"], text=True,
                        env=dict(os.environ, HM_BUILD="build-of-another-name"),
