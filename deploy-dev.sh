@@ -83,6 +83,8 @@ check_folder() {
         die "$dir is another user's ($(stat -c %U "$dir")), and so is what runs there"
 }
 
+disk_left_mib() { df -BM --output=avail "$dir" | tr -dc 0-9; }
+
 # ---- processes: NAME.pid beside NAME.log, alive only when it is our program in our folder -----
 
 # is_ours PID NAME: one of our servers, of whatever build, that runs on that folder.
@@ -193,12 +195,20 @@ show_status() {
 
 # ---- steps: progress, and what to say when one fails ------------------------------------------
 
-# step TEXT HINT LOG COMMAND...: runs it with its output in the log.
+# Without what a later progress report overwrote.
+last_lines() { sed 's/.*\r\(.\)/\1/' | tail -n 15 | cut -b -500; }
+
+# step TEXT HINT LOG COMMAND...: runs it with its output in the log. The last lines come back by a
+# pipe too, for the log of a disk that is full is empty.
 step() {
-    local text=$1 hint=$2 log=$3 start=$SECONDS pid shown=0
+    local text=$1 hint=$2 log=$3 start=$SECONDS pid shown=0 out lines
     shift 3
-    : >"$log"
-    "$@" >"$log" 2>&1 </dev/null & # with the lock, which it holds on when this script is killed
+    # With the lock, which it holds on when this script is killed.
+    exec {out}< <(
+        set +e
+        (set -e; "$@") 2>&1 </dev/null | tee "$log" 2>/dev/null | last_lines
+        exit "${PIPESTATUS[0]}"
+    )
     pid=$!
     while kill -0 $pid 2>/dev/null; do
         if [ -t 1 ]; then
@@ -212,17 +222,24 @@ step() {
     done
     [ -t 1 ] && printf '\r\033[K'
     if wait $pid; then
+        exec {out}<&-
         say "$text: done, $((SECONDS - start)) s"
         return
     fi
-    give_up "$text" "$hint" "$log"
+    lines=$(cat <&"$out")
+    give_up "$text" "$hint" "$log" "$lines"
 }
 
-give_up() { # STEP HINT LOG
+give_up() { # STEP HINT LOG [LAST-LINES]
+    local lines=${4:-$(last_lines 2>/dev/null <"$3")}
     {
         echo "deploy-dev: FAILED at: $1"
-        tail -n 15 "$3" 2>/dev/null | tr '\r' '\n' | tail -n 15 | sed 's/^/    /'
-        echo "deploy-dev: $2"
+        [ -z "$lines" ] || printf '    %s\n' "${lines//$'\n'/$'\n    '}"
+        if [[ $lines == *'No space left'* ]] || [ "$(disk_left_mib)" -lt 1 ]; then
+            echo "deploy-dev: no space is left on the disk of $dir; free some and start again"
+        else
+            echo "deploy-dev: $2"
+        fi
         echo "deploy-dev: the whole log is $3"
     } >&2
     exit 1
@@ -361,7 +378,7 @@ open_folder() {
 }
 
 start_all() {
-    local i began=$SECONDS kept
+    local i began=$SECONDS kept left
     open_folder
     kept=$(cat "$dir/nodes" 2>/dev/null || true)
     if [ -n "$kept" ] && [ -n "$nodes" ] && [ "$kept" != "$nodes" ]; then
@@ -369,6 +386,9 @@ start_all() {
         exit 1
     fi
     nodes=${kept:-${nodes:-4}}
+    left=$(disk_left_mib)
+    [ "$left" -ge 1024 ] ||
+        say "warning: $left MiB are left on the disk of $dir; below 1024 nodes take no content"
 
     if [ $build = 1 ]; then
         deploy/setup.sh build run 9>&-

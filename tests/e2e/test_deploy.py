@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""deploy-dev.sh: whose folders it takes and what it deletes, what it says of wrong options and
-another user; a start that was killed is begun again while what it left is
+"""deploy-dev.sh: whose folders it takes and what it deletes, what it says of wrong options, a full
+disk and another user; a start that was killed is begun again while what it left is
 still at work, one that runs is stopped whole, and a mesh is not deleted under the programs of
 another build."""
-import os, signal, subprocess, tempfile
+import os, re, signal, subprocess, tempfile
 
 from mesh import ROOT, Mesh, isolate, say, wait_until
 
@@ -70,7 +70,9 @@ def full_disk(tmp):
     os.mkdir(disk)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "full", disk], check=True)
     os.symlink(os.path.join(disk, "mesh"), link)
-    run(1, "--no-build", "--dir", link)
+    out = run(1, "--no-build", "--dir", link,
+              says=["warning: 6 MiB are left", "no space is left on the disk"])
+    assert re.search("FAILED at: .*\n    .*[a-z]", out), out
     with open(os.path.join(disk, "mesh", "own.txt"), "w"):
         pass
     run(0, "--dir", link, "--clean", says=["what else lies there stays: own.txt"])
