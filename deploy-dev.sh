@@ -428,10 +428,12 @@ start_all() {
     echo
     echo "page:      $page_url"
     echo "authority: $authority_url   root: $dir/trustchain/edge-root.crt"
-    echo "command:   export HYPERMESH_NODE='$(api_url 1)' HYPERMESH_CA=$dir/trustchain/edge-root.crt"
-    echo "           export HYPERMESH_TOKEN_FILE=$dir/node-1/api.token PATH=${cli_bin%/*}:\$PATH"
+    printf "command:   export HYPERMESH_NODE='%s' HYPERMESH_CA=%q\n" \
+        "$(api_url 1)" "$dir/trustchain/edge-root.crt"
+    printf "           export HYPERMESH_TOKEN_FILE=%q PATH=%q:\$PATH\n" \
+        "$dir/node-1/api.token" "${cli_bin%/*}"
     echo "           hypermesh status"
-    echo "transport: hypermesh stoq ping '[::1]:9292' --ca $dir/trustchain/mesh-root.crt"
+    printf "transport: hypermesh stoq ping '[::1]:9292' --ca %q\n" "$dir/trustchain/mesh-root.crt"
     say "up after $((SECONDS - began)) s"
 }
 

@@ -110,6 +110,16 @@ def killed(mesh):
     say("begun again after being killed four times")
 
 
+def printed(mesh):
+    """The lines to copy hold also where the folder has a space in its name."""
+    lines = run(0, "--no-build", "--dir", mesh.dir).splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("command:"))
+    script = "\n".join(line[len("command:   "):] for line in lines[first:first + 3])
+    out = subprocess.run(["bash", "-euc", script + """
+        cat "$HYPERMESH_TOKEN_FILE" >/dev/null"""], text=True, stdout=subprocess.PIPE, check=True)
+    assert "node-1" in out.stdout, out
+
+
 def told(mesh):
     """What a status says of a node whose number is lost, and to another user."""
     os.remove(mesh.nodes[1].dir + ".pid")
@@ -136,9 +146,13 @@ def main():
         full_disk(tmp)
     say("takes and deletes only what is its own")
     mesh = Mesh()
+    for node in mesh.nodes:
+        node.dir = os.path.join(mesh.dir, "a mesh", node.name)
+    mesh.dir = os.path.join(mesh.dir, "a mesh")
     stopped(mesh)
     run(0, "--dir", mesh.dir, "--clean", says=["is gone"])
     killed(mesh)
+    printed(mesh)
     told(mesh)
     pids = [n.pid for n in mesh.nodes]
     p = subprocess.run([SCRIPT, "--no-build", "--dir", mesh.dir, "--clean"], text=True,
