@@ -293,6 +293,13 @@ wait_for() {
 }
 
 running() { grep -q '"running"' "$dir/$1.log" 2>/dev/null; }
+is_revoked() { # NODE-NUMBER
+    local serial
+    serial=$(openssl x509 -in "$dir/node-$1/node.crt" -noout -serial | tr A-F a-f)
+    serial=$(printf %32s "${serial#*=}" | tr ' ' 0)
+    "$cli_bin" cert show "$serial" --json --authority "$authority_url" \
+        --ca "$dir/trustchain/edge-root.crt" | grep '"state": *"revoked"' >/dev/null
+}
 # A quorum is connected, the ledger moves, and blocks are final.
 finalises() {
     [ "$(field "$1" ready)" = true ] && [ "$(field "$1" height)" -gt 0 ]
@@ -420,6 +427,12 @@ start_all() {
         --metrics-listen '[::1]:9292'
     wait_for "stoq-server runs" 30 stoq running stoq
     for ((i = 1; i <= nodes; i++)); do wait_for "node-$i runs" 60 "node-$i" running "node-$i"; done
+    for ((i = 1; i <= nodes; i++)); do
+        is_revoked "$i" || continue
+        give_up "node-$i's certificate is revoked: the other nodes refuse it" \
+            "The others run on. To enrol it anew: --stop, delete $dir/node-$i/node.crt, start" \
+            "$dir/node-$i.log"
+    done
     for ((i = 1; i <= nodes; i++)); do
         wait_for "ledger of node-$i finalises" 120 "node-$i" finalises "$i"
     done

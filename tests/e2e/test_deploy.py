@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """deploy-dev.sh: whose folders it takes and what it deletes, what it says of wrong options, a full
-disk and another user; a start that was killed is begun again while what it left is
+disk, another user and a revoked node; a start that was killed is begun again while what it left is
 still at work, one that runs is stopped whole, and a mesh is not deleted under the programs of
 another build."""
 import os, re, signal, subprocess, tempfile
 
-from mesh import ROOT, Mesh, isolate, say, wait_until
+from mesh import CLI, ROOT, Mesh, isolate, say, wait_until
 
 SCRIPT = os.path.join(ROOT, "deploy-dev.sh")
 
@@ -138,6 +138,27 @@ def told(mesh):
     assert all(n.alive() for n in mesh.nodes)
 
 
+def revoked(mesh):
+    node = mesh.nodes[3]
+    crt = os.path.join(node.dir, "node.crt")
+    serial = subprocess.run(["openssl", "x509", "-in", crt, "-noout", "-serial"], text=True,
+                            stdout=subprocess.PIPE, check=True).stdout
+    env = dict(os.environ, HYPERMESH_AUTHORITY="https://[::1]:8443", HYPERMESH_CA=mesh.ca,
+               HYPERMESH_TOKEN_FILE=os.path.join(mesh.dir, "trustchain/api.token"))
+    subprocess.run([CLI, "cert", "revoke", serial.strip().split("=")[1].lower(), "--reason",
+                    "superseded"], env=env, check=True, stdout=subprocess.DEVNULL)
+    why = ["node-4's certificate is revoked", "delete " + crt]
+    run(1, "--no-build", "--dir", mesh.dir, says=why)
+    run(0, "--dir", mesh.dir, "--stop")
+    run(1, "--no-build", "--dir", mesh.dir, says=why)
+    # And what it advises helps.
+    run(0, "--dir", mesh.dir, "--stop")
+    os.remove(crt)
+    mesh.up()
+    mesh.agree()
+    say("a revoked node is told, and enrolled anew")
+
+
 def main():
     isolate()
     options()
@@ -154,6 +175,7 @@ def main():
     killed(mesh)
     printed(mesh)
     told(mesh)
+    revoked(mesh)
     pids = [n.pid for n in mesh.nodes]
     p = subprocess.run([SCRIPT, "--no-build", "--dir", mesh.dir, "--clean"], text=True,
                        env=dict(os.environ, HM_BUILD="build-of-another-name"),
