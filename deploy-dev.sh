@@ -384,6 +384,19 @@ open_folder() {
     done
 }
 
+# Its sources were changed since the page was built, or it never was whole.
+page_is_old() {
+    local built=dashboard/dist/.built # the build empties the folder first
+    [ ! -e $built ] || [ -n "$(find dashboard/src dashboard/public dashboard/index.html \
+        dashboard/*.json dashboard/*.ts scripts/build-dashboard.sh -newer $built -print -quit)" ]
+}
+build_page() {
+    local began
+    began=$(date +%s.%N)
+    scripts/build-dashboard.sh
+    touch -d "@$began" dashboard/dist/.built
+}
+
 start_all() {
     local i began=$SECONDS kept left
     open_folder
@@ -401,7 +414,9 @@ start_all() {
         deploy/setup.sh build run 9>&-
         step "build" "Try: scripts/build.sh release; is memory or disk short?" "$dir/build.log" \
             scripts/build.sh release "${programs[@]#"$PWD/build-release/"}"
-        step "page" "Try: scripts/build-dashboard.sh" "$dir/page.log" scripts/build-dashboard.sh
+        if page_is_old; then
+            step "page" "Try: scripts/build-dashboard.sh" "$dir/page.log" build_page
+        fi
     fi
     echo "$nodes" >"$dir/nodes"
 
