@@ -321,9 +321,7 @@ hm_err cli_check_name(const char *name)
     if (len == 0 || len > NAME_MAX_BYTES)
         return hm_fail(HM_E_RANGE, "the name has %zu bytes; 1 to %u are allowed", len,
                        NAME_MAX_BYTES);
-    if (!cli_text_is_plain(name))
-        return hm_fail(HM_E_INVALID, "a name is UTF-8 text without control characters");
-    return HM_OK;
+    return hm_json_name_check(hm_bytes_str(name));
 }
 
 // The content goes first; what it is then stands in the registration.

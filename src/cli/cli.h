@@ -133,7 +133,7 @@ HM_CHECK hm_err cli_asset_facts(cli *c, yyjson_val *answer);
 HM_CHECK hm_err cli_asset_show(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_asset_register(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_asset_change(cli *c, const cli_command *cmd);
-// What the ledger takes as a name: text that JSON carries unchanged. HM_E_RANGE, HM_E_INVALID.
+// What the API takes as a name: hm_json_name_check(), and its length. HM_E_RANGE, HM_E_INVALID.
 HM_CHECK hm_err cli_check_name(const char *name);
 HM_CHECK hm_err cli_got_show(cli *c, yyjson_val *answer);
 HM_CHECK hm_err cli_asset_get(cli *c, const cli_command *cmd);

@@ -235,7 +235,9 @@ const cli_command cli_commands[] = {
      .options = asset_get_options, .run = cli_asset_get, .path = "/v1/assets/%s",
      .show = cli_got_show},
     {"asset", "register", NULL, "register an asset, with its content",
-     .about = "Answers once the registration is final.\n\n" TOKEN,
+     .about = "Answers once the registration is final. A name has 1 to 255 bytes, no control "
+              "characters or such that turn the direction of writing, and more than white space."
+              "\n\n" TOKEN,
      .examples = "hypermesh asset register --kind gpu --name rack-7/0\n"
                  "hypermesh asset register --kind data --name paper --file paper.pdf",
      .options = asset_register_options, .run = cli_asset_register, .path = "/v1/assets",

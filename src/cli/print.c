@@ -37,18 +37,6 @@ static bool harmless(uint32_t c)
            (c < 0x2028 || c > 0x202e) && (c < 0x2066 || c > 0x2069);
 }
 
-bool cli_text_is_plain(const char *text)
-{
-    uint32_t c;
-    size_t n;
-    for (const unsigned char *p = (const unsigned char *)text; *p; p += n) {
-        n = next_char(p, &c);
-        if (n == 0 || c < 0x20 || (c >= 0x7f && c < 0xa0))
-            return false;
-    }
-    return true;
-}
-
 size_t cli_put_text(hm_buf *b, const char *text)
 {
     size_t columns = 0;

@@ -7,8 +7,6 @@
 
 #include "base/base.h"
 
-// Is it well-formed UTF-8 without control characters (C0, C1, DEL)?
-bool cli_text_is_plain(const char *text);
 // Appends the text as it may be shown and returns its columns.
 size_t cli_put_text(hm_buf *b, const char *text);
 // "3.1 MB"; "17.0 ms"; "2026-11-25 12:45:05" of the local zone, "-" for 0; "4 s", "3 days".

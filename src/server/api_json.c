@@ -105,6 +105,7 @@ hm_err api_register_read(hm_bytes body, api_register *out)
     HM_TRY_OUT(hm_json_only(root, names));
     HM_TRY_OUT(copy_text(root, "kind", r.kind, sizeof(r.kind)));
     HM_TRY_OUT(copy_text(root, "name", r.name, sizeof(r.name)));
+    HM_TRY_OUT(hm_json_name_check(hm_bytes_str(r.name)));
     HM_TRY_OUT(read_policy(root, false, &r.policy));
     HM_TRY_OUT(read_content(root, &r));
     *out = r;

@@ -171,6 +171,38 @@ static size_t utf8_len(hm_bytes t)
     return n;
 }
 
+static bool in_ranges(uint32_t c, const uint32_t ranges[][2], size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (c >= ranges[i][0] && c <= ranges[i][1])
+            return true;
+    return false;
+}
+
+hm_err hm_json_name_check(hm_bytes name)
+{
+    static const uint32_t bad[][2] = {// Cc, and Bidi_Control of Unicode 16
+                                      {0, 0x1f},        {0x7f, 0x9f},     {0x61c, 0x61c},
+                                      {0x200e, 0x200f}, {0x202a, 0x202e}, {0x2066, 0x2069}};
+    static const uint32_t space[][2] = {// White_Space that is no control
+                                        {0x20, 0x20},     {0xa0, 0xa0},     {0x1680, 0x1680},
+                                        {0x2000, 0x200a}, {0x2028, 0x2029}, {0x202f, 0x202f},
+                                        {0x205f, 0x205f}, {0x3000, 0x3000}};
+    bool good = true, shown = false;
+    for (size_t n; good && name.len > 0; name.ptr += n, name.len -= n) {
+        n = utf8_len(name);
+        uint32_t c = n == 1 ? name.ptr[0] : n ? name.ptr[0] & (0x7fu >> n) : 0;
+        for (size_t i = 1; i < n; i++)
+            c = c << 6 | (name.ptr[i] & 0x3fu);
+        good = n > 0 && !in_ranges(c, bad, sizeof(bad) / sizeof(bad[0]));
+        shown = shown || !in_ranges(c, space, sizeof(space) / sizeof(space[0]));
+    }
+    if (good && shown)
+        return HM_OK;
+    return hm_fail(HM_E_INVALID, "a name is UTF-8 text without control characters or any that turn "
+                                 "the direction of writing, and more than white space");
+}
+
 static void put_quoted(hm_buf *b, hm_bytes t)
 {
     hm_buf_puts(b, "\"");

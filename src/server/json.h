@@ -30,6 +30,11 @@ static inline bool hm_json_has(yyjson_val *obj, const char *name)
     return yyjson_obj_get(obj, name) != NULL;
 }
 
+// What the API and the command line take as the name of something new: UTF-8 text without control
+// characters or those that turn the direction of writing (Unicode's Bidi_Control), and more than
+// white space. HM_E_INVALID. The ledger itself refuses controls alone: what it took stays valid.
+HM_CHECK hm_err hm_json_name_check(hm_bytes name);
+
 // ---- writing ------------------------------------------------------------------------------------
 // Commas are put where the last byte asks for one, so calls just follow each other:
 //   hm_jw_open(b, NULL, '{'); hm_jw_u64(b, "height", 7); hm_jw_close(b, '}');

@@ -48,6 +48,23 @@ static void test_register(void **state)
     refuse("{\"kind\":\"cpu\",\"name\":\"x\",\"name\":\"y\"}", HM_E_PARSE, "twice");
     refuse("{\"kind\":\"cpu\",\"name\":\"\"}", HM_E_RANGE, "\"name\"");
     refuse("{\"kind\":\"cpu\",\"name\":\"a\\u0000b\"}", HM_E_PARSE, "NUL");
+    static const char *const bad[] = {" ",         "\\u3000\\u2003 \\u00a0",
+                                      "a\\u202eb", "\\u200f",
+                                      "\\u061c1",  "x\\u2066",
+                                      "\\n",       "a\\u0085",
+                                      "a\\u007fb", "\\u2028"};
+    static const char *const good[] = {
+        " lead",          "trail ",         "\\u00a0x", "gr\\u00f6\\u00dfe \\u20ac",
+        "\\u05d0\\u05d1", "\\ud83d\\ude00", "\\u200d",  "\\u202f1"};
+    char text[128];
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        snprintf(text, sizeof(text), "{\"kind\":\"cpu\",\"name\":\"%s\"}", bad[i]);
+        refuse(text, HM_E_INVALID, "a name is");
+    }
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        snprintf(text, sizeof(text), "{\"kind\":\"cpu\",\"name\":\"%s\"}", good[i]);
+        assert_int_equal(api_register_read(hm_bytes_str(text), &r), HM_OK);
+    }
     refuse("{\"kind\":\"cpu\",\"name\":\"x\",\"policy\":\"open\"}", HM_E_PARSE, "\"policy\"");
     refuse("{\"kind\":\"cpu\",\"name\":\"x\",\"content\":{\"size\":-1}}", HM_E_PARSE, "\"size\"");
     refuse("{\"kind\":\"cpu\",\"name\":\"x\",\"grants\":[{\"node\":\"" H
