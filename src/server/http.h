@@ -52,6 +52,7 @@ typedef struct hm_http_route {
     hm_http_handler handler;
     unsigned flags;
     uint64_t body_max; // 0 = HM_HTTP_BODY_MAX
+    const char *query; // names of its parameters, separated by spaces; NULL = none. 400 for others
 } hm_http_route;
 
 typedef struct hm_http_limits {
@@ -110,7 +111,7 @@ const char *hm_http_method(const hm_http_req *r);
 const char *hm_http_path(const hm_http_req *r);
 // The n-th {x} of the pattern, percent-decoded; n < number of them (asserted).
 const char *hm_http_param(const hm_http_req *r, size_t n);
-// A query parameter, percent-decoded, or NULL.
+// A query parameter of the route, percent-decoded, or NULL. Each comes once at most: 400 otherwise.
 const char *hm_http_query(const hm_http_req *r, const char *name);
 // The whole body of a route without HM_HTTP_STREAM. Lives as long as the request.
 hm_bytes hm_http_body(const hm_http_req *r);

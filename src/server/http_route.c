@@ -178,6 +178,37 @@ static bool check_right(hm_http_req *r)
     return false;
 }
 
+static bool word_in(const char *words, const char *word, size_t len)
+{
+    while (words && *words) {
+        size_t n = strcspn(words, " ");
+        if (n == len && memcmp(words, word, n) == 0)
+            return true;
+        words += n + strspn(words + n, " ");
+    }
+    return false;
+}
+
+// A parameter that nobody reads would be a filter that does not filter.
+static bool check_query(hm_http_req *r)
+{
+    for (size_t i = 0; i < r->query_count; i++) {
+        const char *q = r->query[i];
+        size_t len = strcspn(q, "=");
+        bool known = word_in(r->route->query, q, len), twice = false;
+        for (size_t k = 0; k < i; k++)
+            twice = twice || (strcspn(r->query[k], "=") == len && memcmp(r->query[k], q, len) == 0);
+        if (!*q || (known && !twice))
+            continue;
+        char detail[128];
+        snprintf(detail, sizeof(detail), "parameter %.*s %s", (int)(len < 60 ? len : 60), q,
+                 known ? "stands there twice" : "is unknown here");
+        hm_http_reply_err(r, HM_E_PARSE, detail);
+        return false;
+    }
+    return true;
+}
+
 static void refuse_unmatched(hm_http_req *r, const char *allow)
 {
     if (allow[0]) {
@@ -243,7 +274,7 @@ void http_route_start(hm_http_req *r, const http_head *head)
             refuse_unmatched(r, f ? "GET" : allow);
         return;
     }
-    if (!check_right(r) || !check_length(r))
+    if (!check_right(r) || !check_query(r) || !check_length(r))
         return;
     if (r->wire->go_on && r->wire->field(r, HTTP_EXPECT, expect, sizeof(expect)) > 0 &&
         strcasecmp(expect, "100-continue") == 0)

@@ -40,10 +40,10 @@ static void on_health(void *ctx, hm_http_req *r)
 }
 
 static const hm_http_route routes[] = {
-    {"GET", "/metrics", on_metrics, 0, 0},
-    {"GET", "/metrics/performance", on_performance, 0, 0},
-    {"GET", "/healthz", on_health, 0, 0},
-    {"GET", "/readyz", on_health, 0, 0},
+    {"GET", "/metrics", on_metrics, 0, 0, NULL},
+    {"GET", "/metrics/performance", on_performance, 0, 0, NULL},
+    {"GET", "/healthz", on_health, 0, 0, NULL},
+    {"GET", "/readyz", on_health, 0, 0, NULL},
 };
 
 static void on_http_closed(void *ctx)

@@ -386,17 +386,17 @@ static void on_openapi(void *ctx, hm_http_req *r)
 // ---- life ---------------------------------------------------------------------------------------
 
 static const hm_http_route routes[] = {
-    {"GET", "/v1/certificates", on_list, 0, 0},
-    {"POST", "/v1/certificates", on_issue, HM_HTTP_AUTH, 0},
-    {"GET", "/v1/certificates/{serial}", on_show, 0, 0},
-    {"POST", "/v1/certificates/{serial}/revoke", on_revoke, HM_HTTP_AUTH, 0},
-    {"GET", "/v1/crl", on_crl, 0, 0},
-    {"GET", "/v1/roots", on_roots, 0, 0},
-    {"GET", "/openapi.yaml", on_openapi, 0, 0},
-    {"GET", "/metrics", on_metrics, 0, 0},
-    {"GET", "/metrics/performance", on_performance, 0, 0},
-    {"GET", "/healthz", on_healthz, 0, 0},
-    {"GET", "/readyz", on_readyz, 0, 0},
+    {"GET", "/v1/certificates", on_list, 0, 0, "q family cursor limit"},
+    {"POST", "/v1/certificates", on_issue, HM_HTTP_AUTH, 0, NULL},
+    {"GET", "/v1/certificates/{serial}", on_show, 0, 0, NULL},
+    {"POST", "/v1/certificates/{serial}/revoke", on_revoke, HM_HTTP_AUTH, 0, NULL},
+    {"GET", "/v1/crl", on_crl, 0, 0, "family"},
+    {"GET", "/v1/roots", on_roots, 0, 0, "name"},
+    {"GET", "/openapi.yaml", on_openapi, 0, 0, NULL},
+    {"GET", "/metrics", on_metrics, 0, 0, NULL},
+    {"GET", "/metrics/performance", on_performance, 0, 0, NULL},
+    {"GET", "/healthz", on_healthz, 0, 0, NULL},
+    {"GET", "/readyz", on_readyz, 0, 0, NULL},
 };
 
 const hm_http_route *hm_trust_api_routes(size_t *count)

@@ -335,7 +335,7 @@ def proofs_and_ledger(c, data):
     assert len(rows) == 20 and all(WORD.match(r["ID"]) for r in rows), rows
     c.refused(NOTFOUND, "ledger", "block", "0", says="no block")
     c.refused(NOTFOUND, "ledger", "block", "999999999", says="no block")
-    c.refused(REFUSED, "ledger", "block", "x", says="a number from 1")
+    c.refused(USAGE, "ledger", "block", "x", says="a number from 1")
 
 
 def verify(c, mesh):

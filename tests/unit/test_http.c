@@ -229,20 +229,20 @@ static void on_poke(void *ctx, hm_http_req *r)
 }
 
 static const hm_http_route routes[] = {
-    {"GET", "/v1/hello/{id}", on_hello, 0, 0},
-    {"POST", "/v1/hello/{id}/x", on_hello, 0, 0},
-    {"POST", "/v1/echo", on_echo, 0, 0},
-    {"POST", "/v1/secret", on_echo, HM_HTTP_AUTH, 0},
-    {"PUT", "/v1/upload", on_upload, HM_HTTP_STREAM, UINT64_C(1) << 40},
-    {"PUT", "/v1/refuse", on_refuse_stream, HM_HTTP_STREAM, UINT64_C(1) << 40},
-    {"GET", "/v1/download/{n}", on_download, 0, 0},
-    {"GET", "/v1/full", on_full, 0, 0},
-    {"GET", "/v1/fail", on_fail, 0, 0},
-    {"GET", "/v1/events", on_events, 0, 0},
-    {"GET", "/v1/flood", on_flood, 0, 0},
-    {"GET", "/v1/wait", on_wait, 0, 0},
-    {"POST", "/v1/wait", on_wait, 0, 0},
-    {"GET", "/v1/poke", on_poke, 0, 0},
+    {"GET", "/v1/hello/{id}", on_hello, 0, 0, "q z"},
+    {"POST", "/v1/hello/{id}/x", on_hello, 0, 0, NULL},
+    {"POST", "/v1/echo", on_echo, 0, 0, NULL},
+    {"POST", "/v1/secret", on_echo, HM_HTTP_AUTH, 0, NULL},
+    {"PUT", "/v1/upload", on_upload, HM_HTTP_STREAM, UINT64_C(1) << 40, NULL},
+    {"PUT", "/v1/refuse", on_refuse_stream, HM_HTTP_STREAM, UINT64_C(1) << 40, NULL},
+    {"GET", "/v1/download/{n}", on_download, 0, 0, "nolength"},
+    {"GET", "/v1/full", on_full, 0, 0, NULL},
+    {"GET", "/v1/fail", on_fail, 0, 0, NULL},
+    {"GET", "/v1/events", on_events, 0, 0, NULL},
+    {"GET", "/v1/flood", on_flood, 0, 0, NULL},
+    {"GET", "/v1/wait", on_wait, 0, 0, NULL},
+    {"POST", "/v1/wait", on_wait, 0, 0, NULL},
+    {"GET", "/v1/poke", on_poke, 0, 0, NULL},
 };
 
 // ---- the server's thread ------------------------------------------------------------------------
@@ -352,6 +352,14 @@ static void test_basic(void **state)
     OUT_HAS("{\"method\":\"GET\",\"id\":\"a b\",\"q\":\"1&2\"}");
     OUT_HAS("nosniff");
     OUT_HAS("cache-control: no-store");
+    assert_int_equal(sh("$C -i \"$T/v1/hello/a?q=1&foo=bar\""), 0);
+    OUT_HAS("400");
+    OUT_HAS("parameter foo is unknown here");
+    assert_int_equal(sh("$C -i \"$T/v1/hello/a?q=1&z=&q=2\""), 0);
+    OUT_HAS("400");
+    OUT_HAS("parameter q stands there twice");
+    assert_int_equal(sh("$C -i \"$T/v1/echo?q=1\" -d x"), 0);
+    OUT_HAS("400");
     assert_int_equal(sh("$C -I $T/v1/hello/a"), 0);
     OUT_HAS("200");
     OUT_HAS("content-length: 33");

@@ -19,15 +19,40 @@ static bool in_table(const hm_http_route *r, size_t n, const char *method, const
     return false;
 }
 
+static bool has_word(const char *words, const char *word)
+{
+    size_t len = strlen(word);
+    for (const char *p = words; p && (p = strstr(p, word)); p += len)
+        if ((p == words || p[-1] == ' ') && (!p[len] || p[len] == ' '))
+            return true;
+    return false;
+}
+
+static const char *query_of(const hm_http_route *r, size_t n, const char *method, const char *path)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcasecmp(r[i].method, method) == 0 && strcmp(r[i].pattern, path) == 0)
+            return r[i].query;
+    return NULL;
+}
+
+static size_t count_words(const hm_http_route *r, size_t n)
+{
+    size_t words = 0;
+    for (size_t i = 0; i < n; i++)
+        for (const char *p = r[i].query; p; p = strchr(p + 1, ' '))
+            words++;
+    return words;
+}
+
 static void compare(const char *file, const hm_http_route *routes, size_t n)
 {
-    char line[1024], path[256] = "";
-    size_t found = 0;
+    char line[1024], path[256] = "", method[16] = "", name[64];
+    size_t found = 0, params = 0;
     bool in_paths = false;
     FILE *f = fopen(file, "r");
     assert_non_null(f);
     while (fgets(line, sizeof(line), f)) {
-        char method[16];
         if (line[0] != ' ')
             in_paths = strncmp(line, "paths:", 6) == 0;
         if (!in_paths || (line[2] == '/' && sscanf(line, " %255[^: ]:", path) == 1))
@@ -38,9 +63,15 @@ static void compare(const char *file, const hm_http_route *routes, size_t n)
                 fail_msg("%s %s is not in the table", method, path);
             found++;
         }
+        if (strstr(line, "in: query") && sscanf(line, " - {name: %63[^,]", name) == 1) {
+            if (!has_word(query_of(routes, n, method, path), name))
+                fail_msg("%s %s: parameter %s is not in the table", method, path, name);
+            params++;
+        }
     }
     fclose(f);
     assert_int_equal(found, n); // each of the file's is in the table, and they are as many
+    assert_int_equal(params, count_words(routes, n));
 }
 
 static void test_node(void **state)
