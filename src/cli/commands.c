@@ -227,7 +227,8 @@ const cli_command cli_commands[] = {
      .path = "/v1/assets/%s/history", .page_max = 500, .show = cli_history_show,
      .item_needs = "height# index# time_ms# op action actor actor_name detail"},
     {"asset", "get", "ASSET", "write the content of an asset to a file",
-     .about = "The file appears only when it is whole, and is compared with what the ledger names. "
+     .about = "The file appears only when it is whole, and is compared with what the ledger names; "
+              "^C leaves FILE.part behind, which the next try writes anew. "
               "With - the content goes to the standard output. What is private needs the node's "
               "token.",
      .examples = "hypermesh asset get linux/fs.h -o fs.h\n"
