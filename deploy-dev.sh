@@ -89,12 +89,16 @@ disk_left_mib() { df -BM --output=avail "$dir" | tr -dc 0-9; }
 
 # is_ours PID NAME: one of our servers, of whatever build, that runs on that folder.
 is_ours() {
-    local exe args
+    local exe args arg
     exe=$(readlink "/proc/$1/exe" 2>/dev/null) || return 1
     exe=${exe% (deleted)}
     case ${exe##*/} in trustchain-server | hypermesh-server | stoq-server) ;; *) return 1 ;; esac
     mapfile -d '' args 2>/dev/null <"/proc/$1/cmdline" || return 1
-    [ "${args[1]:-}" = run ] && printf '%s\n' "${args[@]}" | grep -qxF "$dir/$2"
+    [ "${args[1]:-}" = run ] || return 1
+    for arg in "${args[@]}"; do # no grep -q: what writes to it can die of its early end
+        [ "$arg" != "$dir/$2" ] || return 0
+    done
+    return 1
 }
 
 pid_of() {

@@ -268,7 +268,7 @@ if [ ${#missing[@]} -gt 0 ]; then
     split_missing
     two_suites=0
     [ "$(debian_suites | tail -1)" = "$newer" ] && [ "$(debian_suites | wc -l)" -gt 1 ] && two_suites=1
-    if [ ${#new[@]} -gt 0 ] && ! debian_suites | grep -qx "$newer"; then
+    if [ ${#new[@]} -gt 0 ] && ! debian_suites | grep -x "$newer" >/dev/null; then
         step "Debian 13 suite" "Add suite $newer to the apt sources by hand, then run again." \
             add_newer_suite
         step "package lists of Debian 13" "$net" update
