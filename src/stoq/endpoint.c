@@ -242,8 +242,13 @@ static bool receive_from_socket(stoq_endpoint *ep, stoq_io *io, bool preferred)
         uint8_t ecn;
         if (!stoq_io_receive(io, &from, &len, &segment, &ecn))
             return false;
+        bool handshake = len > 0 && io->buffer[0] & 0x80;
         receive_all(ep, &from, io->buffer, len, segment, ecn);
         end_loans(ep);
+        // A handshake's step takes long: its answer leaves before the next one's work begins, so
+        // that the other side has something to do meanwhile.
+        if (handshake)
+            break;
     }
     return true;
 }
