@@ -123,10 +123,11 @@ bool conn_learn_names(stoq_conn *c)
                   "no application protocol in common");
         return false;
     }
-    if (c->alpn == NULL && (c->alpn = strndup((const char *)name, len)) == NULL) {
+    if (c->alpn == NULL && (c->alpn = calloc(1, len + 1)) == NULL) {
         conn_fail(c, STOQ_INTERNAL_ERROR, STOQ_FRAME_CRYPTO, "no memory");
         return false;
     }
+    memcpy(c->alpn, name, len);
     const char *group = SSL_group_to_name(ssl, SSL_get_negotiated_group(ssl));
     snprintf(c->group, sizeof c->group, "%s", group != NULL ? group : "");
     c->cipher = SSL_get_cipher_name(ssl);
