@@ -95,9 +95,8 @@ is_ours() {
     case ${exe##*/} in trustchain-server | hypermesh-server | stoq-server) ;; *) return 1 ;; esac
     mapfile -d '' args 2>/dev/null <"/proc/$1/cmdline" || return 1
     [ "${args[1]:-}" = run ] || return 1
-    for arg in "${args[@]}"; do # no grep -q: what writes to it can die of its early end
-        [ "$arg" != "$dir/$2" ] || return 0
-    done
+    # No grep -q: it closes the pipe early, which pipefail takes for a no.
+    for arg in "${args[@]}"; do [ "$arg" != "$dir/$2" ] || return 0; done
     return 1
 }
 
@@ -263,7 +262,7 @@ start() {
     pid=$!
     echo $pid >"$dir/$name.pid"
     # Until it is the program: before that it is a shell, and then setsid.
-    while kill -0 $pid 2>/dev/null && [ "$(readlink "/proc/$pid/exe")" != "$1" ]; do
+    while kill -0 $pid 2>/dev/null && ! is_ours $pid "$name"; do
         sleep 0.01
     done
 }

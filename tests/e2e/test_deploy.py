@@ -86,7 +86,8 @@ def full_disk(tmp):
 
 def stopped(mesh):
     """While a start is at work."""
-    for sign in ("trustchain.pid", "node-4/node.ini", "node-1.pid"):
+    for sign in ("trustchain.pid", "node-1.pid", "stoq.pid"):
+        assert not os.path.exists(os.path.join(mesh.dir, sign))
         p = subprocess.Popen([SCRIPT, "--no-build", "--dir", mesh.dir], stdin=subprocess.DEVNULL,
                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_until(sign, 60, lambda s=sign: os.path.exists(os.path.join(mesh.dir, s)))
@@ -199,6 +200,7 @@ def main():
         except FileNotFoundError:
             pass
     assert not os.path.exists(mesh.dir), os.listdir(mesh.dir)
+    os.rmdir(os.path.dirname(mesh.dir))
     say("stopped, then deleted")
 
 
