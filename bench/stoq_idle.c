@@ -199,26 +199,6 @@ static bool ask_all(stoq_endpoint *ep)
     return true;
 }
 
-static void make_ids(stoq_ids *ids, bool mutual)
-{
-    if (mutual) {
-        stoq_ids_make(ids);
-        return;
-    }
-    EVP_PKEY *key = EVP_EC_gen("P-256");
-    X509 *cert = X509_new();
-    *ids = (stoq_ids){SSL_CTX_new(TLS_server_method()), SSL_CTX_new(TLS_client_method())};
-    must(key != NULL && cert != NULL && ids->server != NULL && ids->client != NULL &&
-             X509_gmtime_adj(X509_getm_notBefore(cert), 0) != NULL &&
-             X509_gmtime_adj(X509_getm_notAfter(cert), 86400) != NULL &&
-             X509_set_pubkey(cert, key) == 1 && X509_sign(cert, key, EVP_sha256()) > 0 &&
-             SSL_CTX_use_certificate(ids->server, cert) == 1 &&
-             SSL_CTX_use_PrivateKey(ids->server, key) == 1,
-         "a certificate");
-    X509_free(cert);
-    EVP_PKEY_free(key);
-}
-
 int main(int argc, char **argv)
 {
     bool mutual = argc > 1 && strcmp(argv[1], "--mutual") == 0;
@@ -230,7 +210,7 @@ int main(int argc, char **argv)
     wanted = argc > 1 ? strtoull(argv[1], NULL, 10) : wanted;
     uint64_t idle_s = argc > 2 ? strtoull(argv[2], NULL, 10) : 40;
     stoq_ids ids;
-    make_ids(&ids, mutual);
+    (mutual ? stoq_ids_make : stoq_ids_make_plain)(&ids);
     int pipes[2];
     must(pipe(pipes) == 0, "pipe");
     pid_t pid = fork();

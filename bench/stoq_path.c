@@ -6,14 +6,13 @@
 //
 // Under callgrind, which bench/stoq_instructions does, send_side() and receive_side() are what it
 // counts.
-#include <openssl/ec.h>
-#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "hypermesh/stoq.h"
 #include "server/json.h"
+#include "stoq_ids.h"
 
 #define QUEUE 64u
 #define RTT_US 100u
@@ -154,33 +153,13 @@ static void turn(void)
     now_us += RTT_US / 2;
 }
 
-// A key and a certificate that says little: what is measured comes after the handshake.
-static SSL_CTX *make_tls(bool is_server)
+static void make_endpoint(side *s, const stoq_ids *ids, bool is_server, uint32_t datagram)
 {
-    SSL_CTX *ctx = SSL_CTX_new(is_server ? TLS_server_method() : TLS_client_method());
-    EVP_PKEY *key = is_server ? EVP_EC_gen("P-256") : NULL;
-    X509 *cert = is_server ? X509_new() : NULL;
-    must(ctx != NULL, "TLS");
-    if (is_server) {
-        must(key != NULL && cert != NULL && X509_gmtime_adj(X509_getm_notBefore(cert), 0) != NULL &&
-                 X509_gmtime_adj(X509_getm_notAfter(cert), 3600) != NULL &&
-                 X509_set_pubkey(cert, key) == 1 && X509_sign(cert, key, EVP_sha256()) > 0 &&
-                 SSL_CTX_use_certificate(ctx, cert) == 1 && SSL_CTX_use_PrivateKey(ctx, key) == 1,
-             "a certificate");
-    }
-    X509_free(cert);
-    EVP_PKEY_free(key);
-    return ctx;
-}
-
-static void make_endpoint(side *s, bool is_server, uint32_t datagram)
-{
-    SSL_CTX *tls = make_tls(is_server);
     stoq_net net = {net_send, s};
     stoq_config config = {.bind = address(is_server ? 4433 : 5000),
                           .net = &net,
-                          .server_tls = is_server ? tls : NULL,
-                          .client_tls = is_server ? NULL : tls,
+                          .server_tls = is_server ? ids->server : NULL,
+                          .client_tls = is_server ? NULL : ids->client,
                           .alpn = {STOQ_ALPN_MESH},
                           .callbacks = {.conn_open = on_open,
                                         .stream_readable = on_readable,
@@ -191,7 +170,6 @@ static void make_endpoint(side *s, bool is_server, uint32_t datagram)
                                      .conn_window_bytes = 2u << 20,
                                      .stream_send_bytes = 1u << 20}};
     must(stoq_endpoint_create(&config, &s->ep) == HM_OK, "an endpoint");
-    SSL_CTX_free(tls);
 }
 
 static void print(const char *name, const side *s, uint64_t packets, uint32_t mtu)
@@ -213,8 +191,11 @@ int main(int argc, char **argv)
 {
     uint32_t datagram = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 1452;
     wanted = (argc > 2 ? strtoull(argv[2], NULL, 10) : 1000) * 1000000;
-    make_endpoint(&server, true, datagram);
-    make_endpoint(&client, false, datagram);
+    stoq_ids ids;
+    stoq_ids_make_plain(&ids);
+    make_endpoint(&server, &ids, true, datagram);
+    make_endpoint(&client, &ids, false, datagram);
+    stoq_ids_free(&ids);
     struct sockaddr_in6 to = address(4433);
     stoq_conn_stats st = {0};
     must(stoq_connect(client.ep, &to, NULL, NULL, NULL, &conn) == HM_OK, "connecting");

@@ -8,7 +8,6 @@
 // Datagrams of at most 1452 bytes; DATAGRAM=65527 in the environment for others. One JSON line a
 // figure: payload of streams that the serving side has read, a second, and how even the connections
 // share it (the least of them by the mean).
-#include <openssl/x509v3.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +15,7 @@
 
 #include "hypermesh/stoq_group.h"
 #include "server/json.h"
+#include "stoq_ids.h"
 
 #define CONNS_MAX 256u
 
@@ -96,32 +96,14 @@ static void connect_one(void *arg, stoq_endpoint *ep)
 
 // ---- one figure ---------------------------------------------------------------------------------
 
-static SSL_CTX *make_tls(bool is_server)
-{
-    SSL_CTX *ctx = SSL_CTX_new(is_server ? TLS_server_method() : TLS_client_method());
-    EVP_PKEY *key = EVP_EC_gen("P-256");
-    X509 *cert = X509_new();
-    must(ctx != NULL && key != NULL && cert != NULL &&
-             X509_gmtime_adj(X509_getm_notBefore(cert), 0) != NULL &&
-             X509_gmtime_adj(X509_getm_notAfter(cert), 3600) != NULL &&
-             X509_set_pubkey(cert, key) == 1 && X509_sign(cert, key, EVP_sha256()) > 0,
-         "a certificate");
-    must(!is_server ||
-             (SSL_CTX_use_certificate(ctx, cert) == 1 && SSL_CTX_use_PrivateKey(ctx, key) == 1),
-         "a certificate");
-    X509_free(cert);
-    EVP_PKEY_free(key);
-    return ctx;
-}
-
-static stoq_group *start(SSL_CTX *tls, bool is_server, unsigned workers)
+static stoq_group *start(const stoq_ids *ids, bool is_server, unsigned workers)
 {
     const char *datagram = getenv("DATAGRAM");
     stoq_group *g;
     stoq_group_config config = {
         .endpoint = {.bind = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT},
-                     .server_tls = is_server ? tls : NULL,
-                     .client_tls = is_server ? NULL : tls,
+                     .server_tls = is_server ? ids->server : NULL,
+                     .client_tls = is_server ? NULL : ids->client,
                      .alpn = {STOQ_ALPN_MESH},
                      .limits = {.max_udp_payload_bytes =
                                     datagram != NULL ? (uint32_t)strtoul(datagram, NULL, 10) : 1452,
@@ -149,15 +131,14 @@ static uint64_t received(unsigned n, uint64_t each[CONNS_MAX])
     return sum;
 }
 
-static void measure(SSL_CTX *server, SSL_CTX *client, unsigned workers, unsigned seconds,
-                    unsigned n)
+static void measure(const stoq_ids *ids, unsigned workers, unsigned seconds, unsigned n)
 {
     static uint64_t before[CONNS_MAX], after[CONNS_MAX];
     opened = lost = flow_count = 0;
     stopping = false;
     for (unsigned i = 0; i < CONNS_MAX; i++)
         flows[i].received = 0;
-    stoq_group *s = start(server, true, workers), *c = start(client, false, workers);
+    stoq_group *s = start(ids, true, workers), *c = start(ids, false, workers);
     stoq_group_address(s, &target);
     for (unsigned i = 0; i < n; i++)
         must(stoq_group_run(c, i % stoq_group_workers(c), connect_one, NULL) == HM_OK, "a job");
@@ -200,13 +181,13 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: stoq_scale [WORKERS] [SECONDS] [CONNECTIONS...]\n");
         return 2;
     }
-    SSL_CTX *server = make_tls(true), *client = make_tls(false);
+    stoq_ids ids;
+    stoq_ids_make_plain(&ids);
     for (size_t i = 0; i < n; i++) {
         unsigned conns = (unsigned)strtoul(counts[i], NULL, 10);
         must(conns > 0 && conns <= CONNS_MAX, "a number of connections up to 256");
-        measure(server, client, workers, seconds, conns);
+        measure(&ids, workers, seconds, conns);
     }
-    SSL_CTX_free(server);
-    SSL_CTX_free(client);
+    stoq_ids_free(&ids);
     return 0;
 }

@@ -10,6 +10,22 @@
 #define CLIENT_PORT 5000
 #define SERVER_PORT 4433
 
+stoq_ids pair_ids;
+
+int pair_make_ids(void **state)
+{
+    (void)state;
+    stoq_ids_make(&pair_ids);
+    return 0;
+}
+
+int pair_free_ids(void **state)
+{
+    (void)state;
+    stoq_ids_free(&pair_ids);
+    return 0;
+}
+
 typedef struct datagram {
     hm_heap_node node;
     unsigned to;

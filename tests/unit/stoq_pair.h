@@ -7,6 +7,12 @@
 #include "stoq/endpoint.h"
 #include "stoq_ids.h"
 
+// The identities of a program's tests, and what makes and frees them: a group's set-up and end for
+// cmocka.
+extern stoq_ids pair_ids;
+int pair_make_ids(void **state);
+int pair_free_ids(void **state);
+
 enum { PAIR_CLIENT, PAIR_SERVER };
 #define PAIR_PREFERRED_PORT 4434 // of ::1; the server's, if its config says so
 

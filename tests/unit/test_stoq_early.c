@@ -15,25 +15,9 @@
 #define MS UINT64_C(1000)
 #define FLIGHT (5 * MS) // one way
 
-static stoq_ids ids;
-
-static int make_ids(void **state)
-{
-    (void)state;
-    stoq_ids_make(&ids);
-    return 0;
-}
-
-static int free_ids(void **state)
-{
-    (void)state;
-    stoq_ids_free(&ids);
-    return 0;
-}
-
 static stoq_config server_config(void)
 {
-    return (stoq_config){.server_tls = ids.open_server, .tickets = 1, .early_data = true};
+    return (stoq_config){.server_tls = pair_ids.open_server, .tickets = 1, .early_data = true};
 }
 
 static pair_side *client_of(pair_world *w)
@@ -60,7 +44,7 @@ static void first(pair_world *w, stoq_config server, hm_buf *session)
 {
     pair_begin(w, 1);
     pair_endpoint(w, PAIR_SERVER, server);
-    pair_endpoint(w, PAIR_CLIENT, (stoq_config){.client_tls = ids.open_client});
+    pair_endpoint(w, PAIR_CLIENT, (stoq_config){.client_tls = pair_ids.open_client});
     pair_connect(w);
     assert_true(pair_run_until(w, pair_both_open, 10 * SECOND));
     pair_run(w, SECOND);
@@ -206,7 +190,7 @@ static void test_rejected(void **state)
     pair_end(&w);
     // Keys that the server does not know: no session, and no early data.
     first(&w, server_config(), &session);
-    stoq_endpoint_set_server_tls(server_of(&w)->ep, ids.open_server);
+    stoq_endpoint_set_server_tls(server_of(&w)->ep, pair_ids.open_server);
     expect_rejected(&w, hm_buf_bytes(&session), 60000);
     assert_int_equal(client_of(&w)->resumed, 0);
     hm_buf_free(&session);
@@ -220,16 +204,16 @@ static void test_other_group(void **state)
     pair_world w;
     hm_buf session;
     stoq_config server = server_config();
-    assert_int_equal(SSL_CTX_set1_groups_list(ids.open_server, "X25519"), 1);
-    assert_int_equal(SSL_CTX_set1_groups_list(ids.open_client, "X25519MLKEM768:X25519"), 1);
+    assert_int_equal(SSL_CTX_set1_groups_list(pair_ids.open_server, "X25519"), 1);
+    assert_int_equal(SSL_CTX_set1_groups_list(pair_ids.open_client, "X25519MLKEM768:X25519"), 1);
     first(&w, server, &session);
     expect_rejected(&w, hm_buf_bytes(&session), 20000);
     assert_int_equal(client_of(&w)->resumed, 1);
     assert_string_equal(stoq_conn_group(client_of(&w)->conn), "x25519");
     hm_buf_free(&session);
     pair_end(&w);
-    assert_int_equal(SSL_CTX_set1_groups_list(ids.open_server, "X25519MLKEM768"), 1);
-    assert_int_equal(SSL_CTX_set1_groups_list(ids.open_client, "X25519MLKEM768"), 1);
+    assert_int_equal(SSL_CTX_set1_groups_list(pair_ids.open_server, "X25519MLKEM768"), 1);
+    assert_int_equal(SSL_CTX_set1_groups_list(pair_ids.open_client, "X25519MLKEM768"), 1);
 }
 
 // A ticket without early data offers none, whatever the application asks for.
@@ -633,5 +617,5 @@ int main(void)
         cmocka_unit_test(test_frames),
         cmocka_unit_test(test_config),
     };
-    return cmocka_run_group_tests(tests, make_ids, free_ids);
+    return cmocka_run_group_tests(tests, pair_make_ids, pair_free_ids);
 }

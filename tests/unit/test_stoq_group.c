@@ -5,15 +5,17 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <openssl/x509v3.h>
 #include <stdatomic.h>
 #include <string.h>
 
 #include "hypermesh/stoq_group.h"
+#include "stoq_ids.h"
 
 #define WORKERS 4u
 #define CONNS 64u
 #define LIMIT_US UINT64_C(30000000)
+
+static stoq_ids ids;
 
 // ---- the server ---------------------------------------------------------------------------------
 
@@ -57,27 +59,12 @@ static void on_readable(void *user, stoq_stream *s)
         stoq_stream_reset(s, 1);
 }
 
-static SSL_CTX *server_tls(void)
-{
-    SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
-    EVP_PKEY *key = EVP_EC_gen("P-256");
-    X509 *cert = X509_new();
-    assert_true(ctx != NULL && key != NULL && cert != NULL);
-    assert_non_null(X509_gmtime_adj(X509_getm_notBefore(cert), 0));
-    assert_non_null(X509_gmtime_adj(X509_getm_notAfter(cert), 3600));
-    assert_true(X509_set_pubkey(cert, key) == 1 && X509_sign(cert, key, EVP_sha256()) > 0);
-    assert_true(SSL_CTX_use_certificate(ctx, cert) == 1 && SSL_CTX_use_PrivateKey(ctx, key) == 1);
-    X509_free(cert);
-    EVP_PKEY_free(key);
-    return ctx;
-}
-
-static stoq_group_config group_config(SSL_CTX *tls)
+static stoq_group_config group_config(void)
 {
     memset(works, 0, sizeof works);
     return (stoq_group_config){
         .endpoint = {.bind = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT},
-                     .server_tls = tls,
+                     .server_tls = ids.server,
                      .alpn = {STOQ_ALPN_MESH},
                      .callbacks = {.conn_open = on_open, .stream_readable = on_readable}},
         .workers = WORKERS,
@@ -85,6 +72,15 @@ static stoq_group_config group_config(SSL_CTX *tls)
         .worker_begin = worker_begin,
         .worker_end = worker_end,
         .ctx = works};
+}
+
+static stoq_group *start(unsigned workers)
+{
+    stoq_group *g;
+    stoq_group_config config = group_config();
+    config.workers = workers;
+    assert_int_equal(stoq_group_start(&config, &g), HM_OK);
+    return g;
 }
 
 // ---- the client ---------------------------------------------------------------------------------
@@ -131,15 +127,13 @@ static void on_closed(void *user, stoq_conn *c, uint64_t code, bool is_app, hm_b
 static stoq_endpoint *make_client(client *k)
 {
     stoq_endpoint *ep;
-    SSL_CTX *tls = SSL_CTX_new(TLS_client_method());
     stoq_config config = {
         .bind = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT},
-        .client_tls = tls,
+        .client_tls = ids.client,
         .alpn = {STOQ_ALPN_MESH},
         .callbacks = {.conn_open = ask, .conn_closed = on_closed, .stream_readable = on_answer},
         .user = k};
     assert_int_equal(stoq_endpoint_create(&config, &ep), HM_OK);
-    SSL_CTX_free(tls);
     return ep;
 }
 
@@ -161,11 +155,7 @@ static void add_stats(void *arg, stoq_endpoint *ep)
 static void test_connections_are_spread(void **state)
 {
     (void)state;
-    stoq_group *g;
-    SSL_CTX *tls = server_tls();
-    stoq_group_config config = group_config(tls);
-    assert_int_equal(stoq_group_start(&config, &g), HM_OK);
-    SSL_CTX_free(tls);
+    stoq_group *g = start(WORKERS);
     struct sockaddr_in6 to;
     stoq_group_address(g, &to);
     assert_int_not_equal(to.sin6_port, 0);
@@ -219,11 +209,7 @@ static void give_wrong(void *arg, stoq_endpoint *ep)
 static void test_wrong_worker(void **state)
 {
     (void)state;
-    stoq_group *g;
-    SSL_CTX *tls = server_tls();
-    stoq_group_config config = group_config(tls);
-    assert_int_equal(stoq_group_start(&config, &g), HM_OK);
-    SSL_CTX_free(tls);
+    stoq_group *g = start(WORKERS);
     for (uint8_t to = 0; to < WORKERS; to++) {
         stoq_endpoint_stats first = {0}, right = {0};
         uint8_t id = (uint8_t)(25 * WORKERS + to);
@@ -240,13 +226,9 @@ static void test_wrong_worker(void **state)
 static void test_taken_address(void **state)
 {
     (void)state;
-    stoq_group *g, *other;
-    SSL_CTX *tls = server_tls();
-    stoq_group_config config = group_config(tls);
-    assert_int_equal(stoq_group_start(&config, &g), HM_OK);
-    stoq_group_config second = config;
+    stoq_group *g = start(WORKERS), *other;
+    stoq_group_config second = group_config(); // which forgets what the first one's workers did
     stoq_group_address(g, &second.endpoint.bind);
-    memset(works, 0, sizeof works);
     assert_int_equal(stoq_group_start(&second, &other), HM_E_CONFIG);
     assert_true(works[0].begun == 1 && works[0].ended == 1 && works[1].begun == 0);
     stoq_endpoint *ep;
@@ -256,7 +238,6 @@ static void test_taken_address(void **state)
     second.workers = STOQ_GROUP_MAX + 1;
     assert_int_equal(stoq_group_start(&second, &other), HM_E_CONFIG);
     stoq_group_stop(g);
-    SSL_CTX_free(tls);
 }
 
 static void count(void *arg, stoq_endpoint *ep)
@@ -269,12 +250,7 @@ static void count(void *arg, stoq_endpoint *ep)
 static void test_jobs(void **state)
 {
     (void)state;
-    stoq_group *g;
-    SSL_CTX *tls = server_tls();
-    stoq_group_config config = group_config(tls);
-    config.workers = 1;
-    assert_int_equal(stoq_group_start(&config, &g), HM_OK);
-    SSL_CTX_free(tls);
+    stoq_group *g = start(1);
     unsigned n = 0;
     for (unsigned i = 0; i < 1000; i++)
         assert_int_equal(stoq_group_run(g, 0, count, &n), HM_OK);
@@ -295,5 +271,8 @@ int main(void)
         cmocka_unit_test(test_taken_address),
         cmocka_unit_test(test_jobs),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    stoq_ids_make_plain(&ids);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    stoq_ids_free(&ids);
+    return failed;
 }

@@ -10,23 +10,8 @@
 #include "stoq_forge.h"
 #include "stoq_pair.h"
 
-static stoq_ids ids;
 static pair_world p;
 static stoq_config config[2];
-
-static int make_ids(void **state)
-{
-    (void)state;
-    stoq_ids_make(&ids);
-    return 0;
-}
-
-static int free_ids(void **state)
-{
-    (void)state;
-    stoq_ids_free(&ids);
-    return 0;
-}
 
 static unsigned count[2][2]; // datagrams to [client or server] by [the first or preferred address]
 static size_t passed[2];     // by the preferred one, before the client is seen to have moved
@@ -54,9 +39,9 @@ static bool watch(pair_world *at, unsigned to, uint8_t *bytes, size_t len)
 static void begin(uint64_t seed)
 {
     pair_begin(&p, seed);
-    config[PAIR_CLIENT] = (stoq_config){.client_tls = ids.client};
-    config[PAIR_SERVER] =
-        (stoq_config){.server_tls = ids.server, .preferred = forge_address(PAIR_PREFERRED_PORT)};
+    config[PAIR_CLIENT] = (stoq_config){.client_tls = pair_ids.client};
+    config[PAIR_SERVER] = (stoq_config){.server_tls = pair_ids.server,
+                                        .preferred = forge_address(PAIR_PREFERRED_PORT)};
     memset(count, 0, sizeof count);
     memset(passed, 0, sizeof passed);
     memset(deaf, 0, sizeof deaf);
@@ -143,5 +128,5 @@ int main(void)
         cmocka_unit_test(test_stays),
         cmocka_unit_test(test_ignored),
     };
-    return cmocka_run_group_tests(tests, make_ids, free_ids);
+    return cmocka_run_group_tests(tests, pair_make_ids, pair_free_ids);
 }

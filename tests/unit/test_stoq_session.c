@@ -13,25 +13,10 @@
 #define SECOND UINT64_C(1000000)
 #define LIFE_S 600u
 
-static stoq_ids ids;
-
-static int make_ids(void **state)
-{
-    (void)state;
-    stoq_ids_make(&ids);
-    return 0;
-}
-
-static int free_ids(void **state)
-{
-    (void)state;
-    stoq_ids_free(&ids);
-    return 0;
-}
-
 static stoq_config server_config(void)
 {
-    return (stoq_config){.server_tls = ids.open_server, .tickets = 2, .ticket_lifetime_s = LIFE_S};
+    return (stoq_config){
+        .server_tls = pair_ids.open_server, .tickets = 2, .ticket_lifetime_s = LIFE_S};
 }
 
 static void begin(pair_world *w, stoq_config server, stoq_config client)
@@ -81,7 +66,7 @@ static void test_resumed(void **state)
 {
     (void)state;
     pair_world w;
-    begin(&w, server_config(), (stoq_config){.client_tls = ids.open_client});
+    begin(&w, server_config(), (stoq_config){.client_tls = pair_ids.open_client});
     first(&w);
     assert_int_equal(client_of(&w)->sessions, 1); // of two
     assert_int_equal(client_of(&w)->resumed, 0);
@@ -112,7 +97,7 @@ static void test_how_many(void **state)
             pair_world w;
             stoq_config server = server_config();
             server.tickets = gives;
-            begin(&w, server, (stoq_config){.client_tls = ids.open_client, .sessions = keeps});
+            begin(&w, server, (stoq_config){.client_tls = pair_ids.open_client, .sessions = keeps});
             first(&w);
             assert_int_equal(client_of(&w)->sessions, gives < keeps ? gives : keeps);
             assert_true((client_of(&w)->conn->tls.ssl == NULL) == (gives >= keeps));
@@ -129,7 +114,7 @@ static void test_pieces(void **state)
         pair_world w;
         stoq_config server = server_config();
         server.tickets = STOQ_TICKETS_MAX;
-        begin(&w, server, (stoq_config){.client_tls = ids.open_client});
+        begin(&w, server, (stoq_config){.client_tls = pair_ids.open_client});
         hm_prng_seed(&w.prng, seed);
         w.loss = 10;
         w.jitter_us = 20000;
@@ -148,23 +133,23 @@ static void test_mutual(void **state)
     (void)state;
     pair_world w;
     stoq_config server = server_config();
-    server.server_tls = ids.server;
-    begin(&w, server, (stoq_config){.client_tls = ids.client});
+    server.server_tls = pair_ids.server;
+    begin(&w, server, (stoq_config){.client_tls = pair_ids.client});
     first(&w);
     assert_int_equal(client_of(&w)->sessions, 0);
     assert_null(client_of(&w)->conn->tls.ssl);
     pair_end(&w);
     // A server that gives tickets all the same.
-    begin(&w, server_config(), (stoq_config){.client_tls = ids.client});
+    begin(&w, server_config(), (stoq_config){.client_tls = pair_ids.client});
     first(&w);
     assert_int_equal(client_of(&w)->sessions, 0);
     assert_null(client_of(&w)->conn->tls.ssl);
     pair_end(&w);
     // A client that checks revocation lists.
-    assert_true(stoq_tls_may_resume(ids.open_client, false));
-    X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ids.open_client), X509_V_FLAG_CRL_CHECK);
-    assert_false(stoq_tls_may_resume(ids.open_client, false));
-    X509_VERIFY_PARAM_clear_flags(SSL_CTX_get0_param(ids.open_client), X509_V_FLAG_CRL_CHECK);
+    assert_true(stoq_tls_may_resume(pair_ids.open_client, false));
+    X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(pair_ids.open_client), X509_V_FLAG_CRL_CHECK);
+    assert_false(stoq_tls_may_resume(pair_ids.open_client, false));
+    X509_VERIFY_PARAM_clear_flags(SSL_CTX_get0_param(pair_ids.open_client), X509_V_FLAG_CRL_CHECK);
 }
 
 // A session as it was told, with the ticket in it damaged as only a server can see.
@@ -198,7 +183,7 @@ static void test_fall_back(void **state)
 {
     (void)state;
     pair_world w;
-    begin(&w, server_config(), (stoq_config){.client_tls = ids.open_client});
+    begin(&w, server_config(), (stoq_config){.client_tls = pair_ids.open_client});
     first(&w);
     hm_buf s = copy_of(&client_of(&w)->session);
     for (size_t at = 0; at < s.len; at += 97) {
@@ -227,7 +212,7 @@ static void test_decode(void **state)
     (void)state;
     pair_world w;
     stoq_session s;
-    begin(&w, server_config(), (stoq_config){.client_tls = ids.open_client});
+    begin(&w, server_config(), (stoq_config){.client_tls = pair_ids.open_client});
     first(&w);
     hm_bytes b = hm_buf_bytes(&client_of(&w)->session);
     uint64_t now = hm_clock_wall_ms(&hm_clock_system) / 1000;
@@ -260,7 +245,7 @@ static void test_lifetime(void **state)
                  {590, 1200, false}, {650, 1240, true}, {650, 1260, false}, {0, 100000, false}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         pair_world w;
-        begin(&w, server_config(), (stoq_config){.client_tls = ids.open_client});
+        begin(&w, server_config(), (stoq_config){.client_tls = pair_ids.open_client});
         first(&w); // makes the first key
         uint64_t start = w.now;
         if (cases[i].given_s > 0) {
@@ -311,11 +296,11 @@ static void test_server_tls_changes(void **state)
 {
     (void)state;
     pair_world w;
-    begin(&w, server_config(), (stoq_config){.client_tls = ids.open_client});
+    begin(&w, server_config(), (stoq_config){.client_tls = pair_ids.open_client});
     first(&w);
     hm_buf s = copy_of(&client_of(&w)->session);
     assert_true(again(&w, hm_buf_bytes(&s)));
-    stoq_endpoint_set_server_tls(w.side[PAIR_SERVER].ep, ids.open_server);
+    stoq_endpoint_set_server_tls(w.side[PAIR_SERVER].ep, pair_ids.open_server);
     assert_false(again(&w, hm_buf_bytes(&s)));
     hm_buf_free(&s);
     pair_end(&w);
@@ -351,5 +336,5 @@ int main(void)
         cmocka_unit_test(test_server_tls_changes),
         cmocka_unit_test(test_config),
     };
-    return cmocka_run_group_tests(tests, make_ids, free_ids);
+    return cmocka_run_group_tests(tests, pair_make_ids, pair_free_ids);
 }

@@ -11,22 +11,6 @@
 #define OK(e) assert_int_equal((e), HM_OK)
 #define SECOND UINT64_C(1000000)
 
-static stoq_ids ids;
-
-static int make_ids(void **state)
-{
-    (void)state;
-    stoq_ids_make(&ids);
-    return 0;
-}
-
-static int free_ids(void **state)
-{
-    (void)state;
-    stoq_ids_free(&ids);
-    return 0;
-}
-
 static bool any_closed(const pair_world *w)
 {
     return w->side[0].closed > 0 && w->side[1].closed > 0;
@@ -35,8 +19,8 @@ static bool any_closed(const pair_world *w)
 static void open_mesh(pair_world *w)
 {
     pair_begin(w, 1);
-    pair_endpoint(w, PAIR_SERVER, (stoq_config){.server_tls = ids.server});
-    pair_endpoint(w, PAIR_CLIENT, (stoq_config){.client_tls = ids.client});
+    pair_endpoint(w, PAIR_SERVER, (stoq_config){.server_tls = pair_ids.server});
+    pair_endpoint(w, PAIR_CLIENT, (stoq_config){.client_tls = pair_ids.client});
     w->side[PAIR_CLIENT].conn = pair_connect(w);
     assert_true(pair_run_until(w, pair_both_open, 10 * SECOND));
     pair_run(w, SECOND);
@@ -119,5 +103,5 @@ int main(void)
         cmocka_unit_test(test_late_messages),
         cmocka_unit_test(test_unwanted_tickets),
     };
-    return cmocka_run_group_tests(tests, make_ids, free_ids);
+    return cmocka_run_group_tests(tests, pair_make_ids, pair_free_ids);
 }

@@ -14,25 +14,10 @@
 #define V1 STOQ_VERSION_1
 #define V2 STOQ_VERSION_2
 
-static stoq_ids ids;
 static pair_world p;
 static stoq_config config[2];
 
 #define LONG UINT64_C(10000000) // microseconds
-
-static int make_ids(void **state)
-{
-    (void)state;
-    stoq_ids_make(&ids);
-    return 0;
-}
-
-static int free_ids(void **state)
-{
-    (void)state;
-    stoq_ids_free(&ids);
-    return 0;
-}
 
 // Versions of long packets that were sent, by side: bit 0 is version 1, bit 1 version 2; and of
 // those that are not Initial.
@@ -58,8 +43,8 @@ static bool watch(pair_world *at, unsigned to, uint8_t *bytes, size_t len)
 static void begin(uint32_t c0, uint32_t c1, uint32_t s0, uint32_t s1)
 {
     pair_begin(&p, 1);
-    config[PAIR_CLIENT] = (stoq_config){.client_tls = ids.client, .versions = {c0, c1}};
-    config[PAIR_SERVER] = (stoq_config){.server_tls = ids.server, .versions = {s0, s1}};
+    config[PAIR_CLIENT] = (stoq_config){.client_tls = pair_ids.client, .versions = {c0, c1}};
+    config[PAIR_SERVER] = (stoq_config){.server_tls = pair_ids.server, .versions = {s0, s1}};
     memset(seen, 0, sizeof seen);
     memset(seen_handshake, 0, sizeof seen_handshake);
     p.watch = watch;
@@ -219,11 +204,12 @@ static unsigned resume(uint32_t c0, uint32_t c1, uint32_t s0, uint32_t s1)
     size_t took;
     pair_begin(&p, 3);
     p.watch = watch;
-    pair_endpoint(
-        &p, PAIR_SERVER,
-        (stoq_config){
-            .server_tls = ids.open_server, .tickets = 1, .early_data = true, .versions = {V2, V1}});
-    pair_endpoint(&p, PAIR_CLIENT, (stoq_config){.client_tls = ids.open_client});
+    pair_endpoint(&p, PAIR_SERVER,
+                  (stoq_config){.server_tls = pair_ids.open_server,
+                                .tickets = 1,
+                                .early_data = true,
+                                .versions = {V2, V1}});
+    pair_endpoint(&p, PAIR_CLIENT, (stoq_config){.client_tls = pair_ids.open_client});
     (void)pair_connect(&p);
     assert_true(pair_run_until(&p, pair_both_open, LONG));
     pair_run(&p, LONG / 10);
@@ -302,5 +288,5 @@ int main(void)
         cmocka_unit_test(test_small_first_packets), cmocka_unit_test(test_sessions),
         cmocka_unit_test(test_foreign_session),
     };
-    return cmocka_run_group_tests(tests, make_ids, free_ids);
+    return cmocka_run_group_tests(tests, pair_make_ids, pair_free_ids);
 }
