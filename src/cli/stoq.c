@@ -38,11 +38,6 @@ bool session_interrupted(void)
     return interrupted;
 }
 
-uint64_t session_now_us(void)
-{
-    return hm_clock_mono_us(&hm_clock_system);
-}
-
 // ---- whom to ask --------------------------------------------------------------------------------
 
 // "HOST", "HOST:PORT", "ADDRESS", "[ADDRESS]" and "[ADDRESS]:PORT".
@@ -112,7 +107,7 @@ void session_note_peer(session *s, stoq_conn *conn)
 static void on_conn_open(void *user, stoq_conn *conn)
 {
     session *s = user;
-    s->handshake_us = session_now_us() - s->started_us;
+    s->handshake_us = stoq_now_us() - s->started_us;
     s->resumed = stoq_conn_resumed(conn);
     s->early = stoq_conn_early(conn);
     session_note_peer(s, conn);
@@ -359,7 +354,7 @@ hm_err session_open(session *s, cli *c, const char *alpn)
     if (early && !kept)
         return hm_fail(HM_E_USAGE, "--early needs --session");
     HM_TRY(session_prepare(s, c, alpn, kept ? &with_session : &callbacks));
-    s->started_us = session_now_us();
+    s->started_us = stoq_now_us();
     HM_TRY(connect_to(s, early));
     while (!s->open && stoq_conn_early(s->conn) == STOQ_EARLY_NONE)
         if (!session_turn(s, HM_TIME_NEVER))
@@ -370,8 +365,8 @@ hm_err session_open(session *s, cli *c, const char *alpn)
 void session_close(session *s)
 {
     // An answer to early data is here before the next session, which this server will give.
-    uint64_t until = session_now_us() + TICKET_WAIT_US;
-    while (s->conn && s->file && s->resumed && !s->kept && session_now_us() < until)
+    uint64_t until = stoq_now_us() + TICKET_WAIT_US;
+    while (s->conn && s->file && s->resumed && !s->kept && stoq_now_us() < until)
         if (!session_turn(s, until))
             break;
     if (s->conn)
@@ -384,7 +379,7 @@ bool session_turn(session *s, uint64_t until_us)
 {
     struct pollfd fds[2] = {{.fd = stoq_endpoint_fd(s->ep), .events = POLLIN},
                             {.fd = wake_fd, .events = POLLIN}};
-    uint64_t now = session_now_us(), next = stoq_endpoint_next_timeout_us(s->ep);
+    uint64_t now = stoq_now_us(), next = stoq_endpoint_next_timeout_us(s->ep);
     bool readable = true; // reading in vain costs less than asking first
     if (until_us < next)
         next = until_us;
@@ -392,7 +387,7 @@ bool session_turn(session *s, uint64_t until_us)
         uint64_t us = next - now;
         struct timespec wait = {(time_t)(us / 1000000), (long)(us % 1000000) * 1000};
         readable = ppoll(fds, 2, next == HM_TIME_NEVER ? NULL : &wait, NULL) > 0 && fds[0].revents;
-        now = session_now_us();
+        now = stoq_now_us();
     }
     stoq_endpoint_process(s->ep, now, readable);
     return s->conn && !interrupted;

@@ -53,7 +53,6 @@ void session_close(session *s);
 bool session_turn(session *s, uint64_t until_us);
 bool session_interrupted(void);
 HM_CHECK hm_err session_end(const session *s);
-uint64_t session_now_us(void);
 // target, peer, quic, group, cipher, handshake_us, resumed, early.
 void session_json(const session *s, hm_buf *b);
 void session_print(session *s); // once, when it is open

@@ -40,7 +40,7 @@ static hm_err begin(handshakes *h)
         attempt *a = &h->at[i];
         if (a->conn)
             continue;
-        *a = (attempt){.start_us = session_now_us()};
+        *a = (attempt){.start_us = stoq_now_us()};
         hm_err err = stoq_connect(h->s.ep, &h->s.to, h->s.name, NULL, a, &a->conn);
         if (err == HM_E_LIMIT)
             return HM_OK;
@@ -52,7 +52,7 @@ static hm_err begin(handshakes *h)
 // Closes those that are confirmed, or all.
 static hm_err end(handshakes *h, bool all)
 {
-    uint64_t now = session_now_us();
+    uint64_t now = stoq_now_us();
     for (unsigned i = 0; i < h->parallel; i++) {
         attempt *a = &h->at[i];
         bool confirmed = a->conn && stoq_conn_is_confirmed(a->conn);
@@ -72,14 +72,14 @@ static hm_err end(handshakes *h, bool all)
 static hm_err run(handshakes *h, uint64_t seconds, uint64_t *elapsed_us)
 {
     bool tty = isatty(STDERR_FILENO);
-    uint64_t start = session_now_us(), until = start + seconds * 1000000, now = start, show = start;
+    uint64_t start = stoq_now_us(), until = start + seconds * 1000000, now = start, show = start;
     hm_err err = HM_OK;
     while (err == HM_OK && now < until && !h->failed && !session_interrupted()) {
         err = begin(h);
         (void)session_turn(&h->s, until);
         if (err == HM_OK)
             err = end(h, false);
-        now = session_now_us();
+        now = stoq_now_us();
         if (tty && now >= show) {
             fprintf(stderr, "\r\033[K%zu handshakes, %.0f a second", h->times.count,
                     (double)h->times.count * 1e6 / (double)(now - start + 1));

@@ -153,7 +153,7 @@ static void stop(run *r)
             f->ended = true;
     }
     if (!r->up)
-        r->elapsed_us = session_now_us() - r->started_us;
+        r->elapsed_us = stoq_now_us() - r->started_us;
 }
 
 // ---- a run --------------------------------------------------------------------------------------
@@ -184,14 +184,14 @@ static hm_err run_it(run *r)
     if (!s->conn)
         return session_end(s);
     stoq_conn_get_stats(s->conn, &r->before);
-    r->started_us = session_now_us();
+    r->started_us = stoq_now_us();
     if (r->until_us != HM_TIME_NEVER)
         r->until_us += r->started_us;
     for (;;) {
         HM_TRY_OUT(open_streams(r));
         if (r->ended == r->opened && (r->stopping || r->opened == r->streams))
             break;
-        uint64_t now = session_now_us(), next = r->stopping ? HM_TIME_NEVER : r->until_us;
+        uint64_t now = stoq_now_us(), next = r->stopping ? HM_TIME_NEVER : r->until_us;
         if (!r->stopping && now >= r->until_us) {
             stop(r);
             continue;
@@ -206,7 +206,7 @@ static hm_err run_it(run *r)
         }
     }
     if (r->up || !r->stopping)
-        r->elapsed_us = session_now_us() - r->started_us;
+        r->elapsed_us = stoq_now_us() - r->started_us;
     stoq_conn_get_stats(s->conn, &r->after);
     if (r->refused)
         err =

@@ -39,7 +39,7 @@ static void on_pong(void *ctx, stoq_stream *st)
 static hm_err ping_once(ping *p, bool tell)
 {
     stoq_stream *st;
-    uint64_t start = session_now_us();
+    uint64_t start = stoq_now_us();
     p->answered = false;
     p->came = 0;
     if (!p->s.conn)
@@ -52,7 +52,7 @@ static hm_err ping_once(ping *p, bool tell)
             return session_end(&p->s);
     if (p->refused || p->came != p->response_bytes)
         return hm_fail(HM_E_STOQ_RESET, "%s does not answer such requests", p->s.target);
-    uint64_t us = session_now_us() - start;
+    uint64_t us = stoq_now_us() - start;
     if (tell) {
         session_print(&p->s);
         printf("answer %zu: %.3f ms\n", p->sent, (double)us / 1000);
@@ -117,15 +117,15 @@ hm_err cli_stoq_ping(cli *c, const cli_command *cmd)
     p.s.ctx = &p;
     if (!c->json)
         session_print(&p.s);
-    uint64_t start = session_now_us();
+    uint64_t start = stoq_now_us();
     for (uint64_t i = 0, at; i < count && err == HM_OK && !session_interrupted(); i++) {
-        at = session_now_us() + interval_ms * 1000;
+        at = stoq_now_us() + interval_ms * 1000;
         err = ping_once(&p, !c->json);
-        while (err == HM_OK && i + 1 < count && session_now_us() < at)
+        while (err == HM_OK && i + 1 < count && stoq_now_us() < at)
             if (!session_turn(&p.s, at))
                 break;
     }
-    uint64_t elapsed_us = session_now_us() - start;
+    uint64_t elapsed_us = stoq_now_us() - start;
     if (session_interrupted())
         err = HM_OK; // ended by the person: what there is counts
     hm_err told = ping_report(c, cmd, &p, elapsed_us);

@@ -141,7 +141,7 @@ static void tell(incoming *f, stoq_stream *st, hm_err err)
     receiving *r = f->r;
     char from[HM_ADDR_TEXT_MAX], hex[2 * HM_HASH_BYTES + 1], quoted[300];
     struct sockaddr_in6 addr;
-    uint64_t us = session_now_us() - f->start_us;
+    uint64_t us = stoq_now_us() - f->start_us;
     stoq_conn_peer_address(stoq_stream_conn(st), &addr);
     hm_addr_text(&addr, from);
     hm_log_quote(quoted, sizeof(quoted), hm_bytes_str(f->name));
@@ -192,7 +192,7 @@ static void on_stream_open(void *user, stoq_stream *st)
     }
     f->r = user;
     f->fd = -1;
-    f->start_us = session_now_us();
+    f->start_us = stoq_now_us();
     hm_sha256_init(&f->hash);
     stoq_stream_set_user(st, f);
 }

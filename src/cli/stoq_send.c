@@ -121,11 +121,11 @@ static hm_err begin(sending *x, const char *name)
 static hm_err wait_for_answer(sending *x)
 {
     bool tty = isatty(STDERR_FILENO);
-    uint64_t start = session_now_us(), show_at = start;
+    uint64_t start = stoq_now_us(), show_at = start;
     bool going = true;
     while (!x->answered && !x->over && x->err == HM_OK && going) {
         going = session_turn(&x->s, tty ? show_at : HM_TIME_NEVER);
-        uint64_t now = session_now_us(), sent = x->size - x->left;
+        uint64_t now = stoq_now_us(), sent = x->size - x->left;
         if (tty && now >= show_at) {
             fprintf(stderr, "\r\033[K%.3f of %.3f GB  %.2f Gbps", (double)sent / 1e9,
                     (double)x->size / 1e9, (double)sent * 8 / (double)(now - start + 1) / 1000);
@@ -194,10 +194,10 @@ hm_err cli_stoq_send(cli *c, const cli_command *cmd)
     HM_TRY_OUT(session_open(&x.s, c, FILE_ALPN));
     if (!c->json)
         session_print(&x.s);
-    uint64_t start = session_now_us();
+    uint64_t start = stoq_now_us();
     HM_TRY_OUT(begin(&x, name));
     HM_TRY_OUT(wait_for_answer(&x));
-    err = report(c, cmd, &x, name, session_now_us() - start);
+    err = report(c, cmd, &x, name, stoq_now_us() - start);
 out:
     session_close(&x.s);
     if (x.fd >= 0)
