@@ -7,7 +7,8 @@ import sys
 
 LAYERS = ["base", "crypto", "stoq", "trustchain", "libstoq", "mesh", "catalog", "caesar",
           "ngauge", "server", "cli"]
-PUBLIC = {"hypermesh/base.h": "base", "hypermesh/stoq.h": "stoq", "hypermesh/stoq_tls.h": "libstoq"}
+PUBLIC = {"hypermesh/base.h": "base", "hypermesh/stoq.h": "stoq", "hypermesh/stoq_group.h": "stoq",
+          "hypermesh/stoq_tls.h": "libstoq"}
 MAX_LINES = 900
 
 root = pathlib.Path(__file__).resolve().parent.parent

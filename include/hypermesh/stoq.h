@@ -157,8 +157,9 @@ HM_CHECK hm_err stoq_congestion_of(const char *name, stoq_congestion *out);
 // the packets of its connections, told by the first byte of the connection id (SO_REUSEPORT with a
 // filter). Make them in order of `index`, the last one before any is processed, all with one
 // stoq_config.secret and with the port that the first one has.
+#define STOQ_SHARE_MAX 128u
 typedef struct stoq_share {
-    uint16_t count; // at most 128; 0: alone
+    uint16_t count; // at most STOQ_SHARE_MAX; 0: alone
     uint16_t index;
     // A datagram of another one's connection came here all the same (a device put segments of two
     // connections together): hand it to that one's stoq_endpoint_receive(). Borrowed.

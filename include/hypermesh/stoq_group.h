@@ -12,8 +12,6 @@
 
 #pragma GCC visibility push(default)
 
-#define STOQ_GROUP_MAX 128u
-
 typedef struct stoq_group stoq_group;
 
 typedef struct stoq_group_config {
@@ -30,7 +28,7 @@ typedef struct stoq_group_config {
 } stoq_group_config;
 
 // Starts the workers; all of them serve when this returns. Errors as of stoq_endpoint_create(), and
-// HM_E_CONFIG for more than STOQ_GROUP_MAX.
+// HM_E_CONFIG for more than STOQ_SHARE_MAX.
 HM_CHECK hm_err stoq_group_start(const stoq_group_config *config, stoq_group **out);
 unsigned stoq_group_workers(const stoq_group *g);
 void stoq_group_address(const stoq_group *g, struct sockaddr_in6 *out);

@@ -150,7 +150,7 @@ static hm_err start_workers(daemon_state *d)
     if (hm_config_get(d->config, "preferred"))
         HM_TRY(hm_config_addr(d->config, "preferred", &cfg.preferred));
     HM_TRY(hm_config_u64(d->config, "max-connections", 1, 100000, &connections));
-    HM_TRY(hm_config_u64(d->config, "workers", 1, STOQ_GROUP_MAX, &workers));
+    HM_TRY(hm_config_u64(d->config, "workers", 1, STOQ_SHARE_MAX, &workers));
     cfg.limits.max_connections = (uint32_t)((connections + workers - 1) / workers);
     HM_TRY(hm_config_u64(d->config, "tickets", 0, STOQ_TICKETS_MAX, &tickets));
     HM_TRY(hm_config_u64(d->config, "ticket-seconds", 1, STOQ_TICKET_LIFETIME_MAX_S, &ticket_s));

@@ -484,7 +484,7 @@ static hm_err set_up(stoq_endpoint *ep, const stoq_config *config)
             stoq_tls_prepare(ep->client_tls, false);
     }
     const stoq_share *share = &ep->share;
-    if (share->count > 128 || (share->count > 1 && share->pass_on == NULL) ||
+    if (share->count > STOQ_SHARE_MAX || (share->count > 1 && share->pass_on == NULL) ||
         (share->count > 0 && share->index >= share->count))
         return hm_fail(HM_E_CONFIG, "endpoint %u of %u with one address", share->index,
                        share->count);

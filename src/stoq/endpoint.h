@@ -67,6 +67,9 @@ HM_CHECK hm_err endpoint_connect(stoq_endpoint *ep, const struct sockaddr_in6 *t
                                  const char *server_name, const char *alpn,
                                  const stoq_session *session, bool early, void *user,
                                  stoq_conn **out);
+// As stoq_endpoint_wait(), and no longer than until something else can be read (-1: nothing else),
+// which it tells.
+bool endpoint_wait(stoq_endpoint *ep, uint64_t until_us, int other_fd);
 bool endpoint_speaks(const stoq_endpoint *ep, uint32_t version);
 void endpoint_reset_token(const stoq_endpoint *ep, const stoq_cid *cid,
                           uint8_t out[STOQ_RESET_TOKEN]);

@@ -2,7 +2,6 @@
 #include "hypermesh/stoq_group.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -10,10 +9,10 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/err.h"
 #include "base/list.h"
 #include "base/random.h"
+#include "stoq/endpoint.h"
 
 #define JOBS_MAX 65536u  // that wait for a worker
 #define PASSED_MAX 1024u // datagrams among them: more are as good as lost
@@ -153,8 +152,7 @@ typedef struct passed {
 static void take_passed(void *arg, stoq_endpoint *ep)
 {
     passed *p = arg;
-    stoq_endpoint_receive(ep, &p->from, p->bytes, p->len, p->len, p->ecn,
-                          hm_clock_mono_us(&hm_clock_system));
+    stoq_endpoint_receive(ep, &p->from, p->bytes, p->len, p->len, p->ecn, stoq_now_us());
     free(p);
 }
 
@@ -176,23 +174,14 @@ static void pass_on(void *ctx, unsigned index, const struct sockaddr_in6 *from,
 // Waits and does what is due; true when there are jobs.
 static bool turn(worker *w)
 {
-    uint64_t now = hm_clock_mono_us(&hm_clock_system);
-    uint64_t at = stoq_endpoint_next_timeout_us(w->ep);
-    struct pollfd fds[2] = {{.fd = stoq_endpoint_fd(w->ep), .events = POLLIN},
-                            {.fd = w->wake, .events = POLLIN}};
-    uint64_t us = at > now ? at - now : 0;
-    struct timespec wait = {(time_t)(us / 1000000), (long)(us % 1000000 * 1000)};
-    if (ppoll(fds, 2, at == HM_TIME_NEVER ? NULL : &wait, NULL) < 0)
-        return false; // a signal
-    bool readable = fds[0].revents != 0;
-    for (unsigned i = 0; i < TURNS_BETWEEN_JOBS; i++) {
-        now = hm_clock_mono_us(&hm_clock_system);
-        stoq_endpoint_process(w->ep, now, readable);
-        readable = false;
+    bool jobs = endpoint_wait(w->ep, HM_TIME_NEVER, w->wake);
+    for (unsigned i = 1; i < TURNS_BETWEEN_JOBS; i++) {
+        uint64_t now = stoq_now_us();
         if (stoq_endpoint_next_timeout_us(w->ep) > now)
             break;
+        stoq_endpoint_process(w->ep, now, false);
     }
-    return fds[1].revents != 0;
+    return jobs;
 }
 
 static void pin(unsigned index)
@@ -317,8 +306,8 @@ hm_err stoq_group_start(const stoq_group_config *config, stoq_group **out)
     static const uint8_t zero[32];
     unsigned count = config->workers > 0 ? config->workers : processors();
     *out = NULL;
-    if (count > STOQ_GROUP_MAX)
-        return hm_fail(HM_E_CONFIG, "%u workers; at most %u", count, STOQ_GROUP_MAX);
+    if (count > STOQ_SHARE_MAX)
+        return hm_fail(HM_E_CONFIG, "%u workers; at most %u", count, STOQ_SHARE_MAX);
     if (config->endpoint.net != NULL)
         return hm_fail(HM_E_CONFIG, "workers have sockets of their own");
     stoq_group *g = calloc(1, sizeof *g + count * sizeof *g->workers);

@@ -235,7 +235,7 @@ static void test_taken_address(void **state)
     stoq_config alone = second.endpoint;
     alone.user = &works[0];
     assert_int_equal(stoq_endpoint_create(&alone, &ep), HM_E_CONFIG);
-    second.workers = STOQ_GROUP_MAX + 1;
+    second.workers = STOQ_SHARE_MAX + 1;
     assert_int_equal(stoq_group_start(&second, &other), HM_E_CONFIG);
     stoq_group_stop(g);
 }
