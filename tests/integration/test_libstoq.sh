@@ -4,17 +4,10 @@
 # $1: build folder; $2: source folder.
 set -euo pipefail
 build=$(realpath "$1") source=$(realpath "$2")
-dir=$(mktemp -d)
-pid=
-trap '[ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true; rm -rf "$dir"' EXIT
-cd "$dir"
-say() { echo "test: $*"; }
-fail() {
-    echo "FAILED: $*" >&2
-    tail -n 20 out err server.err >&2 2>/dev/null || true
-    exit 1
-}
-# code WANTED COMMAND...: the exit code is that; output in the files out and err.
+# shellcheck source=tests/integration/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+logs=(out err server.err)
+# As in lib.sh, but a program that hangs ends.
 code() {
     local want=$1 rc=0
     shift
@@ -65,6 +58,7 @@ start() {
     valgrind -q --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=99 \
         ./echo_server 0 server.crt server.key "$@" >server.out 2>server.err &
     pid=$!
+    pids=($pid)
     for _ in $(seq 600); do
         port=$(sed -n 's/^port //p' server.out)
         [ -z "$port" ] || return 0
@@ -77,7 +71,7 @@ stop() {
     local rc=0
     kill -TERM $pid
     wait $pid || rc=$?
-    pid=
+    pids=()
     [ $rc = 0 ] || fail "exit code $rc of the server"
     ! grep -q '^==' server.err || fail "valgrind complains"
 }

@@ -3,25 +3,9 @@
 # $1: hypermesh.
 set -euo pipefail
 hypermesh=$(realpath "$1")
-dir=$(mktemp -d)
-pid=
-trap '[ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true; rm -rf "$dir"' EXIT
-cd "$dir"
-for v in $(compgen -e | grep -E '^HYPERMESH_'); do unset "$v"; done
-say() { echo "test: $*"; }
-fail() {
-    echo "FAILED: $*" >&2
-    tail -n 20 out err recv.out recv.err >&2 2>/dev/null || true
-    exit 1
-}
-# code WANTED COMMAND...: the exit code is that; output in the files out and err.
-code() {
-    local want=$1 rc=0
-    shift
-    "$@" >out 2>err || rc=$?
-    [ $rc = "$want" ] || fail "exit code $rc, not $want: $*"
-}
-says() { grep -q -- "$1" out err || fail "no word of \"$1\""; }
+# shellcheck source=tests/integration/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+logs=(out err recv.out recv.err)
 told() { grep -q -- "$1" recv.err recv.out || fail "the receiver says nothing of \"$1\""; }
 # recv ARG...: in the background; its address goes to $at.
 recv() {
@@ -29,6 +13,7 @@ recv() {
     "$hypermesh" stoq recv inbox --listen '[::1]:0' --cert server.crt --key server.key "$@" \
         >recv.out 2>recv.err &
     pid=$!
+    pids=($pid)
     for _ in $(seq 600); do
         at=$(sed -n 's/^listening at //p' recv.err)
         [ -z "$at" ] || return 0
@@ -40,7 +25,7 @@ recv() {
 ended() { # with this code
     local rc=0
     wait $pid || rc=$?
-    pid=
+    pids=()
     [ $rc = "$1" ] || fail "exit code $rc of the receiver, not $1"
     [ -z "$(find inbox -name '.hypermesh-*')" ] || fail "something unfinished is left"
 }

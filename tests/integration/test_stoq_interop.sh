@@ -9,35 +9,8 @@ if ! command -v gtlsclient >/dev/null || [ ! -x /usr/sbin/gtlsserver ]; then
     echo "SKIPPED: no ngtcp2-client and ngtcp2-server (deploy/setup.sh interop)"
     exit 77
 fi
-dir=$(mktemp -d)
-pids=()
-cleanup() {
-    for p in "${pids[@]}"; do kill -9 "$p" 2>/dev/null || true; done
-    rm -rf "$dir"
-}
-trap cleanup EXIT
-cd "$dir"
-for v in $(compgen -e | grep -E '^(HYPERMESH|TRUSTCHAIN|STOQ)_'); do unset "$v"; done
-say() { echo "test: $*"; }
-fail() {
-    echo "FAILED: $*" >&2
-    tail -n 20 server.log out err >&2 2>/dev/null || true
-    exit 1
-}
-free_port() {
-    python3 -c 'import socket
-s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-s.bind(("::1", 0))
-print(s.getsockname()[1])'
-}
-until_true() {
-    local n=0
-    until "$@"; do
-        n=$((n + 1))
-        [ $n -lt 600 ] || fail "not within a minute: $*"
-        sleep 0.1
-    done
-}
+# shellcheck source=tests/integration/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 V1=0x00000001 V2=0x6b3343cf
 
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out cert.pem \

@@ -6,41 +6,11 @@
 set -euo pipefail
 module=$(realpath "$1") server=$(realpath "$2") trustchain=$(realpath "$3")
 hypermesh=$(realpath "$4") qlog_check=$(realpath "$5")
-dir=$(mktemp -d)
-pids=()
-cleanup() {
-    for p in "${pids[@]}"; do kill -9 "$p" 2>/dev/null || true; done
-    rm -rf "$dir"
-}
-trap cleanup EXIT
-cd "$dir"
-for v in $(compgen -e | grep -E '^(HYPERMESH|TRUSTCHAIN|STOQ)_'); do unset "$v"; done
+# shellcheck source=tests/integration/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-say() { echo "test: $*"; }
-fail() {
-    echo "FAILED: $*" >&2
-    tail -n 20 server.log out err >&2 2>/dev/null || true
-    exit 1
-}
 P=(-provider-path "$module" -provider falcon -provider default)
 o() { local command=$1; shift; openssl "$command" "${P[@]}" "$@"; }
-# code WANTED COMMAND...: the exit code is that; output in the files out and err.
-code() {
-    local want=$1 rc=0
-    shift
-    "$@" >out 2>err || rc=$?
-    [ $rc = "$want" ] || fail "exit code $rc, not $want: $*"
-}
-says() { grep -q -- "$1" out err || fail "no word of \"$1\""; }
-# until COMMAND...: for at most a minute.
-until_true() {
-    local n=0
-    until "$@"; do
-        n=$((n + 1))
-        [ $n -lt 600 ] || fail "not within a minute: $*"
-        sleep 0.1
-    done
-}
 running() {
     kill -0 "$pid" 2>/dev/null || fail "the server ended at its start"
     grep -q '"running"' server.log
@@ -408,10 +378,7 @@ fi
 stop
 
 say "a preferred address"
-free_port=$(python3 -c 'import socket
-s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-s.bind(("::1", 0))
-print(s.getsockname()[1])')
+free_port=$(free_port)
 code 2 "$server" run --dir data --listen '[::1]:0' --preferred 127.0.0.1:1; says IPv4
 start --preferred "[::1]:$free_port" --quic 2,1
 at_preferred yes perf --down 20M --up 20M

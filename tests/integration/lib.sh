@@ -1,0 +1,44 @@
+# Sourced by tests that run programs of ours, before anything else but the paths of their arguments:
+# a folder of its own that goes with the test and with what it started, and words for what is
+# expected. Files whose ends are shown when something fails: $logs.
+# shellcheck shell=bash
+dir=$(mktemp -d)
+pids=() # killed at the end
+logs=(server.log out err)
+cleanup() {
+    for p in ${pids[@]+"${pids[@]}"}; do kill -9 "$p" 2>/dev/null || true; done
+    rm -rf "$dir"
+}
+trap cleanup EXIT
+cd "$dir"
+for v in $(compgen -e | grep -E '^(HYPERMESH|TRUSTCHAIN|STOQ)_'); do unset "$v"; done
+
+say() { echo "test: $*"; }
+fail() {
+    echo "FAILED: $*" >&2
+    tail -n 20 "${logs[@]}" >&2 2>/dev/null || true
+    exit 1
+}
+# code WANTED COMMAND...: the exit code is that; output in the files out and err.
+code() {
+    local want=$1 rc=0
+    shift
+    "$@" >out 2>err || rc=$?
+    [ $rc = "$want" ] || fail "exit code $rc, not $want: $*"
+}
+says() { grep -q -- "$1" out err || fail "no word of \"$1\""; }
+# until_true COMMAND...: for at most a minute.
+until_true() {
+    local n=0
+    until "$@"; do
+        n=$((n + 1))
+        [ $n -lt 600 ] || fail "not within a minute: $*"
+        sleep 0.1
+    done
+}
+free_port() { # of UDP
+    python3 -c 'import socket
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+s.bind(("::1", 0))
+print(s.getsockname()[1])'
+}
