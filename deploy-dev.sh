@@ -3,6 +3,8 @@
 # waits until the ledger finalises. Idempotent, asks nothing; data stay in run/dev/.
 set -euo pipefail
 cd -P "$(dirname "$0")"
+me=deploy-dev
+. deploy/lib.sh
 
 usage() {
     cat <<'USAGE'
@@ -59,9 +61,6 @@ stoq_bin=$bin/server/stoq-server
 cli_bin=$bin/cli/hypermesh
 programs=("$trustchain_bin" "$node_bin" "$stoq_bin" "$cli_bin")
 
-say() { echo "deploy-dev: $*"; }
-die() { say "$*" >&2; exit 1; }
-
 # ---- the folder: only what this script made in it is taken away -------------------------------
 
 entries() { find "$dir" -mindepth 1 -maxdepth 1 -printf '%f\n'; }
@@ -82,8 +81,6 @@ check_folder() {
     [ -O "$dir" ] || [ $EUID = 0 ] ||
         die "$dir is another user's ($(stat -c %U "$dir")), and so is what runs there"
 }
-
-disk_left_mib() { df -BM --output=avail "$dir" | tr -dc 0-9; }
 
 # ---- processes: NAME.pid beside NAME.log, alive only when it is our program in our folder -----
 
@@ -155,6 +152,8 @@ stop_for_good() {
 
 mesh_port() { echo $((9293 + $1 - 1)); }
 api_port() { echo $((8444 + $1 - 1)); }
+dns_port() { echo $((8853 + $1 - 1)); }   # by QUIC and TLS
+local_port() { echo $((5301 + $1 - 1)); } # DNS by plain UDP and TCP
 api_url() { echo "https://[::1]:$(api_port "$1")"; }
 ask() { # NODE-NUMBER COMMAND...
     local i=$1
@@ -196,57 +195,7 @@ show_status() {
     return $down
 }
 
-# ---- steps: progress, and what to say when one fails ------------------------------------------
-
-# Without what a later progress report overwrote.
-last_lines() { sed 's/.*\r\(.\)/\1/' | tail -n 15 | cut -b -500; }
-
-# step TEXT HINT LOG COMMAND...: runs it with its output in the log. The last lines come back by a
-# pipe too, for the log of a disk that is full is empty.
-step() {
-    local text=$1 hint=$2 log=$3 start=$SECONDS pid shown=0 out lines
-    shift 3
-    # With the lock, which it holds on when this script is killed.
-    exec {out}< <(
-        set +e
-        (set -e; "$@") 2>&1 </dev/null | tee "$log" 2>/dev/null | last_lines
-        exit "${PIPESTATUS[0]}"
-    )
-    pid=$!
-    while kill -0 $pid 2>/dev/null; do
-        if [ -t 1 ]; then
-            printf '\r\033[Kdeploy-dev: %s (%d s) %.60s' "$text" $((SECONDS - start)) \
-                "$(tail -c 300 "$log" | tr '\r' '\n' | tail -n 1)"
-        elif [ $((SECONDS - start)) -ge $((shown + 20)) ]; then
-            shown=$((SECONDS - start))
-            say "$text (${shown} s)"
-        fi
-        sleep 0.1
-    done
-    [ -t 1 ] && printf '\r\033[K'
-    if wait $pid; then
-        exec {out}<&-
-        say "$text: done, $((SECONDS - start)) s"
-        return
-    fi
-    lines=$(cat <&"$out")
-    give_up "$text" "$hint" "$log" "$lines"
-}
-
-give_up() { # STEP HINT LOG [LAST-LINES]
-    local lines=${4:-$(last_lines 2>/dev/null <"$3")}
-    {
-        echo "deploy-dev: FAILED at: $1"
-        [ -z "$lines" ] || printf '    %s\n' "${lines//$'\n'/$'\n    '}"
-        if [[ $lines == *'No space left'* ]] || [ "$(disk_left_mib)" -lt 1 ]; then
-            echo "deploy-dev: no space is left on the disk of $dir; free some and start again"
-        else
-            echo "deploy-dev: $2"
-        fi
-        echo "deploy-dev: the whole log is $3"
-    } >&2
-    exit 1
-}
+# ---- starting ---------------------------------------------------------------------------------
 
 # start NAME COMMAND...: in the background, unless it runs; its log of last time is kept beside.
 start() {
@@ -283,13 +232,7 @@ wait_for() {
             give_up "$text: not within $limit s" \
                 "Look at ./deploy-dev.sh --status; a busy machine may need another try." \
                 "$dir/$name.log"
-        if [ -t 1 ]; then
-            printf '\r\033[Kdeploy-dev: %s (%d s)' "$text" $((SECONDS - start))
-        elif [ $((SECONDS - start)) -ge $((shown + 20)) ]; then
-            shown=$((SECONDS - start))
-            say "$text (${shown} s)"
-        fi
-        sleep 0.1
+        progress
     done
     [ -t 1 ] && printf '\r\033[K'
     say "$text: done, $((SECONDS - start)) s"
@@ -315,8 +258,6 @@ init_authority() {
         "$trustchain_bin" init --dir "$dir/trustchain" --mesh dev
     fi
 }
-
-fresh() { [ -e "$1" ] && openssl x509 -in "$1" -noout -checkend 259200 >/dev/null; }
 
 # Each part that is done is not done again, so that a start that was cut off goes on.
 init_node() {
@@ -387,19 +328,6 @@ open_folder() {
     done
 }
 
-# Its sources were changed since the page was built, or it never was whole.
-page_is_old() {
-    local built=dashboard/dist/.built # the build empties the folder first
-    [ ! -e $built ] || [ -n "$(find dashboard/src dashboard/public dashboard/index.html \
-        dashboard/*.json dashboard/*.ts scripts/build-dashboard.sh -newer $built -print -quit)" ]
-}
-build_page() {
-    local began
-    began=$(date +%s.%N)
-    scripts/build-dashboard.sh
-    touch -d "@$began" dashboard/dist/.built
-}
-
 start_all() {
     local i began=$SECONDS kept left
     open_folder
@@ -425,7 +353,7 @@ start_all() {
 
     step "authority" "Try: ./deploy-dev.sh --clean" "$dir/init.log" init_authority
     start trustchain "$trustchain_bin" run --dir "$dir/trustchain" --listen '[::1]:8443' \
-        --host localhost,::1
+        --host localhost,::1 --page-dir "$PWD/dashboard/dist"
     wait_for "authority answers" 30 trustchain running trustchain
     step "keys, certificates and sectors of $nodes nodes" "Try again; --clean begins anew." \
         "$dir/init.log" init_nodes
@@ -438,7 +366,8 @@ start_all() {
         [ "$i" != 1 ] || page=(--page-dir "$PWD/dashboard/dist" --page-listen '[::1]:5173')
         start "node-$i" "$node_bin" run --dir "$dir/node-$i" --genesis "$dir/genesis.bin" \
             --mesh-listen "[::1]:$(mesh_port "$i")" --api-listen "[::1]:$(api_port "$i")" \
-            --authority "$authority_url" --crl-seconds 5 \
+            --dns-listen "[::1]:$(dns_port "$i")" --dns-local "[::1]:$(local_port "$i")" \
+            --authority "$authority_url" \
             "${page[@]}"
     done
     start stoq "$stoq_bin" run --dir "$dir/stoq" --listen '[::1]:9292' \
@@ -458,13 +387,14 @@ start_all() {
     show_status || give_up "all processes run" "$(start_hint)" "$dir/stoq.log"
     echo
     echo "page:      $page_url"
-    echo "authority: $authority_url   root: $dir/trustchain/edge-root.crt"
+    echo "authority: $authority_url (its page too)   root: $dir/trustchain/edge-root.crt"
     printf "command:   export HYPERMESH_NODE='%s' HYPERMESH_CA=%q\n" \
         "$(api_url 1)" "$dir/trustchain/edge-root.crt"
     printf "           export HYPERMESH_TOKEN_FILE=%q PATH=%q:\$PATH\n" \
         "$dir/node-1/api.token" "${cli_bin%/*}"
     echo "           hypermesh status"
     printf "transport: hypermesh stoq ping '[::1]:9292' --ca %q\n" "$dir/trustchain/mesh-root.crt"
+    echo "names:     dig @::1 -p $(local_port 1) node-1.nodes.dev.internal AAAA"
     say "up after $((SECONDS - began)) s"
 }
 

@@ -6,7 +6,7 @@ cd "$(dirname "$0")"
 usage() {
     cat <<'USAGE'
 usage: ./run-tests.sh [--list] [--no-setup] [STAGE | TEST]...
-  STAGE      one of: style unit sim integration dashboard e2e asan tsan fuzz (default: all)
+  STAGE      one of: style unit integration sim dashboard e2e asan tsan fuzz (default: all)
   TEST       one test by its name in tests/ (such as proof_time), in the debug build
   --list     list the stages and the tests
   --no-setup do not look for missing packages
@@ -15,8 +15,8 @@ HM_FUZZ_SECONDS (default 5) is the time of each fuzz target in the stage fuzz.
 USAGE
 }
 
-stages=(style unit sim integration dashboard e2e asan tsan fuzz)
-setup=1 list=0 wanted=()
+stages=(style unit integration sim dashboard e2e asan tsan fuzz)
+setup=1 list=0 wanted=() later=()
 for a in "$@"; do
     case $a in
     --list) list=1 ;;
@@ -40,10 +40,36 @@ check() {
     if out=$("$@" 2>&1); then pass; else fail "$name"; tail -n 30 <<<"$out" | sed 's/^/        /'; fi
 }
 
+# Most tests wait more than they compute: what the later stages need is built meanwhile, and only with
+# processors that no test wants.
+ahead=() ahead_pid='' ahead_dir=''
+end_ahead() {
+    [ -z "$ahead_pid" ] || kill -- "-$ahead_pid" 2>/dev/null || true
+    [ -z "$ahead_dir" ] || rm -rf "$ahead_dir"
+}
+build_ahead() {
+    ahead=("$@")
+    ahead_dir=$(mktemp -d)
+    trap end_ahead EXIT
+    set -m # a group of its own, to be ended as one
+    (
+        trap - EXIT
+        for a in "${ahead[@]}"; do
+            nice -n 19 scripts/build.sh "$a" >/dev/null 2>&1 || true # build() says why
+            : >"$ahead_dir/$a"
+        done
+    ) &
+    ahead_pid=$!
+    set +m
+}
+
 # build NAME: a build folder; a failure counts once and skips what needs it.
 build() {
     local out
     note "build $1"
+    if [[ " ${ahead[*]} " == *" $1 "* ]]; then
+        while [ ! -e "$ahead_dir/$1" ] && kill -0 "$ahead_pid" 2>/dev/null; do sleep 0.2; done
+    fi
     if out=$(scripts/build.sh "$1" 2>&1); then return 0; fi
     fail "build $1"
     grep -E -A6 'error|FAILED|cannot|missing' <<<"$out" | head -n 40 | sed 's/^/        /'
@@ -99,7 +125,7 @@ stage_e2e() {
 sanitizer_env() {
     export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:strict_string_checks=1
     export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
-    export TSAN_OPTIONS=halt_on_error=1
+    export TSAN_OPTIONS="halt_on_error=1:suppressions=$PWD/tests/tsan.supp"
 }
 # sanitized NAME FACTOR: the unit tests, and a whole mesh of such nodes that loses some of them.
 sanitized() {
@@ -129,11 +155,12 @@ if [ $list = 1 ]; then
 fi
 [ $setup = 0 ] || deploy/setup.sh build test e2e interop
 
-[ ${#wanted[@]} -gt 0 ] || wanted=("${stages[@]}")
+[ ${#wanted[@]} -gt 0 ] || { wanted=("${stages[@]}"); later=(release asan tsan fuzz); }
 for w in "${wanted[@]}"; do
     if [[ " ${stages[*]} " == *" $w "* ]]; then
         note "stage $w"
         "stage_$w" || true
+        if [ "$w" = unit ] && [ ${#later[@]} -gt 0 ]; then build_ahead "${later[@]}"; fi
     else
         note "test $w"
         build debug && meson_tests build "$w"

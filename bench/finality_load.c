@@ -1,7 +1,8 @@
-// The load of bench/finality: N clients, each with a connection of its own to one node, register
-// assets one after the other for some seconds. Prints one JSON line: how long a client waited from
-// sending a request to the answer that its operation is final.
-// usage: finality_load URL CA TOKEN-FILE CLIENTS SECONDS LABEL
+// The load of bench/finality and bench/trust_million: N clients, each with a connection of its own
+// to one node, register assets one after the other for some seconds. Prints one JSON line: how long
+// a client waited from sending a request to the answer that its operation is final. With BODY-FILE
+// they post that to PATH instead, again and again. usage: finality_load URL CA TOKEN-FILE CLIENTS
+// SECONDS LABEL [PATH BODY-FILE]
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,8 @@
 
 typedef struct load {
     const char *label;
+    const char *path;
+    hm_buf body; // empty: an asset of a new name each time
     hm_client client;
     uint64_t from_us, until_us; // what is sent between them counts
     pthread_mutex_t lock;       // over what follows
@@ -46,6 +49,16 @@ static void record(load *l, uint64_t began, uint64_t ended, hm_err err)
     pthread_mutex_unlock(&l->lock);
 }
 
+static void put_asset(hm_buf *body, const char *label, unsigned number, unsigned i)
+{
+    char name[100];
+    snprintf(name, sizeof name, "bench-%s-%u-%u", label, number, i);
+    hm_jw_open(body, NULL, '{');
+    hm_jw_str(body, "kind", "service");
+    hm_jw_str(body, "name", name);
+    hm_jw_close(body, '}');
+}
+
 static void *work(void *arg)
 {
     worker *w = arg;
@@ -54,17 +67,15 @@ static void *work(void *arg)
         return NULL;
     for (unsigned i = 0; now_us() < w->l->until_us; i++) {
         hm_buf body = {0}, answer = {0};
-        char name[100];
-        snprintf(name, sizeof name, "bench-%s-%u-%u", w->l->label, w->number, i);
-        hm_jw_open(&body, NULL, '{');
-        hm_jw_str(&body, "kind", "service");
-        hm_jw_str(&body, "name", name);
-        hm_jw_close(&body, '}');
+        if (w->l->body.len > 0)
+            hm_buf_put(&body, hm_buf_bytes(&w->l->body));
+        else
+            put_asset(&body, w->l->label, w->number, i);
         uint64_t began = now_us();
         hm_err err = hm_buf_status(&body);
         if (err == HM_OK)
-            err = hm_client_request(&client, "POST", "/v1/assets", hm_buf_bytes(&body), NULL,
-                                    &answer);
+            err =
+                hm_client_request(&client, "POST", w->l->path, hm_buf_bytes(&body), NULL, &answer);
         record(w->l, began, now_us(), err);
         hm_buf_free(&body);
         hm_buf_free(&answer);
@@ -83,8 +94,9 @@ static int by_value(const void *a, const void *b)
 
 int main(int argc, char **argv)
 {
-    if (argc != 7) {
-        fputs("usage: finality_load URL CA TOKEN-FILE CLIENTS SECONDS LABEL\n", stderr);
+    if (argc != 7 && argc != 9) {
+        fputs("usage: finality_load URL CA TOKEN-FILE CLIENTS SECONDS LABEL [PATH BODY-FILE]\n",
+              stderr);
         return 2;
     }
     unsigned clients = (unsigned)strtoul(argv[4], NULL, 10);
@@ -102,10 +114,15 @@ int main(int argc, char **argv)
         token.len--;
     char *bearer = strdup(hm_buf_cstr(&token));
     load l = {.label = argv[6],
+              .path = argc == 9 ? argv[7] : "/v1/assets",
               .client = {.url = argv[1], .ca_path = argv[2], .token = bearer},
               .from_us = now_us() + WARM_UP_US,
               .lock = PTHREAD_MUTEX_INITIALIZER,
               .samples = calloc(SAMPLES_MAX, sizeof(uint64_t))};
+    if (argc == 9 && hm_file_read(argv[8], 1u << 20, &l.body) != HM_OK) {
+        fprintf(stderr, "finality_load: %s: %s\n", argv[8], hm_err_detail());
+        return 1;
+    }
     l.until_us = l.from_us + seconds * 1000000;
     pthread_t threads[CLIENTS_MAX];
     static worker workers[CLIENTS_MAX];
@@ -124,7 +141,7 @@ int main(int argc, char **argv)
     qsort(l.samples, l.count, sizeof *l.samples, by_value);
     hm_buf out = {0};
     hm_jw_open(&out, NULL, '{');
-    hm_jw_str(&out, "bench", "finality");
+    hm_jw_str(&out, "bench", argc == 9 ? argv[6] : "finality");
     hm_jw_u64(&out, "clients", clients);
     hm_jw_u64(&out, "seconds", seconds);
     hm_jw_u64(&out, "operations", l.count);
@@ -138,6 +155,7 @@ int main(int argc, char **argv)
     if (l.failed > 0)
         fprintf(stderr, "finality_load: %zu failed, the first: %s\n", l.failed, l.failure);
     hm_buf_free(&out);
+    hm_buf_free(&l.body);
     hm_buf_free(&token);
     free(bearer);
     free(l.samples);

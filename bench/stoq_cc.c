@@ -16,6 +16,7 @@ typedef struct run {
     double mbit, rtt_ms, queue_bdp, mark_bdp, loss_percent; // BDP: of what the path holds
     double warm_s, seconds;                                 // before the measurement, and of it
     uint64_t seed;
+    bool default_limits; // of the endpoints, so that windows begin small and grow
 } run;
 
 static void print(const link_sim *l, const run *r)
@@ -72,6 +73,7 @@ static void one(const run *r)
                      .queue_bytes = (uint64_t)(r->queue_bdp * bdp),
                      .mark_bytes = (uint64_t)(r->mark_bdp * bdp),
                      .loss_ppm = (uint32_t)(r->loss_percent * 10000),
+                     .default_limits = r->default_limits,
                      .seed = r->seed};
     link_begin(&l, &k);
     for (const char *f = r->flows; *f != '\0'; f++) {
@@ -103,6 +105,14 @@ static const run table[] = {
     {"two flows", "bb", 50, 20, 0.5, 0, 0, 20, 120, 1},
     {"two flows", "cc", 100, 50, 1, 0, 0, 20, 120, 1},
     {"two flows", "bb", 100, 50, 1, 0, 0, 20, 120, 1},
+    {"two flows, later", "cc", 100, 50, 1, 0, 0, 300, 600, 1},
+    {"two flows, later", "cc", 100, 50, 1, 0, 0, 300, 600, 2},
+    {"two flows, later", "cc", 100, 50, 1, 0, 0, 300, 600, 3},
+    {"two flows, later", "cc", 100, 50, 1, 0, 0, 300, 600, 4},
+    {"two flows, later", "bb", 100, 50, 1, 0, 0, 300, 600, 1},
+    {"two flows, later", "bb", 100, 50, 1, 0, 0, 300, 600, 2},
+    {"two flows, later", "bb", 100, 50, 1, 0, 0, 300, 600, 3},
+    {"two flows, later", "bb", 100, 50, 1, 0, 0, 300, 600, 4},
     {"side by side", "cb", 100, 20, 0.5, 0, 0, 20, 120, 1},
     {"side by side", "cb", 100, 50, 1, 0, 0, 20, 120, 1},
     {"side by side", "cb", 100, 50, 4, 0, 0, 20, 120, 1},
@@ -111,6 +121,9 @@ static const run table[] = {
     {"slow", "b", 1, 50, 2, 0, 0, 5, 60, 1},
     {"near", "c", 10000, 1, 1, 0, 0, 1, 2, 1},
     {"near", "b", 10000, 1, 1, 0, 0, 1, 2, 1},
+    {"default limits", "b", 1000, 100, 1, 0, 0, 3, 20, 1, true},
+    {"default limits", "c", 1000, 100, 1, 0, 0, 3, 20, 1, true},
+    {"default limits", "b", 1000, 10, 1, 0, 0, 3, 20, 1, true},
 };
 
 int main(int argc, char **argv)

@@ -1,7 +1,13 @@
 import { defineConfig } from "vite";
 
-// One page, no network but the node that serves it: nothing is inlined that the node's
-// content security policy would refuse.
+// Two pages, a node's and the authority's; no network but the server that serves them: nothing is
+// inlined that its content security policy would refuse.
 export default defineConfig({
-  build: { target: "es2022", assetsInlineLimit: 0, modulePreload: false, sourcemap: false },
+  build: {
+    target: "es2022",
+    assetsInlineLimit: 0,
+    modulePreload: false,
+    sourcemap: false,
+    rollupOptions: { input: ["index.html", "authority.html"] },
+  },
 });

@@ -8,7 +8,7 @@ set -euo pipefail
 usage() {
     cat <<'USAGE'
 usage: deploy/setup.sh [--check] [GROUP...]
-  GROUP    build run test e2e interop (default: build); see deploy/packages.txt
+  GROUP    build run test e2e interop softhsm (default: build); see deploy/packages.txt
   --check  install nothing; list what is missing and exit with 1 if anything is
 USAGE
 }
@@ -21,7 +21,7 @@ for a in "$@"; do
     case $a in
     --check) check=1 ;;
     -h | --help) usage; exit 0 ;;
-    build | run | test | e2e | interop | bench) groups+=("$a") ;;
+    build | run | test | e2e | interop | bench | softhsm) groups+=("$a") ;;
     *) usage >&2; exit 2 ;;
     esac
 done
@@ -289,6 +289,12 @@ if [ ${#missing[@]} -gt 0 ]; then
         step "${#new[@]} packages of Debian 13" "Try: apt-get -f install, then run again." \
             apt install -t "$newer" "${new[@]}"
     fi
+    # Tests start these themselves; on this machine nobody asked for them as services.
+    for name in knot unbound; do
+        if [ -d /run/systemd/system ] && [[ " ${host[*]} ${new[*]} " == *" $name "* ]]; then
+            systemctl disable --now "$name.service" >>"$log" 2>&1 || true
+        fi
+    done
     hash -r
     find_missing
     if [ ${#missing[@]} -gt 0 ]; then

@@ -8,6 +8,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static api_csr csr;
+    static api_renewal renewal;
+    static api_name name;
+    static api_records records;
+    uint32_t life_s;
     api_register reg;
     api_policy policy;
     uint8_t to[32];
@@ -29,6 +33,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (api_policy_read(body, &policy) == HM_OK)
         for (uint32_t i = 1; i < policy.grant_count; i++)
             hm_assert(memcmp(policy.grants[i - 1].node, policy.grants[i].node, 32) < 0);
+    if (api_name_read(body, &name) == HM_OK) {
+        hm_assert(name.name[0] && name.records.count <= API_RECORDS_MAX);
+        for (uint32_t i = 0; i < name.records.count; i++)
+            hm_assert(name.records.item[i].type[0] && name.records.item[i].data[0]);
+    }
+    if (api_records_read(body, &records) == HM_OK)
+        hm_assert(records.count <= API_RECORDS_MAX);
+    if (api_renew_read(body, &life_s) == HM_OK)
+        hm_assert(life_s > 0);
     if (api_transfer_read(body, to) == HM_OK)
         hm_assert(size > 64);
     if (api_state_read(body, word) == HM_OK)
@@ -37,6 +50,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         hm_assert(word[0]);
     if (api_csr_read(body, &csr) == HM_OK)
         hm_assert(csr.csr[0]);
+    if (api_renewal_read(body, &renewal) == HM_OK)
+        hm_assert(renewal.csr[0] && renewal.signature_len > 0 &&
+                  renewal.signature_len <= API_SIGNATURE_MAX);
     if (api_empty_read(body) == HM_OK)
         hm_assert(size == 0 || size >= 2);
     return 0;

@@ -269,7 +269,7 @@ static void check(const side *x)
     for (int i = 0; i < STOQ_LEVELS; i++)
         check_space(c, &c->spaces[i], &in_flight);
     hm_assert(in_flight == c->cc.in_flight);
-    hm_assert(c->tx_used <= c->tx_max && c->rx_seen <= c->rx_max && c->rx_taken <= c->rx_seen);
+    hm_assert(c->tx_used <= c->tx_max && c->rx_seen <= c->rx.max && c->rx_taken <= c->rx_seen);
     hm_assert(c->cc.cwnd >= 2 * c->cc.mss);
     const stoq_limits *l = conn_limits(c);
     hm_assert(c->peer_streams_open[0] <= l->max_streams_bidi);
@@ -280,7 +280,7 @@ static void check(const side *x)
     void *value;
     while (hm_map_next(&c->streams, &pos, &key, &value)) {
         const stoq_stream *s = value;
-        hm_assert(s->out.next <= s->tx_max && s->rx_highest <= s->rx_max);
+        hm_assert(s->out.next <= s->tx_max && s->rx_highest <= s->rx.max);
         hm_assert(s->out.cap <= l->stream_send_bytes && s->in.cap <= l->stream_window_bytes);
         seen += s->rx_highest;
     }

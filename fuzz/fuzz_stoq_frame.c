@@ -42,6 +42,7 @@ static uint8_t *write(uint8_t *p, const stoq_frame *f)
     case STOQ_FRAME_PADDING:
     case STOQ_FRAME_PING:
     case STOQ_FRAME_HANDSHAKE_DONE:
+    case STOQ_FRAME_IMMEDIATE_ACK:
         *p++ = type;
         return p;
     case STOQ_FRAME_ACK:
@@ -62,6 +63,10 @@ static uint8_t *write(uint8_t *p, const stoq_frame *f)
     case STOQ_FRAME_MAX_STREAM_DATA:
     case STOQ_FRAME_STREAM_DATA_BLOCKED:
         return stoq_frame_write2(p, type, f->stream_id, f->value);
+    case STOQ_FRAME_ACK_FREQUENCY:
+        p = stoq_varint_write(stoq_varint_write(p, f->type), f->stream_id);
+        p = stoq_varint_write(stoq_varint_write(p, f->offset), f->value);
+        return stoq_varint_write(p, f->code);
     case STOQ_FRAME_NEW_CONNECTION_ID:
         p = stoq_frame_write2(p, type, f->stream_id, f->offset);
         *p++ = f->cid.len;

@@ -11,6 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         stoq_transport_params_decode(hm_bytes_of(data + 1, size - 1), data[0] & 1, &a) != HM_OK)
         return 0;
     hm_assert(a.max_udp_payload_bytes >= 1200 && a.ack_delay_exponent <= 20);
+    hm_assert(a.min_ack_delay_us <= a.max_ack_delay_ms * 1000);
     hm_assert(a.max_ack_delay_ms < 1 << 14 && a.active_cid_limit >= 2);
     hm_assert(a.max_streams_bidi <= UINT64_C(1) << 60 && a.max_streams_uni <= UINT64_C(1) << 60);
     hm_assert(!(data[0] & 1) || !(a.has_original_dcid || a.has_retry_scid || a.has_reset_token));

@@ -1,6 +1,7 @@
 // Writes seeds for the fuzz targets that read what this code also writes: make_corpus DIR makes
 // DIR/TARGET/NAME. Targets whose input is a program of steps grow their own. To be run by hand when
 // a format changes (scripts/build.sh fuzz fuzz/make_corpus).
+#include <openssl/pem.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -14,6 +15,9 @@
 #include "mesh/simplex_internal.h"
 #include "stoq_forge.h"
 #include "stoq_ids.h"
+#include "trustchain/log_read.h"
+#include "trustchain/trustchain.h"
+#include "trustchain/witness.h"
 
 static const char *dir;
 
@@ -168,6 +172,13 @@ static void frames(void)
     *p++ = STOQ_FRAME_PATH_CHALLENGE;
     memset(p, 3, 8);
     frame("limits", m, p + 8);
+    p = stoq_varint_write(stoq_varint_write(m, STOQ_FRAME_ACK_FREQUENCY), 5);
+    p = stoq_varint_write(stoq_varint_write(stoq_varint_write(p, 10), 5000), 3);
+    *p++ = STOQ_FRAME_IMMEDIATE_ACK;
+    frame("ack-frequency", m, p);
+    p = stoq_varint_write(stoq_varint_write(m, STOQ_FRAME_ACK_FREQUENCY), STOQ_VARINT_MAX);
+    p = stoq_varint_write(stoq_varint_write(stoq_varint_write(p, STOQ_VARINT_MAX), 16384000), 0);
+    frame("ack-frequency-void", m, p);
 }
 
 static void params(void)
@@ -434,6 +445,60 @@ static void contents_and_proofs(void)
     hm_buf_free(&b);
 }
 
+// ---- transparency log ---------------------------------------------------------------------------
+
+static void scts(hm_bytes issued)
+{
+    BIO *mem = BIO_new_mem_buf(issued.ptr, (int)issued.len);
+    X509 *x = PEM_read_bio_X509(mem, NULL, NULL, NULL);
+    int at = X509_get_ext_by_NID(x, NID_ct_precert_scts, -1);
+    const ASN1_OCTET_STRING *outer = X509_EXTENSION_get_data(X509_get_ext(x, at));
+    const uint8_t *der = ASN1_STRING_get0_data(outer);
+    ASN1_OCTET_STRING *list = d2i_ASN1_OCTET_STRING(NULL, &der, ASN1_STRING_length(outer));
+    put("log_scts", "one",
+        hm_bytes_of(ASN1_STRING_get0_data(list), (size_t)ASN1_STRING_length(list)));
+}
+
+static void log_things(void)
+{
+    static const char *const host[] = {"web.test"};
+    const uint64_t now_ms = UINT64_C(1800000000000);
+    char authority_dir[300], witness_dir[300];
+    tc_authority *a = NULL;
+    tc_witness *w = NULL;
+    tc_witness_answer answer;
+    hm_buf csr = {0}, secret = {0}, issued = {0}, note = {0}, tile = {0}, pem = {0}, text = {0};
+    snprintf(authority_dir, sizeof authority_dir, "%s/authority", dir);
+    snprintf(witness_dir, sizeof witness_dir, "%s/witness", dir);
+    must(hm_dir_make(witness_dir));
+    must(tc_authority_init(authority_dir, "test", now_ms));
+    must(tc_authority_open(authority_dir, &a));
+    must(tc_server_csr(host, 1, &secret, &csr));
+    for (unsigned i = 0; i < 2; i++) {
+        hm_buf_reset(&issued);
+        must(tc_issue_server(a, hm_buf_bytes(&csr), now_ms, &issued, NULL));
+    }
+    scts(hm_buf_bytes(&issued));
+    must(tc_log_checkpoint(a, now_ms, &note));
+    must(tc_log_entries(a, 0, 2, &tile));
+    put("log_tile", "two", hm_buf_bytes(&tile));
+    must(tc_log_key(a, &pem));
+    must(tc_witness_open(witness_dir, "w.test", "test/log", hm_buf_bytes(&pem), &w));
+    must(tc_add_checkpoint_put(0, NULL, 0, hm_buf_bytes(&note), &text));
+    put("log_note", "add-first", hm_buf_bytes(&text));
+    tc_witness_add(w, hm_buf_bytes(&text), now_ms, &answer);
+    put("log_note", "cosigned", tc_witness_checkpoint(w));
+    hm_hash proof[3] = {{{1}}};
+    hm_buf_reset(&text);
+    must(tc_add_checkpoint_put(2, proof, 3, hm_buf_bytes(&note), &text));
+    put("log_note", "add-next", hm_buf_bytes(&text));
+    hm_buf_reset(&text);
+    hm_buf_puts(&text, "# whom to believe\nwitness w ");
+    tc_witness_key_put(tc_witness_public(w), &text);
+    hm_buf_puts(&text, " https://[::1]:8444/witness\n");
+    put("log_note", "policy", hm_buf_bytes(&text));
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2) {
@@ -459,5 +524,6 @@ int main(int argc, char **argv)
     votes();
     messages(hm_buf_bytes(&op));
     contents_and_proofs();
+    log_things();
     _exit(0); // a tool for once: what it holds goes with it
 }

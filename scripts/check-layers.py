@@ -5,9 +5,10 @@ import re
 import subprocess
 import sys
 
-LAYERS = ["base", "crypto", "stoq", "trustchain", "libstoq", "mesh", "catalog", "caesar",
+LAYERS = ["base", "crypto", "stoq", "trustchain", "libstoq", "dns", "mesh", "catalog", "caesar",
           "ngauge", "server", "cli"]
 PUBLIC = {"hypermesh/base.h": "base", "hypermesh/stoq.h": "stoq", "hypermesh/stoq_group.h": "stoq",
+          "hypermesh/stoq_bundle.h": "stoq",
           "hypermesh/stoq_tls.h": "libstoq"}
 MAX_LINES = 900
 

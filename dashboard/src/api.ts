@@ -54,27 +54,46 @@ export class ApiError extends Error {
   }
 }
 
-export const UNREACHABLE = "The node does not answer. It may be stopped; this page tries again by itself.";
+export const UNREACHABLE = "The server does not answer. It may be stopped; this page tries again by itself.";
 const TIMEOUT_MS = 6000;
 
-export async function get<T>(path: string): Promise<T> {
+/** The bearer token, if one was given: in this tab's memory alone, gone when it is reloaded. */
+export const session = { token: "" };
+
+/** The answer, or an ApiError with what the server says is wrong. */
+export async function ask(path: string, how: RequestInit = {}): Promise<Response> {
+  const headers: Record<string, string> = { accept: "application/json" };
+  if (session.token) headers["authorization"] = `Bearer ${session.token}`;
+  if (how.body) headers["content-type"] = "application/json";
   let response: Response;
   try {
-    response = await fetch(path, { headers: { accept: "application/json" }, cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
-    if (response.ok) return (await response.json()) as T;
+    response = await fetch(path, { cache: "no-store", headers, signal: AbortSignal.timeout(TIMEOUT_MS), ...how });
   } catch {
     throw new ApiError(0, UNREACHABLE);
   }
+  if (response.ok) return response;
   const body = (await response.json().catch(() => null)) as { error?: { message?: string; detail?: string } } | null;
   throw new ApiError(response.status, [body?.error?.message ?? response.statusText, body?.error?.detail].filter(Boolean).join(": "));
 }
+/** What came, or that it broke off. */
+const whole = <T>(body: Promise<T>): Promise<T> =>
+  body.catch(() => {
+    throw new ApiError(0, UNREACHABLE);
+  });
+export const get = async <T>(path: string): Promise<T> => whole((await ask(path)).json() as Promise<T>);
+export const getText = async (path: string): Promise<string> => whole((await ask(path)).text());
+/** What never changes under its address may come from the browser's store. */
+export const getBytes = async (path: string, cache: RequestCache = "no-store"): Promise<Uint8Array<ArrayBuffer>> =>
+  new Uint8Array(await whole((await ask(path, { cache })).arrayBuffer()));
+export const post = async <T>(path: string, body: unknown): Promise<T> =>
+  whole((await ask(path, { method: "POST", body: JSON.stringify(body) })).json() as Promise<T>);
 
-const query = (params: Record<string, string>): string => {
+export const query = (params: Record<string, string>): string => {
   const set = Object.entries(params).filter(([, v]) => v !== "");
   return set.length ? `?${new URLSearchParams(set).toString()}` : "";
 };
 const items = <T>(page: { items: T[] }): T[] => page.items;
-const id = encodeURIComponent;
+export const id = encodeURIComponent;
 
 export interface AssetQuery { q: string; id: string; kind: string; state: string; owner: string; cursor: string }
 

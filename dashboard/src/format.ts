@@ -3,7 +3,7 @@ import { h, type Child } from "./dom";
 
 const grouped = new Intl.NumberFormat("en-GB");
 export const count = (n: number): string => grouped.format(n);
-export const plural = (n: number, word: string): string => `${count(n)} ${word}${n === 1 ? "" : "s"}`;
+export const plural = (n: number, word: string, many = `${word}s`): string => `${count(n)} ${n === 1 ? word : many}`;
 
 export function bytes(n: number): string {
   const units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];

@@ -16,7 +16,8 @@
 // stream_closed callback returns. Before conn_closed, stream_closed is called for every stream that
 // is left. Destroying the endpoint calls both for all that is left.
 //
-// Threads: an endpoint belongs to one thread; different endpoints share nothing.
+// Threads: an endpoint belongs to one thread; different endpoints share nothing, but for the
+// tickets of a group's (stoq_group.h).
 #ifndef HYPERMESH_STOQ_H
 #define HYPERMESH_STOQ_H
 
@@ -111,6 +112,9 @@ typedef struct stoq_callbacks {
     // On a client: the server gave a ticket. Who keeps these bytes, secret, may hand them to
     // stoq_resume() once; borrowed for the call. Without this callback no ticket is kept.
     void (*session)(void *user, stoq_conn *conn, hm_bytes session);
+    // What became of stoq_conn_migrate(): the connection is at its new local address, or nobody
+    // answered there and it stays where it was.
+    void (*conn_moved)(void *user, stoq_conn *conn, bool moved);
 } stoq_callbacks; // any may be NULL
 
 // A network in place of the endpoint's own UDP socket, for tests and simulators. send hands over
@@ -124,6 +128,9 @@ typedef struct stoq_net {
     // From the preferred address of a server; needed if it has one.
     void (*send_preferred)(void *ctx, const struct sockaddr_in6 *to, const uint8_t *bytes,
                            size_t len, size_t segment_bytes, uint8_t ecn);
+    // From an address of stoq_conn_migrate(); needed for that.
+    void (*send_from)(void *ctx, const struct sockaddr_in6 *from, const struct sockaddr_in6 *to,
+                      const uint8_t *bytes, size_t len, size_t segment_bytes, uint8_t ecn);
 } stoq_net;
 
 // Limits: zero means the default in brackets.
@@ -133,13 +140,17 @@ typedef struct stoq_limits {
     uint32_t retry_from_half_open; // [64] from so many on, new clients must pass a Retry
     uint32_t max_streams_bidi;     // [256] of the peer, open at a time
     uint32_t max_streams_uni;      // [256]
-    uint32_t stream_window_bytes;  // [1 MiB] receive window of a stream, rounded to a power of 2
-    uint32_t conn_window_bytes;    // [4 MiB] receive window of a connection
-    uint32_t stream_send_bytes;    // [1 MiB] unacknowledged bytes kept for a stream
-    uint32_t max_idle_ms;          // [30000]
-    uint32_t max_handshake_ms;     // [10000]
-    uint32_t max_datagram_bytes;   // [0: none is taken] largest datagram (RFC 9221) of the peer, to
-                                   // within the 5 bytes of its header
+    // Receive windows begin with 256 KiB and 512 KiB, and double when the application reads so fast
+    // that they hold the peer up, to no more than this.
+    uint32_t stream_window_bytes; // [16 MiB] of a stream, rounded to a power of 2
+    uint32_t conn_window_bytes;   // [24 MiB] of a connection
+    // Unacknowledged bytes kept for a stream: 1 MiB, more where the path carries more in a round
+    // trip, to no more than this.
+    uint32_t stream_send_bytes;  // [16 MiB]
+    uint32_t max_idle_ms;        // [30000]
+    uint32_t max_handshake_ms;   // [10000]
+    uint32_t max_datagram_bytes; // [0: none is taken] largest datagram (RFC 9221) of the peer, to
+                                 // within the 5 bytes of its header
     uint32_t max_udp_payload_bytes; // [65527] largest datagram that path MTU discovery tries, and
                                     // that the peer is told to send; at least 1200
 } stoq_limits;
@@ -162,8 +173,9 @@ typedef struct stoq_share {
     uint16_t count; // at most STOQ_SHARE_MAX; 0: alone
     uint16_t index;
     // A datagram of another one's connection came here all the same (a device put segments of two
-    // connections together): hand it to that one's stoq_endpoint_receive(). Borrowed.
-    void (*pass_on)(void *ctx, unsigned index, const struct sockaddr_in6 *from,
+    // connections together): hand it to that one's stoq_endpoint_receive(), or with preferred to
+    // its stoq_endpoint_receive_preferred(). Borrowed.
+    void (*pass_on)(void *ctx, unsigned index, bool preferred, const struct sockaddr_in6 *from,
                     const uint8_t *bytes, size_t len, uint8_t ecn);
     void *ctx; // borrowed
 } stoq_share;
@@ -193,6 +205,11 @@ typedef struct stoq_config {
     // A folder for logs of all connections in qlog's form, a file each; NULL: none. It must be
     // there. Copied.
     const char *qlog_dir;
+    // An interface whose packets go past the kernel's network stack (AF_XDP), where this process
+    // may do that and the interface can; else the socket carries all, and the log says why. Needs
+    // CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF; not with a stoq_share of several or a stoq_net.
+    // NULL: none. docs/stoq.md says what filters do not see then.
+    const char *xdp;
     bool always_retry; // every new client must pass a Retry
     // Session tickets. A server that demands certificates of its clients gives none, whatever is
     // said here: a resumed session shows no certificate, and would outlive what revokes it.
@@ -235,6 +252,8 @@ typedef struct stoq_endpoint_stats {
     uint64_t accepted, refused, handshake_failed, closed;
     uint64_t resumed, early; // connections of clients with a ticket, and with early data taken
     uint32_t connections, half_open;
+    uint32_t xdp_queues; // of the interface whose packets come by AF_XDP; 0: the socket carries all
+    uint64_t xdp_received, xdp_sent; // datagrams that did
 } stoq_endpoint_stats;
 
 // Binds the socket. HM_E_CONFIG and HM_E_IO leave a detail line.
@@ -243,9 +262,10 @@ HM_CHECK hm_err stoq_endpoint_create(const stoq_config *config, stoq_endpoint **
 void stoq_endpoint_destroy(stoq_endpoint *ep);
 // Connections that come from now on use this context (a reference is kept): for renewed
 // certificates and revocation lists. NULL: none is taken any more. Tickets given before are void.
+// In a group each worker gets it; those that have not yet give and take no tickets meanwhile.
 void stoq_endpoint_set_server_tls(stoq_endpoint *ep, SSL_CTX *tls);
-// What to wait on for reading: a socket, or what waits for two; -1 with a stoq_net. Owned by the
-// endpoint.
+// What to wait on for reading: a socket, or what waits for several; -1 with a stoq_net. Owned by
+// the endpoint. The first stoq_conn_migrate() may change it, nothing else does.
 int stoq_endpoint_fd(const stoq_endpoint *ep);
 // The bound address (with the port that the kernel chose).
 void stoq_endpoint_address(const stoq_endpoint *ep, struct sockaddr_in6 *out);
@@ -265,6 +285,10 @@ void *stoq_endpoint_user(const stoq_endpoint *ep); // of its callbacks
 void stoq_endpoint_receive_preferred(stoq_endpoint *ep, const struct sockaddr_in6 *from,
                                      uint8_t *bytes, size_t len, size_t segment_bytes, uint8_t ecn,
                                      uint64_t now_us);
+// The same for datagrams that came to an address of stoq_conn_migrate().
+void stoq_endpoint_receive_at(stoq_endpoint *ep, const struct sockaddr_in6 *at,
+                              const struct sockaddr_in6 *from, uint8_t *bytes, size_t len,
+                              size_t segment_bytes, uint8_t ecn, uint64_t now_us);
 void stoq_endpoint_get_stats(const stoq_endpoint *ep, stoq_endpoint_stats *out);
 
 // A loop for programs that have none: waits until something arrives or is due, but no longer than
@@ -319,8 +343,27 @@ const char *stoq_conn_alpn(const stoq_conn *conn);
 // string; "" before.
 const char *stoq_conn_group(const stoq_conn *conn);
 const char *stoq_conn_cipher(const stoq_conn *conn);
+// A secret of the two ends of a connection alone, to bind other things to it: an exporter of TLS
+// (RFC 8446, section 7.5), label "EXPORTER-hypermesh-stoq". HM_E_AGAIN before the handshake is
+// complete.
+#define STOQ_EXPORT_BYTES 32u
+HM_CHECK hm_err stoq_conn_export(const stoq_conn *conn, uint8_t out[STOQ_EXPORT_BYTES]);
 uint32_t stoq_conn_version(const stoq_conn *conn); // of QUIC; may change until it is open
 void stoq_conn_peer_address(const stoq_conn *conn, struct sockaddr_in6 *out);
+// Of the socket that it goes by.
+void stoq_conn_local_address(const stoq_conn *conn, struct sockaddr_in6 *out);
+// Moves a client's connection to another address of this host (RFC 9000, section 9): a socket is
+// bound there (port 0: any; connections may share it), the way to the server is proven under
+// another connection id, and then all goes by it; congestion control and round trips begin anew.
+// Where three challenges are not answered, within three seconds at least, all stays as it was.
+// conn_moved tells which it was; with another call before that, only of the last one. The address
+// that the endpoint is bound to leads back to its own socket. Which interface packets leave by is
+// for the kernel's routes to say. Ask for stoq_endpoint_fd() again afterwards.
+// HM_E_AGAIN: the handshake is not confirmed, the server's preferred address is being tried, or
+// the server has given no id to spare yet; HM_E_EXISTS: it is there; HM_E_UNSUPPORTED: the server
+// forbids it (disable_active_migration) or has no ids; HM_E_INVALID: on a server; HM_E_CLOSED;
+// HM_E_CONFIG: the address is not this host's, or its port is taken; HM_E_IO, HM_E_NOMEM.
+HM_CHECK hm_err stoq_conn_migrate(stoq_conn *conn, const struct sockaddr_in6 *local);
 void stoq_conn_get_stats(const stoq_conn *conn, stoq_conn_stats *out);
 // Changes the 1-RTT keys of both directions (RFC 9001, section 6). HM_E_AGAIN while the previous
 // update is not confirmed or the handshake is not.

@@ -1,6 +1,7 @@
 // STOQ on many processors: workers, each a thread with an endpoint, a socket and timers of its own,
 // that share one address. The kernel gives each worker the packets of its connections
-// (stoq_share in stoq.h), so that nothing is shared on the packet path.
+// (stoq_share in stoq.h), so that nothing is shared on the packet path. A ticket that one gave all
+// take, and with early data one of them once.
 //
 // Threads: callbacks of a worker's endpoint run on the worker's thread, and its connections and
 // streams are for that thread only. From elsewhere come jobs: stoq_group_run(). The calls below are

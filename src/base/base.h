@@ -13,6 +13,7 @@
 #include "base/list.h"   // intrusive list
 #include "base/map.h"    // hash map with fixed-length keys
 #include "base/heap.h"   // timers
+#include "base/bucket.h" // so many a second
 #include "base/wal.h"    // write-ahead log of small records
 
 #endif

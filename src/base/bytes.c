@@ -192,10 +192,21 @@ hm_err hm_file_read(const char *path, size_t max_bytes, hm_buf *out)
     return err;
 }
 
+// systemd gives a service its credentials as root's files with an ACL for the service's user
+// (LoadCredential= of systemd.exec(5)); the group's bits are then that ACL's mask (acl(5)), and no
+// group reads them.
+static bool is_credential(const char *path)
+{
+    const char *dir = getenv("CREDENTIALS_DIRECTORY");
+    size_t n = dir ? strlen(dir) : 0;
+    return n > 0 && strncmp(path, dir, n) == 0 && path[n] == '/' && !strchr(path + n + 1, '/');
+}
+
 hm_err hm_file_read_secret(const char *path, size_t max_bytes, hm_buf *out)
 {
     struct stat st;
-    if (stat(path, &st) == 0 && st.st_mode & 077)
+    const mode_t others = is_credential(path) ? 07 : 077;
+    if (stat(path, &st) == 0 && st.st_mode & others)
         return hm_fail(HM_E_DENIED, "%s can be read by others (mode %03o); chmod 600 it", path,
                        st.st_mode & 0777u);
     return hm_file_read(path, max_bytes, out);

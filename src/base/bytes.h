@@ -76,7 +76,8 @@ bool hm_equal_ct(const void *a, const void *b, size_t len);
 
 // A whole file. max_bytes is a limit: HM_E_LIMIT above it, HM_E_NOTFOUND, HM_E_IO. Appends to out.
 HM_CHECK hm_err hm_file_read(const char *path, size_t max_bytes, hm_buf *out);
-// The same for a file with a secret: HM_E_DENIED when others than its owner may read it.
+// The same for a file with a secret: HM_E_DENIED when others than its owner may read it. The group
+// may in $CREDENTIALS_DIRECTORY, where systemd puts what a service is given.
 HM_CHECK hm_err hm_file_read_secret(const char *path, size_t max_bytes, hm_buf *out);
 // Replaces a file atomically and durably: temporary beside it, fsync, rename, fsync of the folder.
 HM_CHECK hm_err hm_file_write(const char *path, hm_bytes data, unsigned mode);

@@ -296,8 +296,7 @@ static void on_alarm(int number)
     (void)number;
 }
 
-// The answer comes once the change is final: who waits longer than usual is told what for.
-static hm_err send_change(cli *c, const cli_command *cmd, const char *path, hm_buf *body)
+hm_err cli_send_change(cli *c, const cli_command *cmd, const char *path, hm_buf *body)
 {
     const struct sigaction act = {.sa_handler = on_alarm, .sa_flags = SA_RESTART};
     hm_buf answer = {0};
@@ -353,7 +352,7 @@ hm_err cli_asset_register(cli *c, const cli_command *cmd)
     if (file)
         hm_jw_raw(&body, "content", hm_buf_bytes(&content));
     hm_jw_close(&body, '}');
-    err = send_change(c, cmd, cmd->path, &body);
+    err = cli_send_change(c, cmd, cmd->path, &body);
 out:
     yyjson_doc_free(doc);
     hm_buf_free(&content);
@@ -378,7 +377,7 @@ hm_err cli_asset_change(cli *c, const cli_command *cmd)
         hm_jw_str(&body, o->name, value);
     }
     hm_jw_close(&body, '}');
-    err = send_change(c, cmd, hm_buf_cstr(&path), &body);
+    err = cli_send_change(c, cmd, hm_buf_cstr(&path), &body);
 out:
     hm_buf_free(&path);
     hm_buf_free(&body);

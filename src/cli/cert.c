@@ -17,18 +17,13 @@
 
 // ---- files --------------------------------------------------------------------------------------
 
-typedef struct chain {
-    X509 *leaf;    // owned
-    X509 *issuing; // owned; NULL when the file has one certificate only
-} chain;
-
-static void chain_free(chain *c)
+void cli_chain_free(cli_chain *c)
 {
     X509_free(c->leaf);
     X509_free(c->issuing);
 }
 
-static hm_err chain_read(const char *path, chain *out)
+hm_err cli_chain_read(const char *path, cli_chain *out)
 {
     FILE *f = fopen(path, "r");
     if (!f)
@@ -92,7 +87,7 @@ static void put_alt_names(hm_buf *b, const X509 *x)
     GENERAL_NAMES_free(names);
 }
 
-static void put_cert(hm_buf *b, const X509 *x)
+void cli_put_cert(hm_buf *b, const X509 *x)
 {
     hm_bytes serial = serial_of(x);
     EVP_PKEY *key = X509_get0_pubkey(x);
@@ -174,7 +169,7 @@ hm_err cli_cert_facts(cli *c, yyjson_val *x)
 
 hm_err cli_cert_show(cli *c, const cli_command *cmd)
 {
-    chain x = {0};
+    cli_chain x = {0};
     hm_buf b = {0};
     hm_err err;
     HM_TRY(hm_crypto_init());
@@ -185,17 +180,30 @@ hm_err cli_cert_show(cli *c, const cli_command *cmd)
                            c->arg);
         return cli_get(c, cmd);
     }
-    HM_TRY_OUT(chain_read(c->arg, &x));
+    HM_TRY_OUT(cli_chain_read(c->arg, &x));
     hm_jw_open(&b, NULL, '{');
-    put_cert(&b, x.leaf);
+    cli_put_cert(&b, x.leaf);
     hm_jw_close(&b, '}');
     hm_buf_puts(&b, "\n");
     HM_TRY_OUT(hm_buf_status(&b));
     err = cli_answer(c, cmd, hm_buf_bytes(&b));
 out:
-    chain_free(&x);
+    cli_chain_free(&x);
     hm_buf_free(&b);
     return err;
+}
+
+// 0: neither was given.
+static hm_err issue_life(const cli *c, uint64_t *life_s)
+{
+    bool hours = hm_config_get(&c->cfg, "hours"), days = hm_config_get(&c->cfg, "days");
+    uint64_t n = 0;
+    if (hours && days)
+        return hm_fail(HM_E_USAGE, "--hours or --days, not both");
+    if (hours || days)
+        HM_TRY(hm_config_u64(&c->cfg, hours ? "hours" : "days", 1, 10000, &n));
+    *life_s = n * (hours ? 3600 : 86400);
+    return HM_OK;
 }
 
 hm_err cli_cert_issue(cli *c, const cli_command *cmd)
@@ -203,10 +211,12 @@ hm_err cli_cert_issue(cli *c, const cli_command *cmd)
     const char *profile = hm_config_get(&c->cfg, "profile");
     const char *to = hm_config_get(&c->cfg, "output");
     char serial[33];
+    uint64_t life_s = 0;
     hm_buf csr = {0}, pem = {0}, b = {0};
     hm_err err;
+    HM_TRY(issue_life(c, &life_s));
     HM_TRY_OUT(cli_read_file(c->arg, FILE_MAX, &csr));
-    HM_TRY_OUT(enroll_issue(&c->authority, profile, hm_buf_bytes(&csr), &pem, serial));
+    HM_TRY_OUT(enroll_issue(&c->authority, profile, life_s, hm_buf_bytes(&csr), &pem, serial));
     HM_TRY_OUT(hm_file_write(to, hm_buf_bytes(&pem), 0644));
     hm_jw_open(&b, NULL, '{');
     hm_jw_str(&b, "serial", serial);
@@ -242,8 +252,26 @@ out:
 
 // ---- verify -------------------------------------------------------------------------------------
 
-// A server's chain, by the rules of RFC 5280 as OpenSSL has them.
-static hm_err server_path(const chain *x, X509 *root, uint64_t now_ms)
+// What a certificate of the edge family is for, by its own word, and OpenSSL's rules for that.
+typedef struct edge_use {
+    const char *profile;
+    int purpose;
+} edge_use;
+
+static edge_use edge_use_of(X509 *leaf)
+{
+    uint32_t use = X509_get_extended_key_usage(leaf); // all of them when it says none
+    if (use & XKU_SSL_SERVER)
+        return (edge_use){"server", X509_PURPOSE_SSL_SERVER};
+    if (use & XKU_SSL_CLIENT)
+        return (edge_use){"client", X509_PURPOSE_SSL_CLIENT};
+    if (use & XKU_CODE_SIGN)
+        return (edge_use){"code", X509_PURPOSE_CODE_SIGN};
+    return (edge_use){"server", X509_PURPOSE_SSL_SERVER};
+}
+
+// A chain of the edge family, by the rules of RFC 5280 as OpenSSL has them.
+static hm_err edge_path(const cli_chain *x, X509 *root, uint64_t now_ms)
 {
     hm_err err = HM_OK;
     X509_STORE *store = X509_STORE_new();
@@ -258,7 +286,7 @@ static hm_err server_path(const chain *x, X509 *root, uint64_t now_ms)
     X509_VERIFY_PARAM_set_time(param, (time_t)(now_ms / 1000));
     X509_VERIFY_PARAM_set_depth(param, 1);
     X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_X509_STRICT);
-    X509_VERIFY_PARAM_set_purpose(param, X509_PURPOSE_SSL_SERVER);
+    X509_VERIFY_PARAM_set_purpose(param, edge_use_of(x->leaf).purpose);
     if (X509_verify_cert(ctx) <= 0) {
         int code = X509_STORE_CTX_get_error(ctx);
         bool time = code == X509_V_ERR_CERT_HAS_EXPIRED || code == X509_V_ERR_CERT_NOT_YET_VALID;
@@ -273,12 +301,12 @@ out:
     return err;
 }
 
-static hm_err server_verify(const chain *x, X509 *root, hm_bytes issuing, hm_bytes crl,
-                            uint64_t now_ms)
+static hm_err edge_verify(const cli_chain *x, X509 *root, hm_bytes issuing, hm_bytes crl,
+                          uint64_t now_ms)
 {
     tc_crl_info info;
     bool revoked = false;
-    HM_TRY(server_path(x, root, now_ms));
+    HM_TRY(edge_path(x, root, now_ms));
     if (crl.len == 0)
         return HM_OK;
     HM_TRY(tc_crl_verify(crl, issuing, &info));
@@ -297,13 +325,13 @@ hm_err cli_cert_verify(cli *c, const cli_command *cmd)
     const char *root_path = hm_config_get(&c->cfg, "root");
     const char *crl_path = hm_config_get(&c->cfg, "crl");
     uint64_t now_ms = hm_clock_wall_ms(&hm_clock_system);
-    chain x = {0}, root = {0};
+    cli_chain x = {0}, root = {0};
     hm_buf leaf = {0}, issuing = {0}, root_der = {0}, crl = {0}, b = {0};
     tc_node_cert node;
     hm_err err;
     HM_TRY(hm_crypto_init());
-    HM_TRY_OUT(chain_read(c->arg, &x));
-    HM_TRY_OUT(chain_read(root_path, &root));
+    HM_TRY_OUT(cli_chain_read(c->arg, &x));
+    HM_TRY_OUT(cli_chain_read(root_path, &root));
     if (!x.issuing) {
         err = hm_fail(HM_E_PARSE, "%s lacks the issuing CA behind the certificate", c->arg);
         goto out;
@@ -323,21 +351,20 @@ hm_err cli_cert_verify(cli *c, const cli_command *cmd)
         HM_TRY_OUT(tc_node_cert_verify(hm_buf_bytes(&leaf), hm_buf_bytes(&issuing),
                                        hm_buf_bytes(&root_der), hm_buf_bytes(&crl), now_ms, &node));
     else
-        HM_TRY_OUT(
-            server_verify(&x, root.leaf, hm_buf_bytes(&issuing), hm_buf_bytes(&crl), now_ms));
+        HM_TRY_OUT(edge_verify(&x, root.leaf, hm_buf_bytes(&issuing), hm_buf_bytes(&crl), now_ms));
     hm_jw_open(&b, NULL, '{');
     hm_jw_bool(&b, "good", true);
-    hm_jw_str(&b, "profile", is_node ? "node" : "server");
+    hm_jw_str(&b, "profile", is_node ? "node" : edge_use_of(x.leaf).profile);
     if (is_node)
         hm_jw_hex(&b, "node", node.node.b, HM_HASH_BYTES);
     hm_jw_bool(&b, "revocation_checked", crl_path != NULL);
-    put_cert(&b, x.leaf);
+    cli_put_cert(&b, x.leaf);
     hm_jw_close(&b, '}');
     hm_buf_puts(&b, "\n");
     err = cli_answer(c, cmd, hm_buf_bytes(&b));
 out:
-    chain_free(&x);
-    chain_free(&root);
+    cli_chain_free(&x);
+    cli_chain_free(&root);
     hm_buf_free(&leaf);
     hm_buf_free(&issuing);
     hm_buf_free(&root_der);

@@ -5,6 +5,8 @@
 #ifndef HM_CLI_CLI_H
 #define HM_CLI_CLI_H
 
+#include <openssl/x509.h>
+
 #include "base/config.h"
 #include "cli/print.h"
 #include "crypto/crypto.h"
@@ -24,7 +26,8 @@ typedef struct cli_option {
 
 typedef struct cli cli;
 typedef struct cli_command {
-    const char *group, *name;  // "asset", "list"; name NULL: a command of one word
+    // "asset", "list"; name NULL: a command of one word; "root-create" may be two: root create
+    const char *group, *name;
     const char *arg;           // "ID|NAME", in brackets when it may be left out; NULL = none
     const char *help;          // one line, no full stop
     const char *about;         // more: paragraphs, an empty line between them; NULL = nothing
@@ -57,6 +60,7 @@ enum {
     CLI_EXIT_NOTFOUND = 5,
     CLI_EXIT_DENIED = 6,
     CLI_EXIT_AGAIN = 7,
+    CLI_EXIT_ALARM = 8,
 };
 
 struct cli {
@@ -68,7 +72,9 @@ struct cli {
     const char *group;      // the word that was given, or NULL
     const char *arg;        // the command's argument, or NULL
     bool json, help, version;
+    bool two;                // the command's name was given as two words
     bool interrupted;        // by the person: the program ends as the signal would have it
+    bool alarm;              // a monitor found what must not be
     bool answered;           // with --json: the answer is printed, also when it says what is wrong
     char token_trouble[160]; // why the token file could not be read, or ""
 };
@@ -133,6 +139,9 @@ HM_CHECK hm_err cli_asset_facts(cli *c, yyjson_val *answer);
 HM_CHECK hm_err cli_asset_show(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_asset_register(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_asset_change(cli *c, const cli_command *cmd);
+// Posts the body; the answer comes once the change is final: who waits longer than usual is told
+// what for.
+HM_CHECK hm_err cli_send_change(cli *c, const cli_command *cmd, const char *path, hm_buf *body);
 // What the API takes as a name: hm_json_name_check(), and its length. HM_E_RANGE, HM_E_INVALID.
 HM_CHECK hm_err cli_check_name(const char *name);
 HM_CHECK hm_err cli_got_show(cli *c, yyjson_val *answer);
@@ -142,18 +151,51 @@ HM_CHECK hm_err cli_block_show(cli *c, yyjson_val *answer);
 HM_CHECK hm_err cli_blocks_show(cli *c, yyjson_val *answer);
 HM_CHECK hm_err cli_ops_show(cli *c, yyjson_val *answer);
 HM_CHECK hm_err cli_op_show(cli *c, yyjson_val *answer);
+// dns.c
+HM_CHECK hm_err cli_names_show(cli *c, yyjson_val *answer);
+HM_CHECK hm_err cli_name_facts(cli *c, yyjson_val *answer);
+HM_CHECK hm_err cli_zone_show(cli *c, yyjson_val *answer);
+HM_CHECK hm_err cli_dns_register(cli *c, const cli_command *cmd);
+HM_CHECK hm_err cli_dns_set(cli *c, const cli_command *cmd);
+HM_CHECK hm_err cli_dns_delegate(cli *c, const cli_command *cmd);
+HM_CHECK hm_err cli_dns_renew(cli *c, const cli_command *cmd);
+HM_CHECK hm_err cli_dns_transfer(cli *c, const cli_command *cmd);
+// dns_resolve.c
+HM_CHECK hm_err cli_dns_resolve(cli *c, const cli_command *cmd);
+HM_CHECK hm_err cli_resolved_show(cli *c, yyjson_val *answer);
 // verify.c
 HM_CHECK hm_err cli_proof_show(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_proofs_show(cli *c, yyjson_val *answer);
 HM_CHECK hm_err cli_ledger_verify(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_verify_show(cli *c, yyjson_val *answer);
 // cert.c
+typedef struct cli_chain {
+    X509 *leaf;    // owned
+    X509 *issuing; // owned; NULL when the file has one certificate only
+} cli_chain;
+HM_CHECK hm_err cli_chain_read(const char *path, cli_chain *out); // PEM, leaf first
+void cli_chain_free(cli_chain *c);
+void cli_put_cert(hm_buf *b, const X509 *x); // fields of an object, as cli_cert_facts() takes them
 HM_CHECK hm_err cli_certs_show(cli *c, yyjson_val *answer);
 HM_CHECK hm_err cli_cert_facts(cli *c, yyjson_val *answer);
 HM_CHECK hm_err cli_cert_show(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_cert_issue(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_cert_verify(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_cert_revoke(cli *c, const cli_command *cmd);
+// root.c
+HM_CHECK hm_err cli_root_create(cli *c, const cli_command *cmd);
+HM_CHECK hm_err cli_root_sign(cli *c, const cli_command *cmd);
+// audit.c
+HM_CHECK hm_err cli_audit_show(cli *c, yyjson_val *answer);
+HM_CHECK hm_err cli_cert_audit(cli *c, const cli_command *cmd);
+// log.c, log_monitor.c
+HM_CHECK hm_err cli_log_head(cli *c, const cli_command *cmd);
+HM_CHECK hm_err cli_log_head_facts(cli *c, yyjson_val *answer);
+HM_CHECK hm_err cli_log_show(cli *c, const cli_command *cmd);
+HM_CHECK hm_err cli_log_entry_facts(cli *c, yyjson_val *answer);
+HM_CHECK hm_err cli_log_verify(cli *c, const cli_command *cmd);
+HM_CHECK hm_err cli_log_verify_facts(cli *c, yyjson_val *answer);
+HM_CHECK hm_err cli_log_monitor(cli *c, const cli_command *cmd);
 // stoq_ping.c, stoq_perf.c, stoq_send.c, stoq_recv.c
 HM_CHECK hm_err cli_stoq_ping(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_stoq_perf(cli *c, const cli_command *cmd);

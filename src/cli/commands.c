@@ -26,7 +26,9 @@ const cli_word cli_groups[] = {
     {"asset", "what members contribute and use"},
     {"proof", "the four proofs of an operation"},
     {"ledger", "blocks and operations"},
+    {"dns", "names of the mesh, and asking for them"},
     {"cert", "certificates of the authority"},
+    {"log", "the transparency log of the authority: checked, watched"},
     {"stoq", "the STOQ transport: measured, and files sent"},
     {"man", "the man page"},
     {"completion", "completion for a shell"},
@@ -38,7 +40,9 @@ const cli_word cli_args[] = {
     {"OP", "an operation: its id, or HEIGHT/INDEX"},
     {"NODE", "a node: its name, its id, or the beginning of it (4 digits or more)"},
     {"HEIGHT", "the height of a block, from 1"},
+    {"DOMAIN", "a name of the mesh, with its zone behind it or without: www, www.dev.internal"},
     {"SERIAL", "the serial number of a certificate, 32 hexadecimal digits"},
+    {"INDEX", "the number of an entry of the log, from 0"},
     {"CSR", "a certificate request, a file in PEM"},
     {"DIR", "a folder"},
     {"HOST", "a name or IPv6 address, with a port as HOST:PORT or [ADDRESS]:PORT"},
@@ -55,6 +59,7 @@ const cli_word cli_exits[] = {
     {"5", "not found in the mesh, or by the authority"},
     {"6", "not allowed: the token is missing or wrong, or the right is"},
     {"7", "not now: busy or timed out; trying again may help"},
+    {"8", "an alarm: a log that was changed or split, a certificate that nobody expected"},
     {0},
 };
 
@@ -124,6 +129,32 @@ static const cli_option ledger_list_options[] = {
     {"limit", "N", "not more than this many", .def = "20"},
     {0},
 };
+#define DNS_RECORD_OPTIONS                                                                         \
+    {"aaaa", "LIST", "IPv6 addresses, with commas between"}, {"txt", "TEXT", "a text"},            \
+        {"ttl", "SECONDS", "how long others may keep the records", .def = "60"}
+static const cli_option dns_list_options[] = {
+    {"owner", "NODE", "only of this owner: name, id, or the beginning of it"},
+    {"search", "TEXT", "only with this text in the name"},
+    {"limit", "N", "not more than this many"},
+    {0},
+};
+static const cli_option dns_register_options[] = {
+    DNS_RECORD_OPTIONS,
+    {"days", "N", "how long it is to live, at most 732", .def = "366"},
+    {0},
+};
+static const cli_option dns_set_options[] = {DNS_RECORD_OPTIONS, {0}};
+static const cli_option dns_delegate_options[] = {
+    {"ns", "LIST", "names of its servers, with commas between", .needed = true},
+    {"ds", "LIST", "\"TAG ALGORITHM DIGEST-TYPE HEX\" of its keys, with commas between"},
+    {"aaaa", "LIST", "addresses, when the name itself is one of the servers"},
+    {"ttl", "SECONDS", "how long others may keep the records", .def = "60"},
+    {0},
+};
+static const cli_option dns_renew_options[] = {
+    {"days", "N", "how long it is to live from now, at most 732", .def = "366"},
+    {0},
+};
 static const cli_option cert_list_options[] = {
     {"family", "WORD", "only of this family", .words = "mesh edge"},
     {"search", "TEXT", "only with this text in the subject"},
@@ -132,9 +163,20 @@ static const cli_option cert_list_options[] = {
     {0},
 };
 static const cli_option authority_options[] = {AUTHORITY, {0}};
+static const cli_option cert_audit_options[] = {
+    {"limit", "N", "not more than this many", .def = "50"},
+    {"verify", NULL, "read all of it and check every hash"},
+    {"file", "FILE", "of a copy of audit.log instead of asking the authority"},
+    {"head", "HASH", "with --verify: a head that was noted earlier, which must be in it"},
+    AUTHORITY,
+    {0},
+};
 static const cli_option cert_issue_options[] = {
     {"output", "FILE", "the file to write", .letter = 'o', .needed = true},
-    {"profile", "WORD", "what the certificate is for", .words = "node server", .def = "node"},
+    {"profile", "WORD", "what the certificate is for", .words = "node server client code",
+     .def = "node"},
+    {"hours", "N", "its life, within what the profile allows"},
+    {"days", "N", "the same in days; 30 unless one of these is given"},
     AUTHORITY,
     {0},
 };
@@ -146,6 +188,59 @@ static const cli_option cert_verify_options[] = {
 static const cli_option cert_revoke_options[] = {
     {"reason", "WORD", "why", .words = REASONS, .def = "unspecified"},
     AUTHORITY,
+    {0},
+};
+#define LOG_OPTIONS                                                                                \
+    {"tiles", "DIR|URL",                                                                           \
+     "a log of static-ct-api to read instead of the authority's: a folder, or an https URL"},      \
+        {"key", "FILE", "the log's public key, PEM; the authority's word for it unless given"},    \
+        {"policy", "FILE", "witnesses to believe, a line \"witness NAME KEY [URL]\" each"},        \
+        {"witnesses", "N", "how many of --policy must have cosigned the checkpoint"}, AUTHORITY
+static const cli_option log_head_options[] = {
+    {"output", "FILE", "keep the checkpoint in this file", .letter = 'o'},
+    LOG_OPTIONS,
+    {0},
+};
+static const cli_option log_show_options[] = {
+    {"cert", "FILE", "the entry of this certificate, PEM, with the issuing CA behind it"},
+    LOG_OPTIONS,
+    {0},
+};
+static const cli_option log_verify_options[] = {
+    {"cert", "FILE", "only that this certificate is in it: PEM, with the issuing CA behind it"},
+    {"from", "FILE", "a checkpoint that was kept, of which it must be the continuation"},
+    LOG_OPTIONS,
+    {0},
+};
+static const cli_option log_monitor_options[] = {
+    {"state", "FILE", "where the last verified checkpoint is kept", .needed = true},
+    {"names", "LIST", "names to watch, with commas between; .example for all below example"},
+    {"expected", "SERIALS|FILE",
+     "serials of certificates for them that are no surprise: a list, or a file of lines"},
+    {"once", NULL, "end after what is there now"},
+    LOG_OPTIONS,
+    {0},
+};
+
+#define PASSPHRASE                                                                                 \
+    {"passphrase-file", "FILE",                                                                    \
+     "its first line is the key's passphrase; else the terminal is asked"}
+static const cli_option root_create_options[] = {
+    {"family", "WORD", "whose root", .words = "mesh edge", .needed = true},
+    {"mesh", "NAME", "name of the mesh, [a-z0-9-]", .needed = true},
+    {"out", "DIR", "the folder for the key and the certificate", .needed = true},
+    PASSPHRASE,
+    {0},
+};
+static const cli_option root_sign_options[] = {
+    {"key", "FILE", "the root's key, beside its certificate: mesh-root.key", .needed = true},
+    {"output", "FILE", "the file to write", .letter = 'o', .needed = true},
+    {"days", "N", "how long the issuing CA may live", .def = "1095"},
+    {"edge-names", "NAMES",
+     "of an edge issuing CA: DNS names, with all below them, and IPv6 prefixes that it may give, "
+     "with "
+     "commas between; else it may give all"},
+    PASSPHRASE,
     {0},
 };
 
@@ -160,7 +255,14 @@ static const cli_option cert_revoke_options[] = {
         {"congestion", "NAME", "congestion control of what is sent, bbr or cubic", .def = "bbr"},  \
         {"quic", "LIST", "versions of QUIC, the one to begin with first", .def = "1,2"},           \
         {"stay", NULL, "stay with the address asked, though the server prefers another"},          \
-        {"qlog", "DIR", "folder for a log of the connection, in qlog's form"}
+        {"qlog", "DIR", "folder for a log of the connection, in qlog's form"},                     \
+        {"xdp", "INTERFACE", "send and receive by AF_XDP there, where that is possible"}
+static const cli_option dns_resolve_options[] = {
+    {"type", "WORD", "the type of records", .def = "AAAA"},
+    {"server", "HOST", "whom to ask, by QUIC", .def = "[::1]:8853"},
+    STOQ_OPTIONS,
+    {0},
+};
 static const cli_option stoq_ping_options[] = {
     {"count", "N", "requests", .def = "10"},
     {"interval", "MS", "milliseconds from one to the next, 0: at once", .def = "200"},
@@ -176,6 +278,7 @@ static const cli_option stoq_perf_options[] = {
     {"streams", "N", "streams at a time", .def = "1"},
     {"handshakes", "SECONDS", "count whole handshakes for so long instead"},
     {"parallel", "N", "handshakes at a time", .def = "16"},
+    {"resume", NULL, "handshakes with the session of the one before; with --early, early data"},
     STOQ_OPTIONS,
     {0},
 };
@@ -183,6 +286,7 @@ static const cli_option stoq_perf_options[] = {
 static const cli_option stoq_send_options[] = {
     {"file", "FILE", "what to send", .needed = true},
     {"name", "NAME", "what it is to be called there, unless as here"},
+    {"connections", "N", "send by a bundle of so many, 1 to 32"},
     STOQ_OPTIONS,
     {0},
 };
@@ -190,11 +294,15 @@ static const cli_option stoq_recv_options[] = {
     {"listen", "ADDR", "where, an address and a port", .def = "[::]:9293"},
     {"count", "N", "files to take, then end", .def = "1"},
     {"limit", "BYTES", "of a file at most; K, M, G are understood", .def = "64G"},
+    {"connections", "N", "of a sender's bundle at most, 1 to 32; 32 unless given"},
     {"cert", "FILE", "certificate chain to show, PEM", .needed = true},
     {"key", "FILE", "the key of --cert, PEM", .needed = true},
+    {"xdp", "INTERFACE", "receive by AF_XDP there, where that is possible"},
     {0},
 };
 
+#define AUDIT "n# at_ms# who from act subject serial detail prev"
+#define NAME "name full asset owner owner_name state published? expires_ms# records["
 #define CERT "serial family subject not_before_ms# not_after_ms# state"
 
 const cli_command cli_commands[] = {
@@ -309,6 +417,52 @@ const cli_command cli_commands[] = {
      .options = verify_options, .run = cli_ledger_verify, .path = "/v1/ledger/verify",
      .show = cli_verify_show, .needs = "blocks# ops# state_root"},
 
+    {"dns", "list", NULL, "names of the mesh, newest first", .options = dns_list_options,
+     .run = cli_list, .path = "/v1/names", .page_max = 500, .show = cli_names_show,
+     .item_needs = NAME},
+    {"dns", "show", "DOMAIN", "a name and its records", .run = cli_get, .path = "/v1/names/%s",
+     .show = cli_name_facts, .needs = NAME},
+    {"dns", "zone", NULL, "the mesh's zone, and the keys that sign it",
+     .about = "The DS records are what a resolver of yours needs to check answers: its trust "
+              "anchor for the zone.",
+     .run = cli_get, .path = "/v1/zone", .show = cli_zone_show, .needs = "zone serial# keys["},
+    {"dns", "register", "DOMAIN", "register a name",
+     .about = "Whoever is first has it. A name with a dot, \"a.www\", is for who may manage the "
+              "one above it, \"www\". All nodes answer for it as soon as this says that it is "
+              "final.\n\n" TOKEN,
+     .examples = "hypermesh dns register www --aaaa 2001:db8::80,2001:db8::81",
+     .options = dns_register_options, .run = cli_dns_register, .path = "/v1/names",
+     .show = cli_receipt_show, .needs = CLI_NEEDS_RECEIPT},
+    {"dns", "set", "DOMAIN", "change the records of a name",
+     .about = "Records of a type that is not given stay as they are; an empty text, as in "
+              "--aaaa '', takes those of a type away.\n\n" TOKEN,
+     .examples = "hypermesh dns set www --txt 'v=1'", .options = dns_set_options,
+     .run = cli_dns_set, .path = "/v1/names/%s", .show = cli_receipt_show,
+     .needs = CLI_NEEDS_RECEIPT},
+    {"dns", "delegate", "DOMAIN", "let other servers answer for a name and all below it",
+     .about = "In place of the records that it has; dns set takes it back: it drops the "
+              "delegation.\n\n" TOKEN,
+     .examples = "hypermesh dns delegate lab --ns ns1.example.net,ns2.example.net\n"
+                 "hypermesh dns delegate lab --ns lab.dev.internal --aaaa 2001:db8::53",
+     .options = dns_delegate_options, .run = cli_dns_delegate, .path = "/v1/names/%s",
+     .show = cli_receipt_show, .needs = CLI_NEEDS_RECEIPT},
+    {"dns", "renew", "DOMAIN", "let a name live longer", .about = TOKEN,
+     .options = dns_renew_options, .run = cli_dns_renew, .path = "/v1/names/%s/renew",
+     .show = cli_receipt_show, .needs = CLI_NEEDS_RECEIPT},
+    {"dns", "transfer", "DOMAIN", "give a name to another node",
+     .about = "Its owner alone can, and has no say any more afterwards.\n\n" TOKEN,
+     .options = asset_transfer_options, .run = cli_dns_transfer, .path = "/v1/names/%s",
+     .show = cli_receipt_show, .needs = CLI_NEEDS_RECEIPT},
+    {"dns", "resolve", "DOMAIN", "ask a DNS server by QUIC, and check what it says",
+     .about = "A name is the mesh's, with or without its zone, unless a dot ends it: "
+              "example.org. goes to the server's upstreams. Answers about the mesh's zone are "
+              "checked against the zone's keys, which the node of --node has from the ledger: what "
+              "does not hold is an error. --ca must name the root that the certificates of both "
+              "reach.",
+     .examples = "hypermesh dns resolve www\n"
+                 "hypermesh dns resolve www.dev.internal --type TXT --server localhost:8856",
+     .options = dns_resolve_options, .run = cli_dns_resolve, .show = cli_resolved_show},
+
     {"cert", "list", NULL, "certificates of the authority, newest first",
      .options = cert_list_options, .run = cli_list, .path = "/v1/certificates", .page_max = 500,
      .show = cli_certs_show, .item_needs = CERT},
@@ -317,16 +471,73 @@ const cli_command cli_commands[] = {
      .show = cli_cert_facts, .needs = CERT " certificate"},
     {"cert", "issue", "CSR", "get a certificate for a request",
      .about = "Writes the chain, leaf first, in PEM.\n\n" AUTHORITY_TOKEN,
-     .examples = "hypermesh cert issue server.csr --profile server -o server.crt",
+     .examples = "hypermesh cert issue server.csr --profile server -o server.crt\n"
+                 "hypermesh cert issue alice.csr --profile client --hours 8 -o alice.crt",
      .options = cert_issue_options, .run = cli_cert_issue, .show = cli_cert_facts},
     {"cert", "verify", "FILE", "check a chain without asking anybody",
      .about = "FILE is a certificate and the issuing CA behind it, in PEM. A node's certificate is "
-              "held to the rules of the mesh, another to those of a TLS server.",
+              "held to the rules of the mesh, another to those of a TLS server, a TLS client or a "
+              "signer of code, as it says.",
      .examples = "hypermesh cert verify node.crt --root mesh-root.crt --crl mesh.crl",
      .options = cert_verify_options, .run = cli_cert_verify, .show = cli_cert_facts},
     {"cert", "revoke", "SERIAL", "revoke a certificate for good", .about = AUTHORITY_TOKEN,
      .options = cert_revoke_options, .run = cli_cert_revoke, .path = "/v1/certificates/%s/revoke",
      .show = cli_cert_facts, .needs = CERT},
+
+    {"cert", "root-create", NULL, "make a root, on a machine without a network",
+     .about =
+         "Writes FAMILY-root.key, encrypted by the passphrase, and FAMILY-root.crt. The key is "
+         "needed again for signing alone, and never on a server.",
+     .examples = "hypermesh cert root create --family mesh --mesh example --out /media/offline",
+     .options = root_create_options, .run = cli_root_create},
+    {"cert", "root-sign", "FILE", "sign an issuing CA with such a root",
+     .about =
+         "FILE is the request that trustchain-server init --issuing-only made, or the certificate "
+         "of an edge root, which a mesh root signs across. What is written is for "
+         "trustchain-server install-issuing.",
+     .examples = "hypermesh cert root sign --key mesh-root.key mesh-ca.csr -o mesh.chain",
+     .options = root_sign_options, .run = cli_root_sign},
+    {"cert", "audit", NULL, "who did what to the authority, newest first",
+     .about =
+         "Each line of the audit log has the hash of the one before it. --verify reads it from "
+         "its newest line to its first and checks them all; the head that it prints, noted "
+         "elsewhere, shows later that nothing before it was changed: --head.\n\n"
+         "Needs a token of the authority, of any role.",
+     .examples = "hypermesh cert audit --limit 20\n"
+                 "hypermesh cert audit --verify --head $(cat head-of-last-week)\n"
+                 "hypermesh cert audit --verify --file audit.log",
+     .options = cert_audit_options, .run = cli_cert_audit, .path = "/v1/audit", .page_max = 500,
+     .show = cli_audit_show, .item_needs = AUDIT},
+
+    {"log", "head", NULL, "the newest checkpoint of the log, its signatures checked",
+     .about = "--output keeps it, for --from of log verify.",
+     .examples = "hypermesh log head -o checkpoint", .options = log_head_options,
+     .run = cli_log_head, .show = cli_log_head_facts},
+    {"log", "show", "[INDEX]", "an entry of the log, and that it is in it",
+     .options = log_show_options, .run = cli_log_show, .show = cli_log_entry_facts},
+    {"log", "verify", NULL, "read the whole log and check all of it",
+     .about =
+         "Every entry is hashed, every tile compared with what was computed, and the root of it "
+         "all with the one that the log signed. With --cert one certificate is checked instead: "
+         "that its SCT is the log's, and that its entry is where the SCT says; that takes a few "
+         "tiles.",
+     .examples = "hypermesh log verify\n"
+                 "hypermesh log verify --cert server.crt\n"
+                 "hypermesh log verify --from checkpoint --witnesses 2 --policy witnesses.txt\n"
+                 "hypermesh log verify --tiles /srv/log --key log.pem",
+     .options = log_verify_options, .run = cli_log_verify, .show = cli_log_verify_facts},
+    {"log", "monitor", NULL, "follow the log, and say what is issued for one's names",
+     .about =
+         "Every ten seconds the newest checkpoint is read: the log that it signs must go on from "
+         "the one of --state, whose place it takes when every new entry was found in it. Each "
+         "certificate for a name of --names is printed, with --json as a line of JSON. Exit code "
+         "8 and a line with ALARM: the log was changed, split or set back, and both checkpoints "
+         "are in FILE.alarm; or, with --expected, a certificate was issued whose serial is not in "
+         "it; --state then stays as it was, and so does the alarm.",
+     .examples = "hypermesh log monitor --state log.state --names www.example,.lab.example\n"
+                 "hypermesh log monitor --state log.state --names www.example \\\n"
+                 "    --expected mine.txt --once",
+     .options = log_monitor_options, .run = cli_log_monitor},
 
     {"stoq", "ping", "HOST", "round trips to a STOQ server", .about = STOQ_CA,
      .options = stoq_ping_options, .run = cli_stoq_ping},

@@ -10,6 +10,8 @@
 
 static int exit_code(const cli *c, hm_err err)
 {
+    if (err != HM_OK && c->alarm)
+        return CLI_EXIT_ALARM;
     switch (err) {
     case HM_OK:
         return CLI_EXIT_DONE;
@@ -120,7 +122,7 @@ static void report(const cli *c, hm_err err)
     hm_buf b = {0};
     hm_buf_printf(&b, "hypermesh%s%s%s%s: %s", c->group ? " " : "", c->group ? c->group : "",
                   c->cmd && c->cmd->name ? " " : "", c->cmd && c->cmd->name ? c->cmd->name : "",
-                  what_kind(err, r != NULL));
+                  c->alarm ? "ALARM: " : what_kind(err, r != NULL));
     if (!r && tells_more(err) && hm_err_detail()[0])
         hm_buf_printf(&b, "%s: ", hm_err_text(err));
     cli_put_text(&b, detail);

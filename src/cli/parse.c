@@ -87,6 +87,20 @@ static hm_err take_group(cli *c, const char *word)
                    g.best ? g.best : "");
 }
 
+// Two words that are one name with a hyphen: "root create" of the group's "root-create".
+static bool take_two(cli *c, const char *word, const char *next)
+{
+    size_t len = strlen(word);
+    for (const cli_command *cmd = cli_commands; next && cmd->group; cmd++)
+        if (strcmp(cmd->group, c->group) == 0 && cmd->name && strncmp(cmd->name, word, len) == 0 &&
+            cmd->name[len] == '-' && strcmp(cmd->name + len + 1, next) == 0) {
+            c->cmd = cmd;
+            c->two = true;
+            return true;
+        }
+    return false;
+}
+
 static hm_err take_name(cli *c, const char *word)
 {
     guess g = guess_begin(word);
@@ -157,6 +171,8 @@ static hm_err find_command(cli *c, int argc, char *const *argv)
             c->help = true;
         } else if (!c->group) {
             HM_TRY(take_group(c, word));
+        } else if (!c->cmd && take_two(c, word, i + 1 < argc ? argv[i + 1] : NULL)) {
+            i++;
         } else if (!c->cmd) {
             HM_TRY(take_name(c, word));
         }
@@ -211,7 +227,10 @@ hm_err cli_parse(cli *c, int argc, char *const *argv)
     size_t n = add_options(c, add_options(c, 0, cli_common_options), c->cmd->options);
     HM_TRY(hm_config_load(&c->cfg, c->options, n, argc, argv));
     c->json = hm_config_on(&c->cfg, "json");
-    size_t words = has_names(c->group) ? 2 : 1, given = c->cfg.positional_count - words;
+    size_t words = c->two                ? 3
+                   : has_names(c->group) ? 2
+                                         : 1,
+           given = c->cfg.positional_count - words;
     if (given == 0 && c->cmd->arg && c->cmd->arg[0] != '[')
         return hm_fail(HM_E_USAGE, "%s is needed", c->cmd->arg);
     if (given > (c->cmd->arg ? 1u : 0u))

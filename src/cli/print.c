@@ -8,8 +8,12 @@
 #include <wchar.h>
 #include <wctype.h>
 
+#include "base/clock.h"
+
 #define LABEL_COLUMNS 14
 #define ID_SHORT 12
+#define TELL_TTY_US 100000u
+#define TELL_US 5000000u
 
 // ---- text ---------------------------------------------------------------------------------------
 
@@ -226,6 +230,31 @@ hm_err cli_table_end(cli_table *t)
     hm_buf_free(&t->text);
     hm_buf_free(&t->columns_of);
     return err;
+}
+
+// ---- how far something is -----------------------------------------------------------------------
+
+cli_progress cli_progress_begin(const char *what, uint64_t first)
+{
+    uint64_t now = hm_clock_mono_us(&hm_clock_system);
+    return (cli_progress){what, first, now, now};
+}
+
+void cli_progress_tell(cli_progress *p, uint64_t done, uint64_t total)
+{
+    bool tty = isatty(STDERR_FILENO) == 1;
+    uint64_t now = hm_clock_mono_us(&hm_clock_system);
+    if (now - p->told_us < (tty ? TELL_TTY_US : TELL_US) && !(tty && done == total))
+        return;
+    p->told_us = now;
+    if (done == total && tty)
+        fputs("\r\033[K", stderr);
+    else
+        fprintf(stderr,
+                tty ? "\r\033[K%s %llu of %llu, %.0f a second" : "%s %llu of %llu, %.0f a second\n",
+                p->what, (unsigned long long)done, (unsigned long long)total,
+                (double)(done - p->first) * 1e6 / (double)(now - p->began_us + 1));
+    fflush(stderr);
 }
 
 // ---- JSON ---------------------------------------------------------------------------------------

@@ -45,6 +45,18 @@ void cli_cell_id(cli_table *t, const char *id);
 // Prints and frees it.
 HM_CHECK hm_err cli_table_end(cli_table *t);
 
+// ---- how far something is ----------------------------------------------------------------------
+
+// On stderr: on a terminal a line that is written anew and gone at the end, elsewhere a line every
+// five seconds.
+typedef struct cli_progress {
+    const char *what; // "block"
+    uint64_t first;   // how far it was when it began
+    uint64_t began_us, told_us;
+} cli_progress;
+cli_progress cli_progress_begin(const char *what, uint64_t first);
+void cli_progress_tell(cli_progress *p, uint64_t done, uint64_t total);
+
 // ---- JSON, leniently: an answer of a newer or older node is still shown -------------------------
 
 const char *cli_str(yyjson_val *obj, const char *name); // "" when it is not there

@@ -256,9 +256,12 @@ static hm_err make_endpoint(session *s, cli *c, const char *alpn, const stoq_cal
         .congestion = congestion,
         .ignore_preferred = hm_config_on(&c->cfg, "stay"),
         .qlog_dir = hm_config_get(&c->cfg, "qlog"),
+        .xdp = hm_config_get(&c->cfg, "xdp"),
         .limits = {.max_idle_ms = IDLE_MS, .max_udp_payload_bytes = (uint32_t)datagram},
     };
     memcpy(cfg.versions, versions, sizeof(cfg.versions));
+    s->config = cfg;
+    s->config.xdp = NULL; // there is one socket for an interface
     return stoq_endpoint_create(&cfg, &s->ep);
 }
 
@@ -279,12 +282,14 @@ hm_err session_prepare(session *s, cli *c, const char *alpn, const stoq_callback
     return listen_on_sigint();
 }
 
-hm_err session_listen(session *s, cli *c, const char *alpn, const stoq_callbacks *callbacks)
+hm_err session_listen(session *s, cli *c, const char *alpn, const char *bundle_alpn,
+                      const stoq_callbacks *callbacks)
 {
     tc_tls_config tls = {.is_server = true, .clock = &hm_clock_system};
-    stoq_config cfg = {.alpn = {alpn},
+    stoq_config cfg = {.alpn = {alpn, bundle_alpn},
                        .callbacks = *callbacks,
                        .user = s,
+                       .xdp = hm_config_get(&c->cfg, "xdp"),
                        .limits = {.max_idle_ms = IDLE_MS,
                                   .max_connections = SESSION_PEERS,
                                   .max_streams_bidi = 1}};
@@ -372,24 +377,44 @@ void session_close(session *s)
     if (s->conn)
         stoq_conn_close(s->conn, 0, "");
     stoq_endpoint_destroy(s->ep);
+    for (unsigned i = 0; i < s->more_count; i++)
+        stoq_endpoint_destroy(s->more[i]);
+    stoq_bundles_free(s->set);
     SSL_CTX_free(s->tls);
 }
 
 bool session_turn(session *s, uint64_t until_us)
 {
-    struct pollfd fds[2] = {{.fd = stoq_endpoint_fd(s->ep), .events = POLLIN},
-                            {.fd = wake_fd, .events = POLLIN}};
+    struct pollfd fds[2 + STOQ_BUNDLE_CONNS_MAX] = {
+        {.fd = stoq_endpoint_fd(s->ep), .events = POLLIN}, {.fd = wake_fd, .events = POLLIN}};
     uint64_t now = stoq_now_us(), next = stoq_endpoint_next_timeout_us(s->ep);
-    bool readable = true; // reading in vain costs less than asking first
+    bool waited = false;
     if (until_us < next)
         next = until_us;
+    if (s->set && s->ping_us < next)
+        next = s->ping_us;
+    for (unsigned i = 0; i < s->more_count; i++) {
+        uint64_t t = stoq_endpoint_next_timeout_us(s->more[i]);
+        next = t < next ? t : next;
+        fds[2 + i] = (struct pollfd){.fd = stoq_endpoint_fd(s->more[i]), .events = POLLIN};
+    }
     if (next > now && !interrupted) {
         uint64_t us = next - now;
         struct timespec wait = {(time_t)(us / 1000000), (long)(us % 1000000) * 1000};
-        readable = ppoll(fds, 2, next == HM_TIME_NEVER ? NULL : &wait, NULL) > 0 && fds[0].revents;
+        waited = true;
+        if (ppoll(fds, 2 + s->more_count, next == HM_TIME_NEVER ? NULL : &wait, NULL) <= 0)
+            for (unsigned i = 0; i < 2 + s->more_count; i++)
+                fds[i].revents = 0;
         now = stoq_now_us();
     }
-    stoq_endpoint_process(s->ep, now, readable);
+    // Where nobody waited, reading in vain costs less than asking first.
+    stoq_endpoint_process(s->ep, now, !waited || fds[0].revents);
+    for (unsigned i = 0; i < s->more_count; i++)
+        stoq_endpoint_process(s->more[i], now, !waited || fds[2 + i].revents);
+    if (s->set && now >= s->ping_us) {
+        stoq_bundles_ping(s->set);
+        s->ping_us = now + IDLE_MS * 1000 / 4;
+    }
     return s->conn && !interrupted;
 }
 
@@ -407,6 +432,8 @@ static const char *const early_words[] = {[STOQ_EARLY_NONE] = "none",
 
 void session_json(const session *s, hm_buf *b)
 {
+    if (s->set)
+        hm_jw_u64(b, "connections", s->connections - s->failed);
     hm_jw_str(b, "target", s->target);
     hm_jw_str(b, "peer", s->peer);
     hm_jw_u64(b, "quic", s->version == STOQ_VERSION_2 ? 2 : 1);

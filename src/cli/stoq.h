@@ -1,9 +1,10 @@
-// Private to src/cli: one connection to a STOQ server, driven by whoever waits for something on it.
+// Private to src/cli: one connection to a STOQ server, or a bundle of them, driven by whoever waits
+// for something on it.
 #ifndef HM_CLI_STOQ_H
 #define HM_CLI_STOQ_H
 
 #include "cli/cli.h"
-#include "hypermesh/stoq.h"
+#include "hypermesh/stoq_bundle.h"
 
 typedef struct session {
     stoq_endpoint *ep; // owned
@@ -29,6 +30,16 @@ typedef struct session {
     void (*writable)(void *ctx, stoq_stream *s);
     void (*stream_closed)(void *ctx, stoq_stream *s);
     void *ctx;
+    // Of a bundle: conn is one that carries it.
+    stoq_bundles *set;   // owned; NULL: none
+    stoq_bundle *bundle; // NULL before it is opened and after
+    stoq_bundle_callbacks on_bundle;
+    unsigned connections; // that are wanted; each has a socket of its own, and so a flow
+    stoq_config config;   // of the endpoints
+    stoq_endpoint *more[STOQ_BUNDLE_CONNS_MAX - 1]; // owned
+    unsigned more_count;
+    unsigned tried, failed;
+    uint64_t ping_us;
 } session;
 
 // Connects to the command's argument with the options ca, cert, key, server-name, session and
@@ -41,19 +52,30 @@ HM_CHECK hm_err session_prepare(session *s, cli *c, const char *alpn,
 // The other side: takes connections at the option listen, at most SESSION_PEERS; target and to are
 // the address. Here session_turn() is false always.
 #define SESSION_PEERS 64u
-HM_CHECK hm_err session_listen(session *s, cli *c, const char *alpn,
+HM_CHECK hm_err session_listen(session *s, cli *c, const char *alpn, const char *bundle_alpn,
                                const stoq_callbacks *callbacks);
 // What such a command tells of its connections: who answered (sets open), how one ended.
 void session_note_peer(session *s, stoq_conn *conn);
 void session_note_end(session *s, const stoq_conn *conn, uint64_t code, bool is_app,
                       hm_bytes reason);
 void session_close(session *s);
+// stoq_bundle.c: the same with a bundle of so many connections, and waits until all that can have
+// joined it. The callbacks' user is the session's ctx, which is to be set before; opened and closed
+// are this module's.
+HM_CHECK hm_err session_open_bundle(session *s, cli *c, const char *alpn, void *ctx,
+                                    const stoq_bundle_callbacks *callbacks);
+// Where session_listen() takes bundles too. The endpoint's callbacks hand connections of that
+// protocol on to the stoq_bundles.
+HM_CHECK hm_err session_take_bundles(session *s, const cli *c, void *ctx,
+                                     const stoq_bundle_callbacks *callbacks);
+// Of the option connections, 0: it is not there.
+HM_CHECK hm_err session_connections(const cli *c, unsigned *out);
 // Waits for the network, at most until the time, and does what is due. False when the connection
 // is over (s->end and the detail line say why) or the person interrupted.
 bool session_turn(session *s, uint64_t until_us);
 bool session_interrupted(void);
 HM_CHECK hm_err session_end(const session *s);
-// target, peer, quic, group, cipher, handshake_us, resumed, early.
+// connections of a bundle, target, peer, quic, group, cipher, handshake_us, resumed, early.
 void session_json(const session *s, hm_buf *b);
 void session_print(session *s); // once, when it is open
 
@@ -79,6 +101,7 @@ HM_CHECK hm_err stoq_handshakes(cli *c, const cli_command *cmd);
 //          SHA-256 of it
 //   back   one byte, FILE_STORED or FILE_REFUSED, and with the latter a text that says why
 #define FILE_ALPN "hypermesh-file/1"
+#define FILE_BUNDLE_ALPN "hypermesh-file-bundle/1" // a bundle for each, of the same bytes
 #define FILE_NAME_MAX 255u
 #define FILE_REASON_MAX 200u
 enum { FILE_STORED = 0, FILE_REFUSED = 1 };

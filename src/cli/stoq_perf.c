@@ -9,8 +9,8 @@
 
 #define HEAD_BYTES 8u
 #define STREAMS_MAX 4096u
-#define KEPT (4u << 20) // unacknowledged upload of all streams
-#define KEPT_MIN 16384u // of one
+#define KEPT (16u << 20) // unacknowledged upload of all streams
+#define KEPT_MIN 16384u  // of one
 #define SHOW_EVERY_US 250000u
 #define DEFAULT_SECONDS 5u
 #define STOP_CODE 0u
@@ -309,6 +309,8 @@ hm_err cli_stoq_perf(cli *c, const cli_command *cmd)
             return hm_fail(HM_E_USAGE, "either --handshakes or --session");
         return stoq_handshakes(c, cmd);
     }
+    if (hm_config_on(&c->cfg, "resume"))
+        return hm_fail(HM_E_USAGE, "--resume goes with --handshakes");
     HM_TRY(plan(c, runs, &count));
     HM_TRY_OUT(session_open(&s, c, "perf"));
     if (!c->json)

@@ -23,7 +23,7 @@ typedef struct receiving {
     hm_buf report;
 } receiving;
 
-typedef struct incoming { // of a stream
+typedef struct incoming { // of a stream or a bundle
     receiving *r;
     uint8_t head[HEAD_MAX];
     size_t head_len;
@@ -136,14 +136,17 @@ static hm_err take(incoming *f, hm_bytes b)
     return HM_OK;
 }
 
-static void tell(incoming *f, stoq_stream *st, hm_err err)
+static void tell(incoming *f, const stoq_conn *conn, hm_err err)
 {
     receiving *r = f->r;
     char from[HM_ADDR_TEXT_MAX], hex[2 * HM_HASH_BYTES + 1], quoted[300];
     struct sockaddr_in6 addr;
     uint64_t us = stoq_now_us() - f->start_us;
-    stoq_conn_peer_address(stoq_stream_conn(st), &addr);
-    hm_addr_text(&addr, from);
+    snprintf(from, sizeof(from), "a sender who is gone");
+    if (conn) {
+        stoq_conn_peer_address(conn, &addr);
+        hm_addr_text(&addr, from);
+    }
     hm_log_quote(quoted, sizeof(quoted), hm_bytes_str(f->name));
     if (err != HM_OK) {
         fprintf(stderr, "%s from %s: refused: %s\n", quoted, from, hm_err_detail());
@@ -165,35 +168,71 @@ static void tell(incoming *f, stoq_stream *st, hm_err err)
     hm_jw_close(&r->report, '}');
 }
 
+// What became of it, and in so many bytes for the sender.
+static size_t conclude(incoming *f, const stoq_conn *conn, hm_err err,
+                       uint8_t out[1 + FILE_REASON_MAX])
+{
+    f->done = true;
+    tell(f, conn, err);
+    out[0] = err == HM_OK ? FILE_STORED : FILE_REFUSED;
+    if (err == HM_OK)
+        return 1;
+    file_drop(f);
+    return 1 + (size_t)snprintf((char *)out + 1, FILE_REASON_MAX, "%.190s", hm_err_detail());
+}
+
 static void answer(incoming *f, stoq_stream *st, hm_err err)
 {
-    uint8_t out[1 + FILE_REASON_MAX] = {FILE_STORED};
-    size_t len = 1, took;
-    f->done = true;
-    tell(f, st, err);
-    if (err != HM_OK) {
-        file_drop(f);
-        out[0] = FILE_REFUSED;
-        len += (size_t)snprintf((char *)out + 1, FILE_REASON_MAX, "%.190s", hm_err_detail());
+    uint8_t out[1 + FILE_REASON_MAX];
+    size_t took, len = conclude(f, stoq_stream_conn(st), err, out);
+    if (err != HM_OK)
         stoq_stream_stop(st, 1);
-    }
     // A new stream has room for this; one that the sender gave up needs no answer.
     if (stoq_stream_send(st, hm_bytes_of(out, len), true, &took) != HM_OK)
         stoq_stream_reset(st, 1);
 }
 
+static incoming *begin(receiving *r)
+{
+    incoming *f = calloc(1, sizeof(*f));
+    if (!f)
+        return NULL;
+    f->r = r;
+    f->fd = -1;
+    f->start_us = stoq_now_us();
+    hm_sha256_init(&f->hash);
+    return f;
+}
+
+static void end(incoming *f, const stoq_conn *conn)
+{
+    if (!f->done) {
+        hm_fail(HM_E_CLOSED, "the connection was lost");
+        tell(f, conn, HM_E_CLOSED);
+    }
+    f->r->stored += f->stored; // and the sender knows, or is gone
+    file_drop(f);
+    free(f);
+}
+
+static bool is_bundle(stoq_stream *st)
+{
+    return strcmp(stoq_conn_alpn(stoq_stream_conn(st)), FILE_BUNDLE_ALPN) == 0;
+}
+
 static void on_stream_open(void *user, stoq_stream *st)
 {
-    incoming *f = stoq_stream_is_uni(st) ? NULL : calloc(1, sizeof(*f));
+    receiving *r = user;
+    if (is_bundle(st)) {
+        stoq_bundles_stream_open(r->s.set, st);
+        return;
+    }
+    incoming *f = stoq_stream_is_uni(st) ? NULL : begin(r);
     if (!f) {
         stoq_stream_stop(st, 1);
         stoq_stream_reset(st, 1);
         return;
     }
-    f->r = user;
-    f->fd = -1;
-    f->start_us = stoq_now_us();
-    hm_sha256_init(&f->hash);
     stoq_stream_set_user(st, f);
 }
 
@@ -202,7 +241,10 @@ static void on_readable(void *user, stoq_stream *st)
     incoming *f = stoq_stream_user(st);
     hm_bytes view;
     bool fin = false;
-    (void)user;
+    if (is_bundle(st)) {
+        stoq_bundles_stream_readable(user, st);
+        return;
+    }
     while (f && !fin) {
         hm_err err = stoq_stream_peek(st, &view, &fin);
         if (err == HM_OK && view.len == 0 && !fin)
@@ -224,17 +266,69 @@ static void on_readable(void *user, stoq_stream *st)
 
 static void on_stream_closed(void *user, stoq_stream *st)
 {
-    receiving *r = user;
-    incoming *f = stoq_stream_user(st);
+    if (is_bundle(st))
+        stoq_bundles_stream_closed(user, st);
+    else if (stoq_stream_user(st))
+        end(stoq_stream_user(st), stoq_stream_conn(st));
+}
+
+// ---- bundles ------------------------------------------------------------------------------------
+
+static void on_stream_writable(void *user, stoq_stream *st)
+{
+    if (is_bundle(st))
+        stoq_bundles_stream_writable(user, st);
+}
+
+static void on_stream_returned(void *user, stoq_stream *st, void *tag)
+{
+    if (is_bundle(st)) // nothing is lent by others
+        stoq_bundles_stream_returned(user, st, tag);
+}
+
+static void on_bundle_opened(void *user, stoq_bundle *b)
+{
+    incoming *f = begin(user);
     if (!f)
-        return;
-    if (!f->done) {
-        hm_fail(HM_E_CLOSED, "the connection was lost");
-        tell(f, st, HM_E_CLOSED);
+        stoq_bundle_close(b);
+    stoq_bundle_set_user(b, f);
+}
+
+static void answer_bundle(incoming *f, stoq_bundle *b, hm_err err)
+{
+    uint8_t out[1 + FILE_REASON_MAX];
+    size_t took, len = conclude(f, stoq_bundle_conn(b), err, out);
+    if (stoq_bundle_send(b, hm_bytes_of(out, len), true, &took) != HM_OK)
+        stoq_bundle_close(b);
+}
+
+static void on_bundle_data(void *user, stoq_bundle *b, uint64_t offset, hm_bytes bytes)
+{
+    incoming *f = stoq_bundle_user(b);
+    (void)user, (void)offset; // they come in order
+    if (f && !f->done) {
+        hm_err err = take(f, bytes);
+        if (err != HM_OK)
+            answer_bundle(f, b, err);
+        else if (f->digest_len == sizeof(f->digest))
+            answer_bundle(f, b, file_keep(f));
     }
-    r->stored += f->stored; // and the sender knows, or is gone
-    file_drop(f);
-    free(f);
+    stoq_bundle_consume(b, bytes.len);
+}
+
+static void on_bundle_end(void *user, stoq_bundle *b)
+{
+    incoming *f = stoq_bundle_user(b);
+    (void)user;
+    if (f && !f->done)
+        answer_bundle(f, b, hm_fail(HM_E_TRUNCATED, "it ends before its hash"));
+}
+
+static void on_bundle_closed(void *user, stoq_bundle *b, hm_err why)
+{
+    (void)user, (void)why;
+    if (stoq_bundle_user(b))
+        end(stoq_bundle_user(b), NULL);
 }
 
 // ---- the command --------------------------------------------------------------------------------
@@ -243,7 +337,13 @@ hm_err cli_stoq_recv(cli *c, const cli_command *cmd)
 {
     static const stoq_callbacks callbacks = {.stream_open = on_stream_open,
                                              .stream_readable = on_readable,
+                                             .stream_writable = on_stream_writable,
+                                             .stream_returned = on_stream_returned,
                                              .stream_closed = on_stream_closed};
+    static const stoq_bundle_callbacks bundles = {.opened = on_bundle_opened,
+                                                  .data = on_bundle_data,
+                                                  .end = on_bundle_end,
+                                                  .closed = on_bundle_closed};
     receiving r = {.dir = c->arg, .json = c->json, .dir_fd = -1};
     hm_err err;
     HM_TRY(hm_config_u64(&c->cfg, "count", 1, 1000000, &r.wanted));
@@ -254,7 +354,8 @@ hm_err cli_stoq_recv(cli *c, const cli_command *cmd)
     if (r.dir_fd < 0)
         return hm_fail(errno == ENOENT ? HM_E_NOTFOUND : HM_E_IO, "%s: %s", r.dir, strerror(errno));
     hm_jw_open(&r.report, NULL, '{');
-    HM_TRY_OUT(session_listen(&r.s, c, FILE_ALPN, &callbacks));
+    HM_TRY_OUT(session_listen(&r.s, c, FILE_ALPN, FILE_BUNDLE_ALPN, &callbacks));
+    HM_TRY_OUT(session_take_bundles(&r.s, c, &r, &bundles));
     fprintf(stderr, "listening at %s\n", r.s.target);
     hm_jw_str(&r.report, "listen", r.s.target);
     hm_jw_open(&r.report, "files", '[');

@@ -50,18 +50,27 @@ static hm_err fill(sending *x)
     return HM_OK;
 }
 
+// By the stream, or without one by the bundle.
+static hm_err hand_over(sending *x, stoq_stream *st, size_t *took)
+{
+    hm_bytes b = hm_bytes_of(x->block + x->at, x->len - x->at);
+    if (st)
+        return stoq_stream_send(st, b, x->last, took);
+    return stoq_bundle_send(x->s.bundle, b, x->last, took);
+}
+
 static void push(void *ctx, stoq_stream *st)
 {
     sending *x = ctx;
     while (!x->ended) {
         size_t took;
         if (x->at == x->len && (x->err = fill(x)) != HM_OK) {
-            stoq_stream_reset(st, 1);
+            if (st)
+                stoq_stream_reset(st, 1);
             x->ended = true;
             return;
         }
-        if (stoq_stream_send(st, hm_bytes_of(x->block + x->at, x->len - x->at), x->last, &took) !=
-            HM_OK) {
+        if (hand_over(x, st, &took) != HM_OK) {
             x->ended = true; // the other side wants no more, and says why
             return;
         }
@@ -72,6 +81,15 @@ static void push(void *ctx, stoq_stream *st)
     }
 }
 
+static void take_answer(sending *x, hm_bytes view)
+{
+    size_t n = sizeof(x->answer) - x->answer_len;
+    if (n > view.len)
+        n = view.len;
+    memcpy(x->answer + x->answer_len, view.ptr, n);
+    x->answer_len += n;
+}
+
 static void on_readable(void *ctx, stoq_stream *st)
 {
     sending *x = ctx;
@@ -80,11 +98,7 @@ static void on_readable(void *ctx, stoq_stream *st)
     while (!fin) {
         if (stoq_stream_peek(st, &view, &fin) != HM_OK || (view.len == 0 && !fin))
             return;
-        size_t n = sizeof(x->answer) - x->answer_len;
-        if (n > view.len)
-            n = view.len;
-        memcpy(x->answer + x->answer_len, view.ptr, n);
-        x->answer_len += n;
+        take_answer(x, view);
         stoq_stream_consume(st, view.len);
     }
     x->answered = x->answer_len > 0;
@@ -95,6 +109,27 @@ static void on_stream_closed(void *ctx, stoq_stream *st)
     sending *x = ctx;
     (void)st;
     x->over = true;
+}
+
+static void on_bundle_data(void *ctx, stoq_bundle *b, uint64_t offset, hm_bytes bytes)
+{
+    (void)offset; // they come in order
+    take_answer(ctx, bytes);
+    stoq_bundle_consume(b, bytes.len);
+}
+
+static void on_bundle_end(void *ctx, stoq_bundle *b)
+{
+    sending *x = ctx;
+    (void)b;
+    x->answered = x->answer_len > 0;
+    x->over = true;
+}
+
+static void on_bundle_writable(void *ctx, stoq_bundle *b)
+{
+    (void)b;
+    push(ctx, NULL);
 }
 
 static hm_err begin(sending *x, const char *name)
@@ -108,6 +143,11 @@ static hm_err begin(sending *x, const char *name)
         head[1 + n + i] = (uint8_t)(x->size >> (8 * (7 - i)));
     hm_sha256_init(&x->hash);
     x->left = x->size;
+    if (x->s.bundle) {
+        HM_TRY(stoq_bundle_send(x->s.bundle, hm_bytes_of(head, 9 + n), false, &took));
+        push(x, NULL);
+        return HM_OK;
+    }
     x->s.ctx = x;
     x->s.writable = push;
     x->s.readable = on_readable;
@@ -176,6 +216,8 @@ static hm_err report(cli *c, const cli_command *cmd, sending *x, const char *nam
 hm_err cli_stoq_send(cli *c, const cli_command *cmd)
 {
     static sending x;
+    static const stoq_bundle_callbacks bundle_callbacks = {
+        .data = on_bundle_data, .end = on_bundle_end, .writable = on_bundle_writable};
     struct stat st;
     const char *path = hm_config_get(&c->cfg, "file"), *name = hm_config_get(&c->cfg, "name");
     const char *slash = strrchr(path, '/');
@@ -191,7 +233,10 @@ hm_err cli_stoq_send(cli *c, const cli_command *cmd)
         goto out;
     }
     x.size = (uint64_t)st.st_size;
-    HM_TRY_OUT(session_open(&x.s, c, FILE_ALPN));
+    if (hm_config_get(&c->cfg, "connections"))
+        HM_TRY_OUT(session_open_bundle(&x.s, c, FILE_BUNDLE_ALPN, &x, &bundle_callbacks));
+    else
+        HM_TRY_OUT(session_open(&x.s, c, FILE_ALPN));
     if (!c->json)
         session_print(&x.s);
     uint64_t start = stoq_now_us();

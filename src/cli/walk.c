@@ -7,9 +7,6 @@
 #include "base/clock.h"
 #include "server/ledger_check.h"
 
-#define TELL_TTY_US 100000u
-#define TELL_US 5000000u
-
 // ---- begin --------------------------------------------------------------------------------------
 
 static hm_err get_genesis(cli *c, cli_walk *w)
@@ -87,7 +84,7 @@ static hm_err open_store(cli_walk *w)
 hm_err cli_walk_begin(cli *c, cli_walk *w)
 {
     *w = (cli_walk){.client = c->client, .trust = ""};
-    w->began_us = w->told_us = hm_clock_mono_us(&hm_clock_system);
+    w->progress = cli_progress_begin("block", 0);
     HM_TRY(hm_client_keep(&w->client));
     HM_TRY(hm_crypto_init());
     HM_TRY(get_genesis(c, w));
@@ -104,24 +101,6 @@ void cli_walk_end(cli_walk *w)
 }
 
 // ---- walking ------------------------------------------------------------------------------------
-
-static void tell(cli_walk *w, uint64_t height, uint64_t to)
-{
-    bool tty = isatty(STDERR_FILENO) == 1;
-    uint64_t now = hm_clock_mono_us(&hm_clock_system);
-    if (now - w->told_us < (tty ? TELL_TTY_US : TELL_US) && height != to)
-        return;
-    w->told_us = now;
-    if (height == to && tty)
-        fputs("\r\033[K", stderr);
-    else
-        fprintf(stderr,
-                tty ? "\r\033[Kblock %llu of %llu, %.0f a second"
-                    : "block %llu of %llu, %.0f a second\n",
-                (unsigned long long)height, (unsigned long long)to,
-                (double)height * 1e6 / (double)(now - w->began_us + 1));
-    fflush(stderr);
-}
 
 // A block as the node gives it, taken apart.
 typedef struct fetched {
@@ -213,7 +192,7 @@ hm_err cli_walk_to(cli_walk *w, uint64_t height)
 {
     for (uint64_t h = hm_ledger_height(w->ledger) + 1; h <= height; h++) {
         HM_TRY(step(w, h, h == w->target));
-        tell(w, h, height);
+        cli_progress_tell(&w->progress, h, height);
     }
     return HM_OK;
 }

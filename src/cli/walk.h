@@ -22,7 +22,7 @@ typedef struct cli_walk {
     uint64_t ops;
     uint64_t newest_ms; // time of the newest block walked
     hm_hash state_root; // after it
-    uint64_t told_us, began_us;
+    cli_progress progress;
 } cli_walk;
 
 // Reads the options genesis and chain, gets the genesis and the height, and opens the store. End

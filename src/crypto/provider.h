@@ -23,12 +23,16 @@ typedef struct falcon_provider {
 // A key as OpenSSL holds it, shared by reference count.
 typedef struct falcon_key {
     atomic_uint refs;
-    bool has_public, has_private;
+    bool has_public;
     uint8_t pub[HM_FALCON_PUBLIC_BYTES];
-    uint8_t priv[HM_FALCON_PRIVATE_BYTES];
+    uint8_t
+        *priv; // HM_FALCON_PRIVATE_BYTES in pages of their own, owned; NULL without a private half
 } falcon_key;
 
 falcon_key *falcon_key_new(void); // one reference; NULL for want of memory
+// Room for the private half, once a key: pages that no core dump holds and that are not swapped out
+// as far as RLIMIT_MEMLOCK lets; zeroed with the key. False for want of memory.
+bool falcon_key_private(falcon_key *k);
 falcon_key *falcon_key_ref(falcon_key *k);
 void falcon_key_unref(falcon_key *k); // zeroes with the last reference
 

@@ -74,12 +74,12 @@ static falcon_key *decode_pkcs8(hm_bytes der)
     if (falcon_pkcs8_read(der, &priv, &pub) != HM_OK || !(k = falcon_key_new()))
         return NULL;
     if (falcon_public_of_private(priv.ptr, k->pub) != HM_OK ||
-        memcmp(k->pub, pub.ptr, sizeof k->pub) != 0) {
+        memcmp(k->pub, pub.ptr, sizeof k->pub) != 0 || !falcon_key_private(k)) {
         falcon_key_unref(k);
         return NULL;
     }
-    memcpy(k->priv, priv.ptr, sizeof k->priv);
-    k->has_public = k->has_private = true;
+    memcpy(k->priv, priv.ptr, HM_FALCON_PRIVATE_BYTES);
+    k->has_public = true;
     return k;
 }
 
@@ -139,9 +139,9 @@ static int decode_export(void *ctx, const void *reference, size_t size, OSSL_CAL
     if (k->has_public)
         params[n++] =
             OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, k->pub, sizeof k->pub);
-    if (k->has_private)
-        params[n++] =
-            OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PRIV_KEY, k->priv, sizeof k->priv);
+    if (k->priv)
+        params[n++] = OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PRIV_KEY, k->priv,
+                                                        HM_FALCON_PRIVATE_BYTES);
     params[n] = OSSL_PARAM_construct_end();
     return cb(params, arg);
 }

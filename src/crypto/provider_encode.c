@@ -97,7 +97,7 @@ static int encode_pkcs8(encode_ctx *c, OSSL_CORE_BIO *out, const falcon_key *k, 
 {
     uint8_t der[FALCON_PKCS8_BYTES];
     int ok;
-    if (!k || !k->has_private || !k->has_public)
+    if (!k || !k->priv || !k->has_public)
         return 0;
     falcon_pkcs8_write(k->priv, k->pub, der);
     ok = encode_out(c, out, pem ? PEM_STRING_PKCS8INF : NULL, hm_bytes_of(der, sizeof der));
@@ -119,8 +119,7 @@ static int encode_encrypted(encode_ctx *c, OSSL_CORE_BIO *out, const falcon_key 
 
     if (!c->cipher)
         return encode_pkcs8(c, out, k, pem);
-    if (!k || !k->has_private || !k->has_public || !pw ||
-        !pw(pass, sizeof pass, &pass_len, NULL, pw_arg))
+    if (!k || !k->priv || !k->has_public || !pw || !pw(pass, sizeof pass, &pass_len, NULL, pw_arg))
         return 0;
     falcon_pkcs8_write(k->priv, k->pub, der);
     info = d2i_PKCS8_PRIV_KEY_INFO(NULL, &at, sizeof der);
@@ -152,10 +151,10 @@ static int encode_text(encode_ctx *c, OSSL_CORE_BIO *out, const falcon_key *k, i
     int ok;
     if (!k)
         return 0;
-    priv = (selection & OSSL_KEYMGMT_SELECT_PRIVATE_KEY) && k->has_private;
+    priv = (selection & OSSL_KEYMGMT_SELECT_PRIVATE_KEY) && k->priv != NULL;
     hm_buf_printf(&b, "FALCON-1024 %s-Key:\n", priv ? "Private" : "Public");
     if (priv)
-        text_bytes(&b, "priv", k->priv, sizeof k->priv);
+        text_bytes(&b, "priv", k->priv, HM_FALCON_PRIVATE_BYTES);
     if (k->has_public)
         text_bytes(&b, "pub", k->pub, sizeof k->pub);
     ok = hm_buf_status(&b) == HM_OK && encode_write(c, out, hm_buf_bytes(&b));

@@ -1,5 +1,6 @@
 // Key management: provider-keymgmt(7).
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "crypto/provider.h"
 
@@ -9,6 +10,19 @@ falcon_key *falcon_key_new(void)
     if (k)
         atomic_init(&k->refs, 1);
     return k;
+}
+
+bool falcon_key_private(falcon_key *k)
+{
+    void *page = mmap(NULL, HM_FALCON_PRIVATE_BYTES, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED)
+        return false;
+    // Both refuse only for want of a right or of room: the key is then as good as in other memory.
+    (void)!mlock(page, HM_FALCON_PRIVATE_BYTES);
+    (void)!madvise(page, HM_FALCON_PRIVATE_BYTES, MADV_DONTDUMP);
+    k->priv = page;
+    return true;
 }
 
 falcon_key *falcon_key_ref(falcon_key *k)
@@ -21,7 +35,10 @@ void falcon_key_unref(falcon_key *k)
 {
     if (!k || atomic_fetch_sub(&k->refs, 1) != 1)
         return;
-    hm_zero(k, sizeof *k);
+    if (k->priv) {
+        hm_zero(k->priv, HM_FALCON_PRIVATE_BYTES);
+        munmap(k->priv, HM_FALCON_PRIVATE_BYTES);
+    }
     free(k);
 }
 
@@ -46,9 +63,12 @@ static void *key_dup(const void *key, int selection)
         memcpy(k->pub, from->pub, sizeof k->pub);
         k->has_public = true;
     }
-    if ((selection & OSSL_KEYMGMT_SELECT_PRIVATE_KEY) && from->has_private) {
-        memcpy(k->priv, from->priv, sizeof k->priv);
-        k->has_private = true;
+    if ((selection & OSSL_KEYMGMT_SELECT_PRIVATE_KEY) && from->priv) {
+        if (!falcon_key_private(k)) {
+            falcon_key_unref(k);
+            return NULL;
+        }
+        memcpy(k->priv, from->priv, HM_FALCON_PRIVATE_BYTES);
     }
     return k;
 }
@@ -69,7 +89,7 @@ static int key_has(const void *key, int selection)
     const falcon_key *k = key;
     if ((selection & OSSL_KEYMGMT_SELECT_PUBLIC_KEY) && !k->has_public)
         return 0;
-    if ((selection & OSSL_KEYMGMT_SELECT_PRIVATE_KEY) && !k->has_private)
+    if ((selection & OSSL_KEYMGMT_SELECT_PRIVATE_KEY) && !k->priv)
         return 0;
     return 1;
 }
@@ -105,18 +125,20 @@ static int key_import(void *key, int selection, const OSSL_PARAM params[])
     if (!(selection & OSSL_KEYMGMT_SELECT_KEYPAIR))
         return 0;
     if (priv && (selection & OSSL_KEYMGMT_SELECT_PRIVATE_KEY)) {
-        if (priv->data_type != OSSL_PARAM_OCTET_STRING || priv->data_size != sizeof k->priv ||
-            falcon_public_of_private(priv->data, computed) != HM_OK)
+        if (priv->data_type != OSSL_PARAM_OCTET_STRING ||
+            priv->data_size != HM_FALCON_PRIVATE_BYTES ||
+            falcon_public_of_private(priv->data, computed) != HM_OK ||
+            (!k->priv && !falcon_key_private(k)))
             return 0;
-        memcpy(k->priv, priv->data, sizeof k->priv);
+        memcpy(k->priv, priv->data, HM_FALCON_PRIVATE_BYTES);
         memcpy(k->pub, computed, sizeof k->pub);
-        k->has_private = k->has_public = true;
+        k->has_public = true;
     }
     if (pub) {
         if (pub->data_type != OSSL_PARAM_OCTET_STRING ||
             falcon_public_check(hm_bytes_of(pub->data, pub->data_size)) != HM_OK)
             return 0;
-        if (k->has_private && memcmp(k->pub, pub->data, sizeof k->pub) != 0)
+        if (k->priv && memcmp(k->pub, pub->data, sizeof k->pub) != 0)
             return 0;
         memcpy(k->pub, pub->data, sizeof k->pub);
         k->has_public = true;
@@ -134,9 +156,9 @@ static int key_export(void *key, int selection, OSSL_CALLBACK *cb, void *arg)
     if ((selection & OSSL_KEYMGMT_SELECT_PUBLIC_KEY) && k->has_public)
         params[n++] =
             OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, k->pub, sizeof k->pub);
-    if ((selection & OSSL_KEYMGMT_SELECT_PRIVATE_KEY) && k->has_private)
-        params[n++] =
-            OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PRIV_KEY, k->priv, sizeof k->priv);
+    if ((selection & OSSL_KEYMGMT_SELECT_PRIVATE_KEY) && k->priv)
+        params[n++] = OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PRIV_KEY, k->priv,
+                                                        HM_FALCON_PRIVATE_BYTES);
     params[n] = OSSL_PARAM_construct_end();
     return cb(params, arg);
 }
@@ -177,7 +199,7 @@ static int key_get(void *key, OSSL_PARAM params[])
         (!k->has_public || !OSSL_PARAM_set_octet_string(p, k->pub, sizeof k->pub)))
         return 0;
     if ((p = OSSL_PARAM_locate(params, OSSL_PKEY_PARAM_PRIV_KEY)) &&
-        (!k->has_private || !OSSL_PARAM_set_octet_string(p, k->priv, sizeof k->priv)))
+        (!k->priv || !OSSL_PARAM_set_octet_string(p, k->priv, HM_FALCON_PRIVATE_BYTES)))
         return 0;
     return 1;
 }
@@ -197,11 +219,11 @@ static void *key_gen(void *genctx, OSSL_CALLBACK *cb, void *arg)
     (void)arg;
     if (!k)
         return NULL;
-    if (falcon_keypair(k->pub, k->priv) != HM_OK) {
+    if (!falcon_key_private(k) || falcon_keypair(k->pub, k->priv) != HM_OK) {
         falcon_key_unref(k);
         return NULL;
     }
-    k->has_public = k->has_private = true;
+    k->has_public = true;
     return k;
 }
 

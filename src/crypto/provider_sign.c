@@ -38,7 +38,7 @@ static int sign_set_key(sign_ctx *c, void *key, bool needs_private)
         falcon_key_unref(c->key);
         c->key = falcon_key_ref(key);
     }
-    return c->key && (needs_private ? c->key->has_private : c->key->has_public);
+    return c->key && (needs_private ? c->key->priv != NULL : c->key->has_public);
 }
 
 static int digest_sign_init(void *ctx, const char *digest, void *key, const OSSL_PARAM params[])
@@ -75,7 +75,7 @@ static int sign_message(void *ctx, uint8_t *sig, size_t *sig_len, size_t sig_siz
         *sig_len = HM_FALCON_SIGNATURE_MAX;
         return 1;
     }
-    if (!c->key || !c->key->has_private ||
+    if (!c->key || !c->key->priv ||
         falcon_sign(c->key->priv, hm_bytes_of(msg, msg_len), raw, &len) != HM_OK || len > sig_size)
         return 0;
     memcpy(sig, raw, len);

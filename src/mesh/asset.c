@@ -1,6 +1,8 @@
 // What an asset is and how its records and payloads are written. asset_module.c has the rules.
 #include "mesh/asset_internal.h"
 
+#include "dns/record.h"
+
 static const char *const kind_names[] = {"",        "cpu",     "gpu",       "memory",
                                          "storage", "network", "container", "service",
                                          "name",    "data",    "economic"};
@@ -151,6 +153,8 @@ void asset_record_write(hm_buf *b, const hm_asset *a)
     hm_wr_bool(b, a->has_content);
     if (a->has_content)
         commitment_write(b, &a->content);
+    if (a->kind == HM_ASSET_NAME)
+        hm_wr_u64(b, a->expires_ms);
     hm_wr_u64(b, a->seq);
     hm_wr_u64(b, a->created_ms);
     hm_wr_u64(b, a->updated_ms);
@@ -180,6 +184,8 @@ hm_err asset_record_read(hm_bytes value, const hm_hash *id, hm_asset *a)
     a->has_content = hm_rd_bool(&r);
     if (a->has_content)
         commitment_read(&r, &a->content);
+    if (a->kind == HM_ASSET_NAME)
+        a->expires_ms = hm_rd_u64(&r);
     a->seq = hm_rd_u64(&r);
     a->created_ms = hm_rd_u64(&r);
     a->updated_ms = hm_rd_u64(&r);
@@ -263,6 +269,10 @@ hm_err hm_asset_register_encode(const hm_asset_register *r, hm_buf *payload)
     hm_wr_bool(payload, r->has_content);
     if (r->has_content)
         commitment_write(payload, &r->content);
+    if (r->kind == HM_ASSET_NAME) {
+        hm_wr_u32(payload, r->life_s);
+        hm_wr_bytes(payload, r->records);
+    }
     return hm_buf_status(payload);
 }
 
@@ -276,6 +286,10 @@ hm_err hm_asset_register_decode(hm_bytes payload, hm_asset_register *out)
     out->has_content = hm_rd_bool(&r);
     if (out->has_content)
         commitment_read(&r, &out->content);
+    if (out->kind == HM_ASSET_NAME) {
+        out->life_s = hm_rd_u32(&r);
+        out->records = hm_rd_bytes(&r, DNS_RECORDS_BYTES_MAX);
+    }
     if (hm_rd_end(&r) != HM_OK)
         return hm_fail(HM_E_OP_PAYLOAD, "the payload is not a registration: %s",
                        hm_err_text(hm_rd_end(&r)));

@@ -26,6 +26,9 @@ typedef enum hm_asset_op {
     HM_ASSET_SET_STATE = 3,
     HM_ASSET_RETIRE = 4,
     HM_ASSET_SET_POLICY = 5,
+    HM_ASSET_SET_RECORDS = 6, // of a name: name.h
+    HM_ASSET_RENEW = 7,       // a name
+    HM_ASSET_ZONE_KEY = 8,    // of a member, a system operation: name.h
 } hm_asset_op;
 
 typedef enum hm_asset_kind {
@@ -103,7 +106,8 @@ typedef struct hm_asset {
     uint8_t addr[16]; // fd48:4d00::/32 + 64 bits of the owner's NodeID + number
     bool has_content; // always for data; container and service may
     hm_commitment content;
-    uint64_t seq; // order of registration, mesh-wide: height << 16 | index in the block
+    uint64_t expires_ms; // of a name, else 0
+    uint64_t seq;        // order of registration, mesh-wide: height << 16 | index in the block
     uint64_t created_ms, updated_ms;
     uint64_t updated_height;
     uint32_t revision; // operations so far, from 1
@@ -123,6 +127,8 @@ typedef struct hm_asset_register {
     hm_asset_policy policy;
     bool has_content;
     hm_commitment content;
+    uint32_t life_s;  // of a name: name.h
+    hm_bytes records; // of a name: dns/record.h
 } hm_asset_register;
 
 // HM_E_OP_PAYLOAD with the reason when the ledger would refuse it (name, kind, content).

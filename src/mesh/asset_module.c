@@ -1,5 +1,6 @@
 #include "mesh/asset_internal.h"
 #include "mesh/json_out.h"
+#include "mesh/name.h"
 #include "mesh/node_module.h"
 
 // Keys: 'a' id -> record, 'n' owner, hash of name -> id, 'k' owner -> last number, 't' -> count.
@@ -244,7 +245,12 @@ static hm_err check_register(const hm_exec *x, const hm_op *op)
     hm_hash id = hm_asset_id(&op->chain_id, &op->owner, op->nonce);
     if (!hm_hash_eq(&id, &op->asset))
         return hm_fail(HM_E_OP_PAYLOAD, "the asset's id does not follow from owner and nonce");
-    return name_is_free(x->view, &op->owner, r.name);
+    bool frees = false;
+    if (r.kind == HM_ASSET_NAME) {
+        HM_TRY(name_check_register(x, op, &r));
+        HM_TRY(name_frees(x, r.name, &op->owner, &frees));
+    }
+    return frees ? HM_OK : name_is_free(x->view, &op->owner, r.name);
 }
 
 static bool in_hands(uint8_t state)
@@ -324,6 +330,8 @@ static hm_err asset_check(const hm_exec *x, const hm_op *op)
 {
     if (op->kind == HM_ASSET_REGISTER)
         return check_register(x, op);
+    if (op->kind == HM_ASSET_ZONE_KEY)
+        return name_check_zone_key(op);
     hm_asset a;
     hm_err err = hm_asset_get(x->view, &op->asset, &a);
     if (err == HM_E_NOTFOUND)
@@ -338,6 +346,9 @@ static hm_err asset_check(const hm_exec *x, const hm_op *op)
         return check_set_state(&a, op);
     case HM_ASSET_RETIRE:
         return check_retire(&a, op);
+    case HM_ASSET_SET_RECORDS:
+    case HM_ASSET_RENEW:
+        return name_check_op(x, &a, op);
     default:
         return check_policy(&a, op);
     }
@@ -369,6 +380,21 @@ static hm_err record_event(hm_exec *x, const hm_op *op, const hm_asset *a)
     return hm_view_put(x->view, key_event(&k, &a->id, x->height, x->index), hm_buf_bytes(&b));
 }
 
+// An asset that is gone for good, with the event of the operation that ended it.
+static hm_err put_retired(hm_exec *x, const hm_op *op, hm_asset *a)
+{
+    key k;
+    a->state = HM_ASSET_RETIRED;
+    a->has_holder = false;
+    a->holder = (hm_node_id){0};
+    a->updated_ms = x->time_ms;
+    a->updated_height = x->height;
+    a->revision++;
+    HM_TRY(hm_view_del(x->view, key_name(&k, &a->owner, hm_bytes_of(a->name, a->name_len))));
+    HM_TRY(asset_put(x->view, a));
+    return record_event(x, op, a);
+}
+
 static hm_err apply_register(hm_exec *x, const hm_op *op)
 {
     hm_asset_register r;
@@ -391,6 +417,13 @@ static hm_err apply_register(hm_exec *x, const hm_op *op)
         .revision = 1,
     };
     memcpy(a.name, r.name.ptr, r.name.len);
+    if (r.kind == HM_ASSET_NAME) {
+        hm_asset old;
+        bool had_old;
+        HM_TRY(name_apply_register(x, &r, &a, &old, &had_old));
+        if (had_old)
+            HM_TRY(put_retired(x, op, &old));
+    }
     HM_TRY(next_number(x, &a.owner, &a.number));
     HM_TRY(asset_put(x->view, &a));
     HM_TRY(hm_view_put(x->view, key_name(&k, &a.owner, r.name), hm_hash_bytes(&a.id)));
@@ -432,9 +465,13 @@ static hm_err asset_apply(hm_exec *x, const hm_op *op)
 {
     if (op->kind == HM_ASSET_REGISTER)
         return apply_register(x, op);
+    if (op->kind == HM_ASSET_ZONE_KEY)
+        return name_apply_zone_key(x, op);
     hm_asset a;
     key k;
     HM_TRY(hm_asset_get(x->view, &op->asset, &a));
+    if (a.kind == HM_ASSET_NAME)
+        HM_TRY(name_apply_op(x, op, &a));
     if (op->kind == HM_ASSET_TRANSFER) {
         HM_TRY(apply_transfer(x, op, &a));
     } else if (op->kind == HM_ASSET_SET_STATE) {
@@ -442,7 +479,7 @@ static hm_err asset_apply(hm_exec *x, const hm_op *op)
     } else if (op->kind == HM_ASSET_RETIRE) {
         a.state = HM_ASSET_RETIRED;
         HM_TRY(hm_view_del(x->view, key_name(&k, &a.owner, hm_bytes_of(a.name, a.name_len))));
-    } else {
+    } else if (op->kind == HM_ASSET_SET_POLICY) {
         hm_rd r = hm_rd_of(op->payload);
         asset_policy_read(&r, &a.policy);
     }
@@ -472,6 +509,40 @@ static bool put_policy(yyjson_mut_doc *doc, yyjson_mut_val *o, const hm_asset_po
     return true;
 }
 
+static bool put_records(yyjson_mut_doc *doc, yyjson_mut_val *o, hm_bytes records)
+{
+    char word[16];
+    dns_record r;
+    yyjson_mut_val *list = yyjson_mut_arr(doc);
+    bool ok = yyjson_mut_obj_add_val(doc, o, "records", list);
+    for (size_t at = 0; ok && dns_records_next(records, &at, &r);) {
+        hm_buf data = {0};
+        yyjson_mut_val *one = yyjson_mut_arr_add_obj(doc, list);
+        dns_rdata_text(r.type, r.rdata, &data);
+        ok = yyjson_mut_obj_add_strcpy(doc, one, "type", dns_type_text(r.type, word)) &&
+             yyjson_mut_obj_add_uint(doc, one, "ttl", r.ttl) &&
+             yyjson_mut_obj_add_strcpy(doc, one, "data", hm_buf_cstr(&data));
+        hm_buf_free(&data);
+    }
+    return ok;
+}
+
+static bool name_describe(const hm_op *op, yyjson_mut_doc *doc, yyjson_mut_val *o)
+{
+    hm_rd r = hm_rd_of(op->payload);
+    if (op->kind == HM_ASSET_RENEW)
+        return yyjson_mut_obj_add_uint(doc, o, "life_s", hm_rd_u32(&r));
+    if (op->kind == HM_ASSET_SET_RECORDS)
+        return put_records(doc, o, hm_rd_bytes(&r, DNS_RECORDS_BYTES_MAX));
+    if (op->kind == HM_ASSET_ZONE_KEY) {
+        char hex[2 * DNS_PUBLIC_BYTES + 1] = "";
+        if (op->payload.len == DNS_PUBLIC_BYTES)
+            hm_hex(hex, op->payload.ptr, DNS_PUBLIC_BYTES);
+        return yyjson_mut_obj_add_strcpy(doc, o, "public_key", hex);
+    }
+    return true;
+}
+
 static bool describe_register(const hm_asset_register *r, yyjson_mut_doc *doc, yyjson_mut_val *o)
 {
     bool ok = yyjson_mut_obj_add_str(doc, o, "kind", hm_asset_kind_name(r->kind)) &&
@@ -481,6 +552,9 @@ static bool describe_register(const hm_asset_register *r, yyjson_mut_doc *doc, y
         ok = yyjson_mut_obj_add_uint(doc, o, "size", r->content.size) &&
              yyjson_mut_obj_add_uint(doc, o, "chunks", r->content.chunk_count) &&
              mesh_json_hash(doc, o, "content_root", &r->content.root);
+    if (ok && r->kind == HM_ASSET_NAME)
+        ok =
+            yyjson_mut_obj_add_uint(doc, o, "life_s", r->life_s) && put_records(doc, o, r->records);
     return ok;
 }
 
@@ -509,6 +583,8 @@ static hm_err asset_describe(const hm_op *op, hm_buf *json)
     } else if (op->kind == HM_ASSET_SET_POLICY) {
         asset_policy_read(&r, &policy);
         ok = put_policy(doc, o, &policy);
+    } else {
+        ok = name_describe(op, doc, o);
     }
     return mesh_json_end(doc, ok, json);
 }
@@ -519,6 +595,9 @@ static const hm_op_kind asset_kinds[] = {
     {HM_ASSET_SET_STATE, HM_OP_RULE_FULL, "set_state"},
     {HM_ASSET_RETIRE, HM_OP_RULE_FULL, "retire"},
     {HM_ASSET_SET_POLICY, HM_OP_RULE_FULL, "set_policy"},
+    {HM_ASSET_SET_RECORDS, HM_OP_RULE_FULL, "set_records"},
+    {HM_ASSET_RENEW, HM_OP_RULE_FULL, "renew"},
+    {HM_ASSET_ZONE_KEY, HM_OP_RULE_SYSTEM, "zone_key"},
 };
 
 const hm_module hm_module_asset = {

@@ -3,7 +3,7 @@
 #define HM_MESH_CONTENT_INTERNAL_H
 
 #include "mesh/content.h"
-#include "mesh/env.h"
+#include "base/env.h"
 
 typedef enum content_job_kind {
     JOB_PUT,

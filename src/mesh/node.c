@@ -4,7 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "mesh/env.h"
+#include "base/env.h"
 #include "mesh/node_internal.h"
 #include "mesh/node_module.h"
 

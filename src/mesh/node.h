@@ -112,6 +112,10 @@ typedef struct hm_node_peer {
 // fills at most max.
 size_t hm_node_get_peers(const hm_node *n, hm_node_peer *out, size_t max);
 
+// DIR/node.crt has another certificate of the node's key: connections from now on show it, those
+// that are there go on, and the ledger gets it. HM_E_CONFIG, HM_E_IO.
+HM_CHECK hm_err hm_node_cert_renewed(hm_node *n);
+
 // The ledger for queries; never for writing. Borrowed, valid until close.
 hm_ledger *hm_node_ledger(hm_node *n);
 

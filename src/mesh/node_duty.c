@@ -219,7 +219,8 @@ static void cert_done(void *ctx, hm_err err, const char *detail, const hm_node_r
     hm_node *n = ctx;
     (void)r;
     n->cert_bringing = false;
-    n->cert_recorded = !passes(err); // otherwise it is tried again after the next block
+    // Otherwise it is looked at again after the next block: the file may have another by then.
+    n->cert_recorded = err != HM_OK && !passes(err);
     if (err != HM_OK && err != HM_E_CLOSED && err != HM_E_OP_DUPLICATE)
         hm_log(HM_LOG_WARN, "mesh", "this node's certificate was not recorded", "reason=\"%s: %s\"",
                hm_err_text(err), detail);
@@ -251,6 +252,15 @@ out:
     hm_buf_free(&der);
     hm_buf_free(&payload);
     return err;
+}
+
+hm_err hm_node_cert_renewed(hm_node *n)
+{
+    if (n->closing)
+        return HM_OK;
+    HM_TRY(peers_cert_renewed(n));
+    n->cert_recorded = false;
+    return n->cert_bringing ? HM_OK : cert_bring(n); // else after the next block
 }
 
 // ---- what is due --------------------------------------------------------------------------------

@@ -274,6 +274,8 @@ HM_CHECK hm_err peers_open(hm_node *n, const struct sockaddr_in6 *listen);
 void peers_begin_close(hm_node *n);
 void peers_free(hm_node *n);
 void peers_tick(hm_node *n, uint64_t now_us);
+// Shows DIR/node.crt as it is now, from the next handshake on.
+HM_CHECK hm_err peers_cert_renewed(hm_node *n);
 // Closes connections whose certificate the newest revocation list names.
 void peers_recheck(hm_node *n);
 bool peer_is_up(const hm_node *n, uint32_t index);

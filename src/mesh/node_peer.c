@@ -545,31 +545,61 @@ void peers_tick(hm_node *n, uint64_t now_us)
     }
 }
 
+// The certificate that a connection began with may be over: what counts then is the newest one, of
+// the ledger, which a member that renews its own brings there.
+static bool renewed_in_force(const hm_node *n, uint32_t i)
+{
+    hm_member m;
+    hm_member_cert cert;
+    const hm_view *tip = hm_ledger_tip(n->ledger);
+    uint64_t now = node_wall_ms();
+    return hm_member_at(tip, i, &m) == HM_OK && hm_member_cert_find(tip, &m.cert, &cert) == HM_OK &&
+           !cert.revoked && now >= cert.not_before_ms && now <= cert.not_after_ms;
+}
+
 void peers_recheck(hm_node *n)
 {
     for (uint32_t i = 0; i < n->count; i++) {
         uint32_t index;
         node_peer *p = &n->peers[i];
-        if (p->state != HM_PEER_UP || member_of_conn(n, p->conn, &index) == HM_OK)
+        hm_err err = p->state == HM_PEER_UP ? member_of_conn(n, p->conn, &index) : HM_OK;
+        if (err == HM_OK || (err == HM_E_CERT_EXPIRED && renewed_in_force(n, i)))
             continue;
         node_refused(n, COUNT_REFUSED_PEER, &p->id, "%s", hm_err_detail());
-        peer_drop(p, CLOSE_REVOKED, "its certificate is revoked");
+        peer_drop(p, CLOSE_REVOKED,
+                  err == HM_E_CERT_EXPIRED ? "its certificate is over"
+                                           : "its certificate is revoked");
     }
 }
 
 // ---- life ---------------------------------------------------------------------------------------
 
-static hm_err make_tls(hm_node *n)
+static hm_err read_chain(const hm_node *n, hm_buf *chain)
 {
     char path[4100];
-    hm_buf chain = {0};
     snprintf(path, sizeof path, "%s/node.crt", n->dir);
-    hm_err err = hm_file_read(path, 1u << 20, &chain);
-    if (err == HM_E_NOTFOUND)
-        return hm_fail(err, "%s is missing: the node is not enrolled", path);
+    hm_err err = hm_file_read(path, 1u << 20, chain);
+    return err == HM_E_NOTFOUND ? hm_fail(err, "%s is missing: the node is not enrolled", path)
+                                : err;
+}
+
+static hm_err make_tls(hm_node *n)
+{
+    hm_buf chain = {0};
+    hm_err err = read_chain(n, &chain);
     for (int server = 0; server < 2 && err == HM_OK; server++)
         err =
             tc_node_tls(server == 1, n->key, hm_buf_bytes(&chain), check_peer, n, &n->tls[server]);
+    hm_buf_free(&chain);
+    return err;
+}
+
+hm_err peers_cert_renewed(hm_node *n)
+{
+    hm_buf chain = {0};
+    hm_err err = read_chain(n, &chain);
+    for (int server = 0; server < 2 && err == HM_OK; server++)
+        err = tc_node_tls_renew(n->tls[server], n->key, hm_buf_bytes(&chain));
     hm_buf_free(&chain);
     return err;
 }

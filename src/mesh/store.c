@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <errno.h>
 
-#include "mesh/env.h"
+#include "base/env.h"
 #include "mesh/ledger_internal.h"
 
 hm_err store_fail(int rc, const char *what)

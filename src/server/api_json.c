@@ -114,6 +114,91 @@ out:
     return err;
 }
 
+static hm_err read_records(yyjson_val *root, bool needed, api_records *out)
+{
+    static const char *const names[] = {"type", "ttl", "data", NULL};
+    yyjson_val *list = yyjson_obj_get(root, "records"), *item;
+    size_t at, max;
+    uint64_t ttl;
+    out->count = 0;
+    if (!list && !needed)
+        return HM_OK;
+    if (!yyjson_is_arr(list))
+        return hm_fail(HM_E_PARSE, "field \"records\" must be a list");
+    if (yyjson_arr_size(list) > API_RECORDS_MAX)
+        return hm_fail(HM_E_LIMIT, "field \"records\" has more than %u entries", API_RECORDS_MAX);
+    yyjson_arr_foreach(list, at, max, item)
+    {
+        uint32_t i = out->count;
+        if (!yyjson_is_obj(item))
+            return hm_fail(HM_E_PARSE, "field \"records\" must hold objects");
+        HM_TRY(hm_json_only(item, names));
+        HM_TRY(copy_text(item, "type", out->item[i].type, sizeof(out->item[i].type)));
+        HM_TRY(copy_text(item, "data", out->item[i].data, sizeof(out->item[i].data)));
+        out->item[i].has_ttl = hm_json_has(item, "ttl");
+        if (out->item[i].has_ttl) {
+            HM_TRY(hm_json_u64(item, "ttl", 0, UINT32_MAX, &ttl));
+            out->item[i].ttl = (uint32_t)ttl;
+        }
+        out->count++;
+    }
+    return HM_OK;
+}
+
+static hm_err read_life(yyjson_val *root, uint32_t *out)
+{
+    uint64_t n;
+    HM_TRY(hm_json_u64(root, "life_s", 1, UINT32_MAX, &n));
+    *out = (uint32_t)n;
+    return HM_OK;
+}
+
+hm_err api_name_read(hm_bytes body, api_name *out)
+{
+    static const char *const names[] = {"name", "records", "life_s", "policy", "grants", NULL};
+    yyjson_doc *doc = NULL;
+    hm_err err;
+    HM_TRY(hm_json_parse(body, &doc));
+    yyjson_val *root = yyjson_doc_get_root(doc);
+    out->policy = (api_policy){0};
+    HM_TRY_OUT(hm_json_only(root, names));
+    HM_TRY_OUT(copy_text(root, "name", out->name, sizeof(out->name)));
+    out->has_life = hm_json_has(root, "life_s");
+    if (out->has_life)
+        HM_TRY_OUT(read_life(root, &out->life_s));
+    HM_TRY_OUT(read_policy(root, false, &out->policy));
+    err = read_records(root, false, &out->records);
+out:
+    yyjson_doc_free(doc);
+    return err;
+}
+
+hm_err api_records_read(hm_bytes body, api_records *out)
+{
+    static const char *const names[] = {"records", NULL};
+    yyjson_doc *doc = NULL;
+    hm_err err;
+    HM_TRY(hm_json_parse(body, &doc));
+    HM_TRY_OUT(hm_json_only(yyjson_doc_get_root(doc), names));
+    err = read_records(yyjson_doc_get_root(doc), true, out);
+out:
+    yyjson_doc_free(doc);
+    return err;
+}
+
+hm_err api_renew_read(hm_bytes body, uint32_t *life_s)
+{
+    static const char *const names[] = {"life_s", NULL};
+    yyjson_doc *doc = NULL;
+    hm_err err;
+    HM_TRY(hm_json_parse(body, &doc));
+    HM_TRY_OUT(hm_json_only(yyjson_doc_get_root(doc), names));
+    err = read_life(yyjson_doc_get_root(doc), life_s);
+out:
+    yyjson_doc_free(doc);
+    return err;
+}
+
 hm_err api_transfer_read(hm_bytes body, uint8_t to[32])
 {
     static const char *const names[] = {"to", NULL};
@@ -169,16 +254,43 @@ hm_err api_empty_read(hm_bytes body)
 
 hm_err api_csr_read(hm_bytes body, api_csr *out)
 {
-    static const char *const names[] = {"csr", "profile", NULL};
+    static const char *const names[] = {"csr", "profile", "life_seconds", NULL};
     yyjson_doc *doc = NULL;
+    uint64_t life_s = 0;
     hm_err err;
     HM_TRY(hm_json_parse(body, &doc));
     yyjson_val *root = yyjson_doc_get_root(doc);
     HM_TRY_OUT(hm_json_only(root, names));
     HM_TRY_OUT(copy_text(root, "csr", out->csr, sizeof(out->csr)));
     HM_TRY_OUT(copy_text(root, "profile", out->profile, sizeof(out->profile)));
-    if (strcmp(out->profile, "node") != 0 && strcmp(out->profile, "server") != 0)
-        err = hm_fail(HM_E_PARSE, "field \"profile\" must be \"node\" or \"server\"");
+    if (hm_json_has(root, "life_seconds"))
+        HM_TRY_OUT(hm_json_u64(root, "life_seconds", 1, UINT32_MAX, &life_s));
+    out->life_s = (uint32_t)life_s;
+out:
+    yyjson_doc_free(doc);
+    return err;
+}
+
+static hm_err read_signature(yyjson_val *root, api_renewal *out)
+{
+    hm_bytes hex;
+    HM_TRY(hm_json_text(root, "signature", 2, 2 * sizeof(out->signature), &hex));
+    out->signature_len = hex.len / 2;
+    return hm_json_hex(root, "signature", out->signature, out->signature_len);
+}
+
+hm_err api_renewal_read(hm_bytes body, api_renewal *out)
+{
+    static const char *const names[] = {"serial", "time_ms", "csr", "signature", NULL};
+    yyjson_doc *doc = NULL;
+    hm_err err;
+    HM_TRY(hm_json_parse(body, &doc));
+    yyjson_val *root = yyjson_doc_get_root(doc);
+    HM_TRY_OUT(hm_json_only(root, names));
+    HM_TRY_OUT(hm_json_hex(root, "serial", out->serial, sizeof(out->serial)));
+    HM_TRY_OUT(hm_json_u64(root, "time_ms", 0, UINT64_C(1) << 53, &out->time_ms));
+    HM_TRY_OUT(copy_text(root, "csr", out->csr, sizeof(out->csr)));
+    err = read_signature(root, out);
 out:
     yyjson_doc_free(doc);
     return err;

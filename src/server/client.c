@@ -82,6 +82,7 @@ static hm_err refusal(long status, hm_bytes body)
     yyjson_doc *doc = body.len ? yyjson_read((const char *)body.ptr, body.len, 0) : NULL;
     yyjson_val *e = yyjson_obj_get(yyjson_doc_get_root(doc), "error");
     hm_client_refusal *r = &last_refusal;
+    r->text[0] = 0;
     if (yyjson_is_obj(e) && text_of(e, "code")[0]) {
         snprintf(r->code, sizeof(r->code), "%s", text_of(e, "code"));
         snprintf(r->message, sizeof(r->message), "%s", text_of(e, "message"));
@@ -90,6 +91,8 @@ static hm_err refusal(long status, hm_bytes body)
         snprintf(r->code, sizeof(r->code), "HTTP");
         snprintf(r->message, sizeof(r->message), "the server answered with status %ld", status);
         r->detail[0] = 0;
+        snprintf(r->text, sizeof(r->text), "%.*s", (int)(body.len < 64 ? body.len : 63),
+                 body.len ? (const char *)body.ptr : "");
     }
     yyjson_doc_free(doc);
     hm_err err;
@@ -107,6 +110,14 @@ static void finish(const hm_client *c, CURL *h)
 {
     if (h != c->kept)
         curl_easy_cleanup(h);
+}
+
+// Called about once a second while nothing comes.
+static int on_progress(void *ctx, curl_off_t a, curl_off_t b, curl_off_t d, curl_off_t e)
+{
+    const atomic_bool *cancel = ctx;
+    (void)a, (void)b, (void)d, (void)e;
+    return atomic_load(cancel) ? 1 : 0;
 }
 
 static CURL *prepare(const hm_client *c, const char *method, const char *path,
@@ -136,6 +147,11 @@ static CURL *prepare(const hm_client *c, const char *method, const char *path,
     curl_easy_setopt(h, CURLOPT_LOW_SPEED_TIME, (long)HM_CLIENT_SILENCE_S);
     curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(h, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    if (c->cancel) {
+        curl_easy_setopt(h, CURLOPT_XFERINFOFUNCTION, on_progress);
+        curl_easy_setopt(h, CURLOPT_XFERINFODATA, c->cancel);
+        curl_easy_setopt(h, CURLOPT_NOPROGRESS, 0L);
+    }
     if (c->ca_path)
         curl_easy_setopt(h, CURLOPT_CAINFO, c->ca_path);
     if (c->token) {
@@ -163,6 +179,8 @@ static hm_err perform(const hm_client *c, CURL *h, long *status)
     CURLcode code = curl_easy_perform(h);
     curl_easy_setopt(h, CURLOPT_ERRORBUFFER, NULL);
     curl_easy_getinfo(h, CURLINFO_RESPONSE_CODE, status);
+    if (code == CURLE_ABORTED_BY_CALLBACK && c->cancel && atomic_load(c->cancel))
+        return HM_E_CLOSED;
     switch (code) {
     case CURLE_OK:
         return HM_OK;
@@ -223,8 +241,9 @@ hm_err hm_client_request(const hm_client *c, const char *method, const char *pat
     CURL *h = prepare(c, method, path, &headers);
     if (!h)
         return HM_E_NOMEM;
-    curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_data);
+    curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_data); // which limits what was unpacked
     curl_easy_setopt(h, CURLOPT_WRITEDATA, &answer);
+    curl_easy_setopt(h, CURLOPT_ACCEPT_ENCODING, "gzip"); // C2SP static-ct-api: tiles may be so
     if (file) {
         HM_TRY_OUT(open_file(file, &f, &size));
         curl_easy_setopt(h, CURLOPT_UPLOAD, 1L);

@@ -2,6 +2,8 @@
 #ifndef HM_SERVER_CLIENT_H
 #define HM_SERVER_CLIENT_H
 
+#include <stdatomic.h>
+
 #include "base/base.h"
 
 typedef struct hm_client {
@@ -10,6 +12,9 @@ typedef struct hm_client {
     char *token;         // NULL = none
     uint32_t timeout_s;  // of a whole request; 0 = none
     void *kept;          // connection kept open between requests, or NULL
+    // NULL, or what another thread sets to end hm_client_request() with HM_E_CLOSED within about a
+    // second; borrowed.
+    const atomic_bool *cancel;
 } hm_client;
 
 // Keeps the connection from now on; for many requests from one thread. End with
@@ -37,6 +42,7 @@ HM_CHECK hm_err hm_client_download(const hm_client *c, const char *path, const c
 typedef struct hm_client_refusal {
     char code[40], message[160], detail[512];
     char line[512]; // what hm_err_detail() said of it
+    char text[64];  // the answer itself, when it is no Error, as far as it fits
 } hm_client_refusal;
 const hm_client_refusal *hm_client_refused(void);
 // Percent-encodes text for a query.

@@ -1,7 +1,8 @@
-// A node's eye on the authority: asks for its revocation list now and then and, when it has grown,
-// puts it into the ledger, from where every member honours it.
+// A node's eye on the authority: always has a question there for a newer revocation list than the
+// ledger's, which is answered when something is revoked, and puts the list into the ledger, from
+// where every member honours it.
 //
-// One libuv loop's thread; the question runs on a worker thread.
+// One libuv loop's thread; the question, which may take a minute, runs on a thread of its own.
 #ifndef HM_SERVER_CRL_WATCH_H
 #define HM_SERVER_CRL_WATCH_H
 
@@ -16,14 +17,15 @@ typedef struct crl_watch_config {
     hm_node *node;         // borrowed until closed
     const char *authority; // URL; copied
     const char *root_path; // edge root that the authority must prove, PEM; copied
-    uint32_t every_s;      // at least 1
+    uint32_t wait_s;       // 1 to 60: how long a question waits there
 } crl_watch_config;
 
-// Asks first after a moment that differs from node to node, so that one of them brings a new list
-// and the others find it there. HM_E_NOMEM, HM_E_LIMIT.
+// Nodes bring a new list after a moment that differs from node to node, so that one of them does
+// and the others find it there. HM_E_NOMEM, HM_E_LIMIT, HM_E_INTERNAL.
 HM_CHECK hm_err crl_watch_open(const crl_watch_config *cfg, crl_watch **out);
-// Ends by itself once no question is out; until then the loop has something to wait for. Before
-// hm_node_close(), which gives back a list that was submitted. NULL is harmless.
+// Ends by itself once no question is out, about a second later at most; until then the loop has
+// something to wait for. Before hm_node_close(), which gives back a list that was submitted. NULL
+// is harmless.
 void crl_watch_close(crl_watch *w);
 
 #endif

@@ -17,8 +17,8 @@ void enroll_answer_free(enroll_answer *a)
     hm_buf_free(&a->edge_root);
 }
 
-hm_err enroll_issue(const hm_client *c, const char *profile, hm_bytes csr_pem, hm_buf *chain_pem,
-                    char serial[33])
+hm_err enroll_issue(const hm_client *c, const char *profile, uint64_t life_s, hm_bytes csr_pem,
+                    hm_buf *chain_pem, char serial[33])
 {
     hm_buf body = {0}, answer = {0};
     yyjson_doc *doc = NULL;
@@ -27,6 +27,8 @@ hm_err enroll_issue(const hm_client *c, const char *profile, hm_bytes csr_pem, h
     hm_jw_open(&body, NULL, '{');
     hm_jw_str(&body, "profile", profile);
     hm_jw_text(&body, "csr", csr_pem);
+    if (life_s)
+        hm_jw_u64(&body, "life_seconds", life_s);
     hm_jw_close(&body, '}');
     HM_TRY_OUT(hm_buf_status(&body));
     HM_TRY_OUT(
@@ -59,7 +61,7 @@ static hm_err issue_file(const hm_client *c, const char *dir, const char *name, 
     if (err != HM_OK)
         hm_fail(err, "%s: %s; was init run?", path, hm_err_text(err));
     else
-        err = enroll_issue(c, profile, hm_buf_bytes(&csr), chain_pem, serial);
+        err = enroll_issue(c, profile, 0, hm_buf_bytes(&csr), chain_pem, serial);
     hm_buf_free(&csr);
     return err;
 }

@@ -16,9 +16,10 @@ typedef struct enroll_answer {
 // the answer with enroll_answer_free() also after a failure.
 HM_CHECK hm_err enroll_ask(const hm_client *c, const char *dir, enroll_answer *out);
 void enroll_answer_free(enroll_answer *a);
-// One request: the body of POST /v1/certificates sent, the chain appended, the serial kept.
-HM_CHECK hm_err enroll_issue(const hm_client *c, const char *profile, hm_bytes csr_pem,
-                             hm_buf *chain_pem, char serial[33]);
+// One request: the body of POST /v1/certificates sent, the chain appended, the serial kept. life_s
+// 0: as the authority has it.
+HM_CHECK hm_err enroll_issue(const hm_client *c, const char *profile, uint64_t life_s,
+                             hm_bytes csr_pem, hm_buf *chain_pem, char serial[33]);
 // The daemons' command "enroll": options dir, root, token-file and authority; keeps the answer with
 // tc_dir_install().
 HM_CHECK hm_err enroll_command(const hm_config *c);

@@ -113,6 +113,7 @@ hm_err hm_http_open(const hm_http_config *cfg, hm_http **out)
     h->routes = cfg->routes;
     h->route_count = cfg->route_count;
     h->ctx = cfg->ctx;
+    h->who = cfg->who;
     h->limits = cfg->limits;
     if (!h->limits.connections)
         h->limits.connections = 1024;
@@ -176,7 +177,7 @@ static void on_connection(uv_poll_t *poll, int status, int events)
             continue;
         }
         struct lws *wsi = lws_adopt_socket_vhost(l->vhost, fd); // closes it itself on failure
-        http_conn *x = wsi ? http_conn_new(l, c, &http_lws_wire) : NULL;
+        http_conn *x = wsi ? http_conn_new(l, c, &from, &http_lws_wire) : NULL;
         if (x) {
             x->wsi = wsi;
             lws_set_opaque_user_data(wsi, x);
@@ -227,6 +228,7 @@ hm_err hm_http_listen(hm_http *h, const hm_http_listen_config *cfg, struct socka
     l->local_names = cfg->local_names;
     if (cfg->static_dir) {
         HM_TRY_OUT(http_files_load(&l->files, cfg->static_dir));
+        l->files.index = cfg->index ? cfg->index : "/index.html";
         l->has_static = true;
     }
     HM_TRY_OUT(open_socket(&cfg->addr, &l->fd, &at));

@@ -42,17 +42,33 @@ typedef struct hm_http_req hm_http_req;
 typedef void (*hm_http_handler)(void *ctx, hm_http_req *r);
 
 enum {
-    HM_HTTP_AUTH = 1,   // the bearer token is needed
+    HM_HTTP_AUTH = 1,   // a bearer token is needed, of the route's role or a higher one
     HM_HTTP_STREAM = 2, // called at once; the handler reads the body with hm_http_body_read()
 };
 
+// Whose token a request brings; each may do what the ones before it may.
+typedef enum hm_http_role {
+    HM_HTTP_NOBODY,
+    HM_HTTP_VIEWER,
+    HM_HTTP_OPERATOR,
+    HM_HTTP_AUTHORITY,
+} hm_http_role;
+
+#define HM_HTTP_ACTOR_MAX 32u
+
+typedef struct hm_http_actor {
+    hm_http_role role;
+    char name[HM_HTTP_ACTOR_MAX + 1]; // of the token
+} hm_http_actor;
+
 typedef struct hm_http_route {
     const char *method;  // "GET" also answers HEAD
-    const char *pattern; // "/v1/assets/{id}/history"; {x} matches one segment
+    const char *pattern; // "/v1/assets/{id}/history"; {x} matches one segment, {x*} all the rest
     hm_http_handler handler;
     unsigned flags;
     uint64_t body_max; // 0 = HM_HTTP_BODY_MAX
     const char *query; // names of its parameters, separated by spaces; NULL = none. 400 for others
+    hm_http_role role; // least, with HM_HTTP_AUTH; 0 = HM_HTTP_AUTHORITY
 } hm_http_route;
 
 typedef struct hm_http_limits {
@@ -66,7 +82,9 @@ typedef struct hm_http_config {
     const hm_http_route *routes; // borrowed
     size_t route_count;
     void *ctx;         // for the handlers
-    const char *token; // bearer token, copied; NULL refuses every HM_HTTP_AUTH route
+    const char *token; // bearer token of HM_HTTP_AUTHORITY, copied; NULL: none is
+    // Whose another bearer token is: fills out or leaves it as it is. NULL: nobody's.
+    void (*who)(void *ctx, hm_bytes token, hm_http_actor *out);
     hm_http_limits limits;
 } hm_http_config;
 
@@ -75,6 +93,7 @@ typedef struct hm_http_listen_config {
     const char *cert_path; // PEM chain, leaf first; NULL = plain HTTP
     const char *key_path;
     const char *static_dir; // read into memory at start (16 MiB at most); NULL = none
+    const char *index;      // the file of it that "/" means; a literal; NULL = "/index.html"
     bool read_only;         // routes with HM_HTTP_AUTH are refused whatever the token
     bool http3;             // also on the same port of UDP; needs a certificate
     bool local_names;       // Host must be localhost or [::1]: no page of another name gets in
@@ -116,8 +135,21 @@ const char *hm_http_query(const hm_http_req *r, const char *name);
 // The whole body of a route without HM_HTTP_STREAM. Lives as long as the request.
 hm_bytes hm_http_body(const hm_http_req *r);
 uint64_t hm_http_body_length(const hm_http_req *r);
-// True when the request brought the bearer token to an address that takes it.
+// Whose bearer token the request brought to an address that takes it.
+const hm_http_actor *hm_http_actor_of(const hm_http_req *r);
+// Is that HM_HTTP_AUTHORITY?
 bool hm_http_authorized(const hm_http_req *r);
+// "viewer", "operator", "authority".
+const char *hm_http_role_word(hm_http_role role);
+// The peer's address.
+const struct sockaddr_in6 *hm_http_from(const hm_http_req *r);
+bool hm_http_is_head(const hm_http_req *r); // HEAD, where hm_http_method() says GET
+// The address as the client wrote it (Host), and the type of the body; "" when there is none, it is
+// longer than 255 bytes or stands there twice.
+const char *hm_http_host(const hm_http_req *r);
+const char *hm_http_content_type(const hm_http_req *r);
+// The first 8 bytes of the peer's address: its /64.
+const uint8_t *hm_http_client(const hm_http_req *r);
 // The handler's own pointer and what to call when the peer goes before the answer is whole.
 void hm_http_on_abort(hm_http_req *r, void (*aborted)(void *ctx), void *ctx);
 
@@ -132,7 +164,11 @@ void hm_http_body_resume(hm_http_req *r);
 
 // Before the answer; at most 8, name and value at most 255 bytes without control characters.
 void hm_http_header(hm_http_req *r, const char *name, const char *value);
+// Before the answer, in place of no-store. value is borrowed until the answer is out: a literal.
+void hm_http_cache_control(hm_http_req *r, const char *value);
 void hm_http_reply(hm_http_req *r, unsigned status, const char *content_type, hm_bytes body);
+// Frees json, to which a newline is added; when it could not be made, the answer says so.
+void hm_http_reply_json(hm_http_req *r, unsigned status, hm_buf *json);
 // {"error":{"code","message","detail"}}; detail may be NULL.
 void hm_http_reply_error(hm_http_req *r, unsigned status, const char *code, const char *message,
                          const char *detail);

@@ -117,6 +117,7 @@ static int field(const hm_http_req *r, http_field which, char *out, size_t size)
         [HTTP_CONTENT_LENGTH] = "content-length",
         [HTTP_TRANSFER_ENCODING] = "transfer-encoding",
         [HTTP_EXPECT] = "expect",
+        [HTTP_CONTENT_TYPE] = "content-type",
     };
     const char *value = h3_field(r->h3, names[which], 0);
     if (!value && which == HTTP_HOST)
@@ -265,7 +266,8 @@ static void on_conn_open(void *user, stoq_conn *conn)
     struct sockaddr_in6 from;
     stoq_conn_peer_address(conn, &from);
     http_client *c = http_client_of(h, &from);
-    http_conn *hc = c && http_client_admit(h, c) ? http_conn_new(x->listener, c, &h3_wire) : NULL;
+    http_conn *hc =
+        c && http_client_admit(h, c) ? http_conn_new(x->listener, c, &from, &h3_wire) : NULL;
     if (!hc) {
         stoq_conn_close(conn, NGHTTP3_H3_EXCESSIVE_LOAD, "too many connections");
         return;

@@ -33,6 +33,7 @@ typedef struct http_files {
     http_file *items; // owned
     size_t count;
     size_t bytes;
+    const char *index; // of "/"; borrowed, for good
 } http_files;
 
 typedef struct http_listener {
@@ -52,7 +53,7 @@ typedef struct http_client {
     uint8_t prefix[HTTP_PREFIX_BYTES];
     uint32_t count; // connections
     bool free_rate; // this machine's own
-    uint64_t tokens_milli, at_ms;
+    hm_bucket bucket;
     hm_list connections; // of http_conn, who rests longest first
 } http_client;
 
@@ -61,6 +62,7 @@ typedef struct http_conn {
     hm_list of_client, of_server;
     http_listener *listener;
     http_client *client;
+    struct sockaddr_in6 from;
     const http_wire *wire;
     struct lws *wsi;   // of HTTP/1.1 and 2
     h3_conn *h3;       // of HTTP/3
@@ -77,6 +79,7 @@ struct hm_http {
     size_t route_count;
     void *ctx;
     char *token;
+    void (*who)(void *ctx, hm_bytes token, hm_http_actor *out);
     hm_http_limits limits; // none is 0 but the rate
     uint32_t connection_count;
     hm_list connections;
@@ -118,8 +121,9 @@ struct hm_http_req {
     char query_text[HTTP_PATH_MAX];
     const char *query[HM_HTTP_QUERY_MAX];
     size_t query_count;
-    char if_none_match[64];
-    bool head, authorized;
+    char if_none_match[64], host[256], body_type[256];
+    bool head;
+    hm_http_actor actor;
     bool h2; // of HTTP/1.1 and 2
 
     uint64_t body_length, body_got;
@@ -157,6 +161,7 @@ typedef enum http_field {
     HTTP_CONTENT_LENGTH,
     HTTP_TRANSFER_ENCODING,
     HTTP_EXPECT,
+    HTTP_CONTENT_TYPE,
     HTTP_FIELDS,
 } http_field;
 
@@ -217,7 +222,8 @@ bool http_client_admit(hm_http *h, const http_client *c);
 // Seconds until it may ask again; 0: it asks now.
 unsigned http_client_wait_s(hm_http *h, http_client *c);
 void http_clients_sweep(hm_http *h);
-http_conn *http_conn_new(http_listener *l, http_client *c, const http_wire *wire);
+http_conn *http_conn_new(http_listener *l, http_client *c, const struct sockaddr_in6 *from,
+                         const http_wire *wire);
 void http_conn_free(http_conn *x);
 // One of its requests ended.
 void http_conn_rests(http_conn *x);

@@ -333,6 +333,7 @@ static int field(const hm_http_req *r, http_field which, char *out, size_t size)
         [HTTP_CONTENT_LENGTH] = WSI_TOKEN_HTTP_CONTENT_LENGTH,
         [HTTP_TRANSFER_ENCODING] = WSI_TOKEN_HTTP_TRANSFER_ENCODING,
         [HTTP_EXPECT] = WSI_TOKEN_HTTP_EXPECT,
+        [HTTP_CONTENT_TYPE] = WSI_TOKEN_HTTP_CONTENT_TYPE,
     };
     out[0] = 0;
     if (lws_hdr_total_length(r->wsi, tokens[which]) <= 0)

@@ -8,7 +8,6 @@
 #include "server/http_internal.h"
 
 #define REST_MS 1000u // a connection younger than that may just be about to ask
-#define BURST_S 2u
 
 http_client *http_client_of(hm_http *h, const struct sockaddr_in6 *from)
 {
@@ -20,8 +19,7 @@ http_client *http_client_of(hm_http *h, const struct sockaddr_in6 *from)
         return NULL;
     memcpy(c->prefix, &from->sin6_addr, HTTP_PREFIX_BYTES);
     c->free_rate = IN6_IS_ADDR_LOOPBACK(&from->sin6_addr);
-    c->tokens_milli = (uint64_t)h->limits.client_rate * 1000 * BURST_S;
-    c->at_ms = uv_now(h->loop);
+    c->bucket = hm_bucket_full(h->limits.client_rate, uv_now(h->loop) * 1000);
     hm_list_init(&c->connections);
     if (hm_map_put(&h->clients, c->prefix, c) != HM_OK) {
         free(c);
@@ -75,29 +73,22 @@ bool http_client_admit(hm_http *h, const http_client *c)
 
 unsigned http_client_wait_s(hm_http *h, http_client *c)
 {
-    uint64_t now = uv_now(h->loop), rate = h->limits.client_rate;
-    if (rate == 0 || c->free_rate)
+    uint32_t rate = h->limits.client_rate;
+    if (rate == 0 || c->free_rate || hm_bucket_take(&c->bucket, rate, uv_now(h->loop) * 1000))
         return 0;
-    uint64_t full = rate * 1000 * BURST_S, gone = now - c->at_ms;
-    c->tokens_milli = gone > BURST_S * 1000 || c->tokens_milli + gone * rate > full
-                          ? full
-                          : c->tokens_milli + gone * rate;
-    c->at_ms = now;
-    if (c->tokens_milli < 1000) {
-        h->stats.refused_rate++;
-        return (unsigned)((1000 - c->tokens_milli + rate * 1000 - 1) / (rate * 1000));
-    }
-    c->tokens_milli -= 1000;
-    return 0;
+    h->stats.refused_rate++;
+    return hm_bucket_wait_s(&c->bucket, rate);
 }
 
-http_conn *http_conn_new(http_listener *l, http_client *c, const http_wire *wire)
+http_conn *http_conn_new(http_listener *l, http_client *c, const struct sockaddr_in6 *from,
+                         const http_wire *wire)
 {
     http_conn *x = calloc(1, sizeof(*x));
     if (!x)
         return NULL;
     x->listener = l;
     x->client = c;
+    x->from = *from;
     x->wire = wire;
     x->since_ms = uv_now(l->server->loop);
     c->count++;
@@ -133,7 +124,7 @@ void http_clients_sweep(hm_http *h)
     http_client *old[256];
     while (count < sizeof(old) / sizeof(old[0]) && hm_map_next(&h->clients, &pos, &key, &value)) {
         http_client *c = value;
-        if (c->count == 0 && (h->destroyed || uv_now(h->loop) - c->at_ms >= BURST_S * 1000))
+        if (c->count == 0 && (h->destroyed || hm_bucket_rested(&c->bucket, uv_now(h->loop) * 1000)))
             old[count++] = c;
     }
     for (size_t i = 0; i < count; i++) {

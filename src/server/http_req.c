@@ -155,9 +155,41 @@ uint64_t hm_http_body_length(const hm_http_req *r)
 {
     return r->body_length;
 }
+const hm_http_actor *hm_http_actor_of(const hm_http_req *r)
+{
+    return &r->actor;
+}
+
+const char *hm_http_role_word(hm_http_role role)
+{
+    static const char *const words[] = {"nobody", "viewer", "operator", "authority"};
+    return words[role];
+}
+
+const struct sockaddr_in6 *hm_http_from(const hm_http_req *r)
+{
+    return &r->conn->from;
+}
+
+bool hm_http_is_head(const hm_http_req *r)
+{
+    return r->head;
+}
+const char *hm_http_host(const hm_http_req *r)
+{
+    return r->host;
+}
+const char *hm_http_content_type(const hm_http_req *r)
+{
+    return r->body_type;
+}
+const uint8_t *hm_http_client(const hm_http_req *r)
+{
+    return r->conn->client->prefix;
+}
 bool hm_http_authorized(const hm_http_req *r)
 {
-    return r->authorized;
+    return r->actor.role == HM_HTTP_AUTHORITY;
 }
 void hm_http_on_abort(hm_http_req *r, void (*aborted)(void *ctx), void *ctx)
 {
@@ -176,6 +208,12 @@ void hm_http_header(hm_http_req *r, const char *name, const char *value)
     for (char *p = h[1]; *p; p++)
         if ((unsigned char)*p < 0x20 || *p == 0x7f)
             *p = ' ';
+}
+
+void hm_http_cache_control(hm_http_req *r, const char *value)
+{
+    hm_assert(!r->answered);
+    r->cache_control = value;
 }
 
 static void begin_answer(hm_http_req *r, unsigned status, const char *content_type, int64_t length)
@@ -202,6 +240,16 @@ void hm_http_reply(hm_http_req *r, unsigned status, const char *content_type, hm
         hm_buf_put(&r->out, body);
     r->drop = hm_buf_status(&r->out) != HM_OK;
     r->finished = true;
+}
+
+void hm_http_reply_json(hm_http_req *r, unsigned status, hm_buf *json)
+{
+    hm_buf_puts(json, "\n");
+    if (hm_buf_status(json) == HM_OK)
+        hm_http_reply(r, status, "application/json", hm_buf_bytes(json));
+    else
+        hm_http_reply_err(r, hm_buf_status(json), NULL);
+    hm_buf_free(json);
 }
 
 // Text inside a JSON string; what is no valid character becomes '?'.

@@ -24,7 +24,8 @@ const char *http_method_of(const char *text, bool *head)
     return "?";
 }
 
-// Does the path fit the pattern? Fills the parameters. A parameter is one segment, not empty.
+// Does the path fit the pattern? Fills the parameters. A parameter is one segment, or
+// with a star the rest, not empty.
 static bool match(hm_http_req *r, const char *pattern)
 {
     const char *path = r->path;
@@ -36,7 +37,8 @@ static bool match(hm_http_req *r, const char *pattern)
                 return false;
             continue;
         }
-        size_t n = strcspn(path, "/");
+        const char *end = strchr(pattern, '}');
+        size_t n = end[-1] == '*' ? strlen(path) : strcspn(path, "/");
         if (n == 0 || r->param_count == HM_HTTP_PARAM_MAX)
             return false;
         memcpy(r->params_text + used, path, n);
@@ -44,7 +46,7 @@ static bool match(hm_http_req *r, const char *pattern)
         r->params[r->param_count++] = r->params_text + used;
         used += n + 1;
         path += n;
-        pattern = strchr(pattern, '}') + 1;
+        pattern = end + 1;
     }
     return *path == 0;
 }
@@ -64,16 +66,21 @@ static const hm_http_route *find_route(hm_http_req *r, char *allow, size_t allow
     return NULL;
 }
 
-static bool token_good(const hm_http_req *r)
+static void find_actor(hm_http_req *r)
 {
+    const hm_http *h = r->server;
     char given[320];
-    if (!r->server->token || r->wire->field(r, HTTP_AUTHORIZATION, given, sizeof(given)) <= 0)
-        return false;
-    size_t len = strlen(r->server->token);
-    bool good = strncasecmp(given, "bearer ", 7) == 0 && strlen(given + 7) == len &&
-                hm_equal_ct(given + 7, r->server->token, len);
+    if (r->listener->read_only || r->wire->field(r, HTTP_AUTHORIZATION, given, sizeof(given)) <= 0)
+        return;
+    if (strncasecmp(given, "bearer ", 7) == 0) {
+        hm_bytes token = hm_bytes_str(given + 7);
+        if (h->token && token.len == strlen(h->token) &&
+            hm_equal_ct(token.ptr, h->token, token.len))
+            r->actor = (hm_http_actor){HM_HTTP_AUTHORITY, "api.token"};
+        else if (h->who)
+            h->who(h->ctx, token, &r->actor);
+    }
     hm_zero(given, sizeof(given));
-    return good;
 }
 
 // A page of another name must not reach a local listener through a name that it points at ::1.
@@ -93,7 +100,7 @@ static bool host_good(const hm_http_req *r)
 static const http_file *find_file(const http_files *f, const char *path)
 {
     if (strcmp(path, "/") == 0)
-        path = "/index.html";
+        path = f->index;
     for (size_t i = 0; i < f->count; i++)
         if (strcmp(f->items[i].path, path) == 0)
             return &f->items[i];
@@ -162,14 +169,18 @@ static bool check_length(hm_http_req *r)
 
 static bool check_right(hm_http_req *r)
 {
-    if (!(r->route->flags & HM_HTTP_AUTH))
-        return true;
-    if (r->authorized)
+    hm_http_role needed = r->route->role ? r->route->role : HM_HTTP_AUTHORITY;
+    if (!(r->route->flags & HM_HTTP_AUTH) || r->actor.role >= needed)
         return true;
     r->server->stats.refused_auth++;
     if (r->listener->read_only) {
         hm_http_reply_error(r, 403, "DENIED", "this address only reads",
                             "use the node's HTTPS API for changes");
+    } else if (r->actor.role != HM_HTTP_NOBODY) {
+        char why[128];
+        snprintf(why, sizeof(why), "the token %s has the role %s, this needs %s", r->actor.name,
+                 hm_http_role_word(r->actor.role), hm_http_role_word(needed));
+        hm_http_reply_error(r, 403, "DENIED", "not with this token", why);
     } else {
         hm_http_header(r, "www-authenticate", "Bearer");
         hm_http_reply_error(r, 401, "DENIED", "the bearer token is missing or wrong",
@@ -259,12 +270,16 @@ void http_route_start(hm_http_req *r, const http_head *head)
     }
     strcpy(r->path, head->path);
     (void)r->wire->field(r, HTTP_IF_NONE_MATCH, r->if_none_match, sizeof(r->if_none_match));
+    if (r->wire->field(r, HTTP_HOST, r->host, sizeof(r->host)) < 0)
+        r->host[0] = 0;
+    if (r->wire->field(r, HTTP_CONTENT_TYPE, r->body_type, sizeof(r->body_type)) < 0)
+        r->body_type[0] = 0;
     if (!host_good(r)) {
         hm_http_reply_error(r, 421, "HOST", "this address answers to localhost and [::1] only",
                             NULL);
         return;
     }
-    r->authorized = !r->listener->read_only && token_good(r);
+    find_actor(r);
     r->route = find_route(r, allow, sizeof(allow));
     if (!r->route) {
         const http_file *f = find_file(&r->listener->files, r->path);

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "mesh/env.h"
+#include "base/env.h"
 #include "mesh/simplex.h"
 
 #define PATH_BYTES 4096

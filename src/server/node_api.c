@@ -7,6 +7,7 @@
 #include "base/config.h"
 #include "server/metrics.h"
 #include "server/node_api_internal.h"
+#include "trustchain/witness.h"
 
 // The definition as it stands in docs/api, made into a string at build time.
 static const char api_openapi[] =
@@ -18,16 +19,6 @@ typedef struct api_stream {
     hm_node_api *api;
     hm_http_req *r;
 } api_stream;
-
-void api_send(hm_http_req *r, unsigned status, hm_buf *json)
-{
-    hm_buf_puts(json, "\n");
-    if (hm_buf_status(json) != HM_OK)
-        hm_http_reply_err(r, hm_buf_status(json), NULL);
-    else
-        hm_http_reply(r, status, "application/json", hm_buf_bytes(json));
-    hm_buf_free(json);
-}
 
 void api_refuse(hm_http_req *r, hm_err err)
 {
@@ -242,7 +233,14 @@ static void put_metrics(hm_node_api *a, hm_http_req *r, bool json)
     hm_metrics_value(&m, "hm_node_chunk_stored_bytes", "Bytes of chunks kept here", "",
                      s.chunk_bytes_stored, true);
     hm_metrics_value(&m, "hm_node_uptime_milliseconds", "Since start", "", s.uptime_ms, true);
+    hm_metrics_value(&m, "hm_witness_cosigned_total", "Checkpoints of a log cosigned since start",
+                     "", a->cosigned, false);
+    hm_metrics_value(&m, "hm_witness_refused_total",
+                     "Checkpoints that the log signed and that are no continuation of the last", "",
+                     a->not_cosigned, false);
     hm_node_each_counter(a->node, on_counter, &m);
+    if (a->more_metrics)
+        a->more_metrics(a->more_ctx, &m);
     hm_metrics_reply(&m, a->http, r);
 }
 
@@ -277,6 +275,12 @@ static const hm_http_route routes[] = {
     {"POST", "/v1/assets/{id}/state", api_asset_state, HM_HTTP_AUTH, 0, NULL},
     {"POST", "/v1/assets/{id}/retire", api_asset_retire, HM_HTTP_AUTH, 0, NULL},
     {"POST", "/v1/assets/{id}/policy", api_asset_policy, HM_HTTP_AUTH, 0, NULL},
+    {"GET", "/v1/zone", api_zone, 0, 0, NULL},
+    {"GET", "/v1/names", api_names_list, 0, 0, "q owner cursor limit"},
+    {"POST", "/v1/names", api_names_register, HM_HTTP_AUTH, 0, NULL},
+    {"GET", "/v1/names/{name}", api_name_get, 0, 0, NULL},
+    {"POST", "/v1/names/{name}/records", api_name_records, HM_HTTP_AUTH, 0, NULL},
+    {"POST", "/v1/names/{name}/renew", api_name_renew, HM_HTTP_AUTH, 0, NULL},
     {"POST", "/v1/content", api_content_put, HM_HTTP_AUTH | HM_HTTP_STREAM, HM_API_CONTENT_MAX,
      NULL},
     {"GET", "/v1/operations", api_operations, 0, 0, "cursor limit"},
@@ -288,6 +292,9 @@ static const hm_http_route routes[] = {
     {"GET", "/v1/blocks/{height}/raw", api_block_raw, 0, 0, NULL},
     {"GET", "/v1/genesis", api_genesis, 0, 0, "format"},
     {"POST", "/v1/ledger/verify", api_ledger_verify, HM_HTTP_AUTH, 0, NULL},
+    {"POST", "/witness/add-checkpoint", api_witness_add, 0, TC_WITNESS_BODY_MAX, NULL},
+    {"GET", "/witness/key", api_witness_key, 0, 0, NULL},
+    {"GET", "/witness/{origin}/checkpoint", api_witness_checkpoint, 0, 0, NULL},
     {"GET", "/v1/events", on_events, 0, 0, NULL},
     {"GET", "/v1/openapi.yaml", on_openapi, 0, 0, NULL},
     {"GET", "/metrics", on_metrics, 0, 0, NULL},
@@ -336,6 +343,9 @@ hm_err hm_node_api_open(const hm_node_api_config *cfg, hm_node_api **out)
         return HM_E_NOMEM;
     a->node = cfg->node;
     a->loop = cfg->loop;
+    a->more_metrics = cfg->more_metrics;
+    a->more_ctx = cfg->more_ctx;
+    a->witness = cfg->witness;
     if (snprintf(a->data_dir, sizeof(a->data_dir), "%s", cfg->data_dir) >=
         (int)sizeof(a->data_dir)) {
         free(a);
@@ -363,6 +373,11 @@ hm_err hm_node_api_open(const hm_node_api_config *cfg, hm_node_api **out)
 out:
     hm_http_close(a->http, 0, on_http_closed, a); // the loop frees it
     return err;
+}
+
+hm_err hm_node_api_cert_renewed(hm_node_api *a)
+{
+    return hm_http_certs_renewed(a->http);
 }
 
 void hm_node_api_close(hm_node_api *a, uint64_t grace_ms, void (*closed)(void *ctx), void *ctx)

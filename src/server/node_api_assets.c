@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "mesh/name.h"
 #include "server/api_json.h"
 #include "server/node_api_internal.h"
 
@@ -106,7 +107,7 @@ static bool read_word(hm_http_req *r, const char *name, uint8_t (*parse)(hm_byte
     return false;
 }
 
-static bool read_owner(const hm_node_api *a, hm_http_req *r, hm_node_id *id, bool *given)
+bool api_query_owner(const hm_node_api *a, hm_http_req *r, hm_node_id *id, bool *given)
 {
     hm_node_peer peers[HM_GENESIS_VALIDATORS_MAX];
     const char *word = hm_http_query(r, "owner");
@@ -147,7 +148,7 @@ void api_assets_list(void *ctx, hm_http_req *r)
     char id[2 * HM_HASH_BYTES + 1];
     if (!read_word(r, "kind", hm_asset_kind_parse, &f.kind) ||
         !read_word(r, "state", hm_asset_state_parse, &f.state) ||
-        !read_owner(a, r, &owner, &has_owner) || !read_id_beginning(r, id) ||
+        !api_query_owner(a, r, &owner, &has_owner) || !read_id_beginning(r, id) ||
         !api_query_u64(r, "cursor", UINT64_MAX, UINT64_MAX, &cursor) ||
         !api_query_limit(r, 50, HM_API_PAGE_MAX, &limit))
         return;
@@ -166,7 +167,7 @@ void api_assets_list(void *ctx, hm_http_req *r)
     hm_jw_str(&b, "next", cursor ? next : NULL);
     hm_jw_close(&b, '}');
     if (err == HM_OK) {
-        api_send(r, 200, &b);
+        hm_http_reply_json(r, 200, &b);
     } else {
         hm_buf_free(&b);
         api_refuse(r, err);
@@ -194,7 +195,7 @@ void api_asset_get(void *ctx, hm_http_req *r)
         return;
     hm_err err = put_asset(a, &b, &x);
     if (err == HM_OK) {
-        api_send(r, 200, &b);
+        hm_http_reply_json(r, 200, &b);
     } else {
         hm_buf_free(&b);
         api_refuse(r, err);
@@ -252,7 +253,7 @@ void api_asset_history(void *ctx, hm_http_req *r)
     hm_jw_str(&b, "next", l.count == limit ? next : NULL);
     hm_jw_close(&b, '}');
     if (err == HM_OK) {
-        api_send(r, 200, &b);
+        hm_http_reply_json(r, 200, &b);
     } else {
         hm_buf_free(&b);
         api_refuse(r, err);
@@ -289,14 +290,14 @@ static void submission_done(void *ctx, hm_err err, const char *detail,
         hm_jw_u64(&b, "index", receipt->index);
         hm_jw_u64(&b, "finality_us", receipt->finality_us);
         hm_jw_close(&b, '}');
-        api_send(s->r, 201, &b);
+        hm_http_reply_json(s->r, 201, &b);
     }
     free(s);
     api_work_done(a);
 }
 
-static void submit(hm_node_api *a, hm_http_req *r, uint8_t kind, const hm_hash *asset,
-                   const hm_buf *payload)
+void api_asset_submit(hm_node_api *a, hm_http_req *r, uint8_t kind, const hm_hash *asset,
+                      const hm_buf *payload)
 {
     hm_node_request req = {.module = HM_MODULE_ASSET, .kind = kind};
     submission *s = calloc(1, sizeof(*s));
@@ -320,7 +321,7 @@ static void submit(hm_node_api *a, hm_http_req *r, uint8_t kind, const hm_hash *
     hm_http_on_abort(r, submission_gone, s);
 }
 
-static void policy_of(const api_policy *in, hm_asset_policy *out)
+void api_policy_of(const api_policy *in, hm_asset_policy *out)
 {
     _Static_assert(API_GRANTS_MAX == HM_ASSET_GRANTS_MAX, "one limit");
     *out = (hm_asset_policy){.is_public = in->is_public, .grant_count = in->grant_count};
@@ -339,8 +340,9 @@ void api_assets_register(void *ctx, hm_http_req *r)
     if (err == HM_OK) {
         reg.kind = hm_asset_kind_parse(hm_bytes_str(in.kind));
         reg.name = hm_bytes_str(in.name);
-        policy_of(&in.policy, &reg.policy);
+        api_policy_of(&in.policy, &reg.policy);
         reg.has_content = in.has_content;
+        reg.life_s = HM_NAME_LIFE_DEFAULT_S; // for a name
         reg.content.size = in.content.size;
         reg.content.chunk_bytes = in.content.chunk_bytes;
         reg.content.chunk_count = in.content.chunks;
@@ -349,7 +351,7 @@ void api_assets_register(void *ctx, hm_http_req *r)
                        : hm_fail(HM_E_PARSE, "field \"kind\" is no kind of asset");
     }
     if (err == HM_OK)
-        submit(ctx, r, HM_ASSET_REGISTER, NULL, &payload);
+        api_asset_submit(ctx, r, HM_ASSET_REGISTER, NULL, &payload);
     else
         api_refuse(r, err);
     hm_buf_free(&payload);
@@ -365,7 +367,7 @@ void api_asset_transfer(void *ctx, hm_http_req *r)
         api_refuse(r, err);
     } else if (api_find_asset(ctx, r, &x)) {
         hm_asset_transfer_encode(&to, &payload);
-        submit(ctx, r, HM_ASSET_TRANSFER, &x.id, &payload);
+        api_asset_submit(ctx, r, HM_ASSET_TRANSFER, &x.id, &payload);
     }
     hm_buf_free(&payload);
 }
@@ -383,7 +385,7 @@ void api_asset_state(void *ctx, hm_http_req *r)
         api_refuse(r, err);
     } else if (api_find_asset(ctx, r, &x)) {
         hm_asset_set_state_encode(state, &payload);
-        submit(ctx, r, HM_ASSET_SET_STATE, &x.id, &payload);
+        api_asset_submit(ctx, r, HM_ASSET_SET_STATE, &x.id, &payload);
     }
     hm_buf_free(&payload);
 }
@@ -396,7 +398,7 @@ void api_asset_retire(void *ctx, hm_http_req *r)
     if (err != HM_OK)
         api_refuse(r, err);
     else if (api_find_asset(ctx, r, &x))
-        submit(ctx, r, HM_ASSET_RETIRE, &x.id, &payload);
+        api_asset_submit(ctx, r, HM_ASSET_RETIRE, &x.id, &payload);
 }
 
 void api_asset_policy(void *ctx, hm_http_req *r)
@@ -407,12 +409,12 @@ void api_asset_policy(void *ctx, hm_http_req *r)
     hm_buf payload = {0};
     hm_err err = api_policy_read(hm_http_body(r), &in);
     if (err == HM_OK) {
-        policy_of(&in, &p);
+        api_policy_of(&in, &p);
         err = hm_asset_set_policy_encode(&p, &payload);
     }
     if (err != HM_OK)
         api_refuse(r, err);
     else if (api_find_asset(ctx, r, &x))
-        submit(ctx, r, HM_ASSET_SET_POLICY, &x.id, &payload);
+        api_asset_submit(ctx, r, HM_ASSET_SET_POLICY, &x.id, &payload);
     hm_buf_free(&payload);
 }

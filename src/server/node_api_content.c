@@ -38,7 +38,7 @@ static void upload_done(void *ctx, hm_err err, const char *detail, const hm_comm
     } else if (u->r) {
         hm_buf b = {0};
         api_put_commitment(&b, NULL, c);
-        api_send(u->r, 201, &b);
+        hm_http_reply_json(u->r, 201, &b);
     }
     free(u);
     api_work_done(a);
@@ -262,7 +262,7 @@ static void chunk_list_send(void *ctx)
     snprintf(next, sizeof(next), "%llu", (unsigned long long)l->first + l->count);
     hm_jw_str(&b, "next", l->first + l->count < l->content.chunk_count ? next : NULL);
     hm_jw_close(&b, '}');
-    api_send(l->r, 200, &b);
+    hm_http_reply_json(l->r, 200, &b);
     chunk_list_free(l);
 }
 

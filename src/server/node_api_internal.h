@@ -3,10 +3,12 @@
 #define HM_SERVER_NODE_API_INTERNAL_H
 
 #include "mesh/proof_module.h"
+#include "server/api_json.h"
 #include "server/json.h"
 #include "server/node_api.h"
 
 typedef struct api_verify api_verify;
+typedef struct tc_witness tc_witness;
 
 typedef struct api_found_op {
     hm_hash id;
@@ -29,13 +31,15 @@ struct hm_node_api {
     uint32_t work; // requests that wait for the node
     uint64_t proofs_second;
     uint32_t proofs_count; // checked in that second
+    void (*more_metrics)(void *ctx, hm_metrics *m);
+    void *more_ctx;
+    tc_witness *witness;             // borrowed; NULL: it is none
+    uint64_t cosigned, not_cosigned; // checkpoints; not: no continuation of the last
     bool http_closed;
     void (*closed)(void *ctx);
     void *closed_ctx;
 };
 
-// Answers with what is in the buffer, and frees it.
-void api_send(hm_http_req *r, unsigned status, hm_buf *json);
 // Answers with the code and this thread's detail line.
 void api_refuse(hm_http_req *r, hm_err err);
 // A 32-byte id in the n-th parameter; answers 400 and gives false when it is none.
@@ -49,6 +53,12 @@ bool api_query_place(hm_http_req *r, hm_op_location *out);
 // The asset or operation that the first parameter names; answers and gives false when it is none.
 bool api_find_asset(const hm_node_api *a, hm_http_req *r, hm_asset *out);
 bool api_find_op(const hm_node_api *a, hm_http_req *r, api_found_op *out);
+// An operation on an asset, or, without one, that begins one: the answer comes when it is final.
+void api_asset_submit(hm_node_api *a, hm_http_req *r, uint8_t kind, const hm_hash *asset,
+                      const hm_buf *payload);
+void api_policy_of(const api_policy *in, hm_asset_policy *out);
+// The parameter "owner", an id or a name; answers 400 and gives false when it is none.
+bool api_query_owner(const hm_node_api *a, hm_http_req *r, hm_node_id *id, bool *given);
 void api_put_commitment(hm_buf *b, const char *name, const hm_commitment *c);
 // The name of a member; its id's first 8 digits when unknown.
 void api_node_name(const hm_node_api *a, const hm_node_id *id, char out[64]);
@@ -67,6 +77,16 @@ void api_asset_transfer(void *ctx, hm_http_req *r);
 void api_asset_state(void *ctx, hm_http_req *r);
 void api_asset_retire(void *ctx, hm_http_req *r);
 void api_asset_policy(void *ctx, hm_http_req *r);
+void api_zone(void *ctx, hm_http_req *r);
+void api_names_list(void *ctx, hm_http_req *r);
+void api_names_register(void *ctx, hm_http_req *r);
+void api_name_get(void *ctx, hm_http_req *r);
+void api_name_records(void *ctx, hm_http_req *r);
+void api_name_renew(void *ctx, hm_http_req *r);
+// node_api_witness.c
+void api_witness_add(void *ctx, hm_http_req *r);
+void api_witness_key(void *ctx, hm_http_req *r);
+void api_witness_checkpoint(void *ctx, hm_http_req *r);
 void api_content_put(void *ctx, hm_http_req *r);
 void api_content_get(void *ctx, hm_http_req *r);
 void api_asset_chunks(void *ctx, hm_http_req *r);

@@ -67,7 +67,7 @@ void api_operation(void *ctx, hm_http_req *r)
     if (!api_find_op(ctx, r, &f))
         return;
     put_operation(ctx, &b, &f.id, f.at, &f.op, f.header.time_ms);
-    api_send(r, 200, &b);
+    hm_http_reply_json(r, 200, &b);
 }
 
 static hm_err put_op_of(const hm_node_api *a, hm_buf *b, const hm_block *block, uint32_t index)
@@ -121,7 +121,7 @@ void api_operations(void *ctx, hm_http_req *r)
     hm_jw_str(&b, "next", height ? next : NULL);
     hm_jw_close(&b, '}');
     if (err == HM_OK) {
-        api_send(r, 200, &b);
+        hm_http_reply_json(r, 200, &b);
     } else {
         hm_buf_free(&b);
         api_refuse(r, err);
@@ -187,7 +187,7 @@ void api_blocks(void *ctx, hm_http_req *r)
     hm_jw_str(&b, "next", height ? next : NULL);
     hm_jw_close(&b, '}');
     if (err == HM_OK) {
-        api_send(r, 200, &b);
+        hm_http_reply_json(r, 200, &b);
     } else {
         hm_buf_free(&b);
         api_refuse(r, err);
@@ -219,7 +219,7 @@ void api_block(void *ctx, hm_http_req *r)
         return;
     hm_err err = put_block(ctx, &b, height, true);
     if (err == HM_OK) {
-        api_send(r, 200, &b);
+        hm_http_reply_json(r, 200, &b);
     } else {
         hm_buf_free(&b);
         api_refuse(r, err);
@@ -251,7 +251,7 @@ void api_block_operations(void *ctx, hm_http_req *r)
     hm_jw_close(&b, '}');
     hm_block_free(&block);
     if (err == HM_OK) {
-        api_send(r, 200, &b);
+        hm_http_reply_json(r, 200, &b);
     } else {
         hm_buf_free(&b);
         api_refuse(r, err);

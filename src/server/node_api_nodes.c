@@ -36,7 +36,7 @@ void api_status(void *ctx, hm_http_req *r)
     hm_jw_u64(&b, "uptime_ms", s.uptime_ms);
     hm_jw_str(&b, "version", a->version);
     hm_jw_close(&b, '}');
-    api_send(r, 200, &b);
+    hm_http_reply_json(r, 200, &b);
 }
 
 // What the ledger knows of a member.
@@ -106,7 +106,7 @@ void api_nodes(void *ctx, hm_http_req *r)
         put_peer(a, &b, &peers[i]);
     hm_jw_close(&b, ']');
     hm_jw_close(&b, '}');
-    api_send(r, 200, &b);
+    hm_http_reply_json(r, 200, &b);
 }
 
 // By id or by name.
@@ -122,7 +122,7 @@ void api_node(void *ctx, hm_http_req *r)
         hm_hex(id, peers[i].id.b, 32);
         if (strcmp(id, want) == 0 || strcmp(peers[i].name, want) == 0) {
             put_peer(a, &b, &peers[i]);
-            api_send(r, 200, &b);
+            hm_http_reply_json(r, 200, &b);
             return;
         }
     }

@@ -176,5 +176,5 @@ void api_operation_proofs(void *ctx, hm_http_req *r)
     put_time(&x, &b);
     hm_jw_close(&b, ']');
     hm_jw_close(&b, '}');
-    api_send(r, 200, &b);
+    hm_http_reply_json(r, 200, &b);
 }

@@ -9,11 +9,14 @@
 #include "mesh/genesis.h"
 #include "server/crl_watch.h"
 #include "server/daemon.h"
+#include "server/dns_server.h"
 #include "server/enroll.h"
 #include "server/ledger_check.h"
 #include "server/node_api.h"
 #include "server/options.h"
+#include "server/renew.h"
 #include "trustchain/trustchain.h"
+#include "trustchain/witness.h"
 
 #define VERSION "0.1.0"
 #define GRACE_MS 5000u
@@ -91,6 +94,9 @@ typedef struct daemon {
     hm_node *node;
     hm_node_api *api;
     crl_watch *watch;
+    renewal *renewal;
+    tc_witness *witness; // NULL: none
+    dns_server *dns;     // NULL: none
     bool stopping;
 } daemon_state;
 
@@ -105,7 +111,11 @@ static void on_api_closed(void *ctx)
 {
     daemon_state *d = ctx;
     d->api = NULL;
+    tc_witness_close(d->witness);
+    d->witness = NULL;
     crl_watch_close(d->watch);
+    renewal_close(d->renewal);
+    dns_server_close(d->dns);
     hm_node_close(d->node, on_node_closed, d);
 }
 
@@ -121,11 +131,25 @@ static void on_signal(uv_signal_t *s, int number)
     hm_node_api_close(d->api, GRACE_MS, on_api_closed, d);
 }
 
+static void put_dns_metrics(void *ctx, hm_metrics *m)
+{
+    const daemon_state *d = ctx;
+    if (d->dns)
+        dns_server_metrics(d->dns, m);
+}
+
 static hm_err start_api(const hm_config *c, daemon_state *d, const char *dir)
 {
     char cert[4096], key[4096], token[256];
     hm_node_api_config cfg = {
-        .loop = &d->loop, .node = d->node, .data_dir = dir, .version = VERSION};
+        .loop = &d->loop,
+        .node = d->node,
+        .data_dir = dir,
+        .version = VERSION,
+        .witness = d->witness,
+        .more_metrics = put_dns_metrics,
+        .more_ctx = d,
+    };
     HM_TRY(daemon_http_limits(c, &cfg.limits));
     HM_TRY(hm_config_addr(c, "api-listen", &cfg.api.addr));
     HM_TRY(hm_config_addr(c, "page-listen", &cfg.page.addr));
@@ -137,6 +161,7 @@ static hm_err start_api(const hm_config *c, daemon_state *d, const char *dir)
     cfg.api.key_path = key;
     cfg.api.http3 = hm_config_on(c, "http3");
     cfg.page.static_dir = hm_config_get(c, "page-dir");
+    cfg.api.static_dir = cfg.page.static_dir; // where a token may change things from the page
     cfg.page.read_only = true;
     cfg.page.local_names = true;
     hm_err err = hm_node_api_open(&cfg, &d->api);
@@ -147,17 +172,87 @@ static hm_err start_api(const hm_config *c, daemon_state *d, const char *dir)
 static hm_err start_watch(const hm_config *c, daemon_state *d, const char *dir)
 {
     char root[4096];
-    uint64_t every;
-    HM_TRY(hm_config_u64(c, "crl-seconds", 0, 86400, &every));
-    if (every == 0)
+    uint64_t wait;
+    HM_TRY(hm_config_u64(c, "crl-seconds", 0, 60, &wait));
+    if (wait == 0)
         return HM_OK;
     snprintf(root, sizeof root, "%s/edge-root.crt", dir);
     return crl_watch_open(&(crl_watch_config){.loop = &d->loop,
                                               .node = d->node,
                                               .authority = hm_config_get(c, "authority"),
                                               .root_path = root,
-                                              .every_s = (uint32_t)every},
+                                              .wait_s = (uint32_t)wait},
                           &d->watch);
+}
+
+// The DNS server sees by itself that its file is another.
+static void on_renewed(void *ctx, tc_family f)
+{
+    daemon_state *d = ctx;
+    hm_err err = HM_OK;
+    if (f == TC_MESH)
+        err = hm_node_cert_renewed(d->node);
+    else if (d->api)
+        err = hm_node_api_cert_renewed(d->api);
+    if (err != HM_OK)
+        hm_log(HM_LOG_ERROR, "server", "new certificate not taken", "reason=\"%s\"",
+               hm_err_detail());
+}
+
+static hm_err start_renewal(const hm_config *c, daemon_state *d, const char *dir)
+{
+    return renewal_open(&(renewal_config){.loop = &d->loop,
+                                          .dir = dir,
+                                          .authority = hm_config_get(c, "authority"),
+                                          .renewed = on_renewed,
+                                          .ctx = d},
+                        &d->renewal);
+}
+
+// --witness-log ORIGIN=FILE; the witness has the node's name.
+static hm_err start_witness(const hm_config *c, daemon_state *d, const char *dir)
+{
+    const char *log = hm_config_get(c, "witness-log"), *file = log ? strchr(log, '=') : NULL;
+    char origin[TC_NOTE_NAME_MAX + 1];
+    hm_node_status s;
+    hm_buf pem = {0};
+    if (!log)
+        return HM_OK;
+    if (!file || file == log || (size_t)(file - log) >= sizeof origin)
+        return hm_fail(HM_E_CONFIG, "--witness-log is ORIGIN=FILE, as in example/log=log.pem");
+    snprintf(origin, sizeof origin, "%.*s", (int)(file - log), log);
+    hm_node_get_status(d->node, &s);
+    hm_err err = hm_file_read(file + 1, PEM_MAX, &pem);
+    if (err == HM_OK)
+        err = tc_witness_open(dir, s.name, origin, hm_buf_bytes(&pem), &d->witness);
+    hm_buf_free(&pem);
+    return err;
+}
+
+static bool is_off(const hm_config *c, const char *name)
+{
+    return strcmp(hm_config_get(c, name), "off") == 0;
+}
+
+static hm_err start_dns(const hm_config *c, daemon_state *d, const char *dir)
+{
+    struct sockaddr_in6 listen, local;
+    uint64_t rate;
+    const dns_upstream_config upstream = {hm_config_get(c, "dns-upstream"),
+                                          hm_config_get(c, "dns-upstream-ca")};
+    dns_server_config cfg = {.node = d->node, .data_dir = dir};
+    HM_TRY(hm_config_u64(c, "dns-client-rate", 0, 1000000, &rate));
+    if (!is_off(c, "dns-listen")) {
+        HM_TRY(hm_config_addr(c, "dns-listen", &listen));
+        cfg.listen = &listen;
+    }
+    if (!is_off(c, "dns-local")) {
+        HM_TRY(hm_config_addr(c, "dns-local", &local));
+        cfg.local = &local;
+    }
+    cfg.client_rate = (uint32_t)rate;
+    cfg.upstream = upstream.servers ? &upstream : NULL;
+    return cfg.listen || cfg.local ? dns_server_open(&cfg, &d->dns) : HM_OK;
 }
 
 static hm_err cmd_run(const hm_config *c)
@@ -179,9 +274,18 @@ static hm_err cmd_run(const hm_config *c)
     if (err == HM_OK) {
         err = start_watch(c, &d, node.data_dir);
         if (err == HM_OK)
+            err = start_renewal(c, &d, node.data_dir);
+        if (err == HM_OK)
+            err = start_dns(c, &d, node.data_dir);
+        if (err == HM_OK)
+            err = start_witness(c, &d, node.data_dir);
+        if (err == HM_OK)
             err = start_api(c, &d, node.data_dir);
         if (err != HM_OK) {
+            tc_witness_close(d.witness);
+            dns_server_close(d.dns);
             crl_watch_close(d.watch);
+            renewal_close(d.renewal);
             hm_node_close(d.node, on_node_closed, &d);
         }
     }

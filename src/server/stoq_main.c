@@ -7,6 +7,7 @@
 #include "server/daemon.h"
 #include "server/enroll.h"
 #include "server/options.h"
+#include "server/renew.h"
 #include "server/stoq_api.h"
 #include "trustchain/trustchain.h"
 
@@ -50,6 +51,7 @@ typedef struct daemon_state {
     stoq_group *group;
     stoq_perf *perf; // one a worker, which alone touches it
     stoq_api api;
+    renewal *renewal; // NULL: --cert has its own ways
     bool farewell;
 } daemon_state;
 
@@ -161,6 +163,9 @@ static hm_err start_workers(daemon_state *d)
     HM_TRY(stoq_congestion_of(hm_config_get(d->config, "congestion"), &cfg.congestion));
     HM_TRY(stoq_versions_of(hm_config_get(d->config, "quic"), cfg.versions));
     cfg.qlog_dir = hm_config_get(d->config, "qlog");
+    cfg.xdp = hm_config_get(d->config, "xdp");
+    if (cfg.xdp != NULL && workers > 1)
+        return hm_fail(HM_E_CONFIG, "xdp is for one worker, not %u", (unsigned)workers);
     HM_TRY(server_tls(d->config, d->dir, &tls));
     hm_err err = endpoint_secret(d->dir, cfg.secret);
     if (err == HM_OK) {
@@ -291,7 +296,7 @@ static void on_watch(uv_timer_t *t)
         close_handles(d);
 }
 
-static void reload(daemon_state *d)
+static void reload(daemon_state *d, const char *reason)
 {
     char why[512];
     SSL_CTX *tls = NULL;
@@ -308,17 +313,35 @@ static void reload(daemon_state *d)
             err = hm_http_certs_renewed(d->api.http);
     }
     if (err == HM_OK)
-        hm_log(HM_LOG_INFO, "server", "certificates and lists read again", "signal=%d", SIGHUP);
+        hm_log(HM_LOG_INFO, "server", "certificates and lists read again", "reason=%s", reason);
     else
         hm_log(HM_LOG_ERROR, "server", "certificates and lists not read again", "why=%s",
                hm_log_quote(why, sizeof(why), hm_bytes_str(hm_err_detail())));
+}
+
+static void on_renewed(void *ctx, tc_family f)
+{
+    (void)f;
+    reload(ctx, "renewal");
+}
+
+static hm_err start_renewal(daemon_state *d)
+{
+    if (hm_config_get(d->config, "cert"))
+        return HM_OK;
+    return renewal_open(&(renewal_config){.loop = &d->loop,
+                                          .dir = d->dir,
+                                          .authority = hm_config_get(d->config, "authority"),
+                                          .renewed = on_renewed,
+                                          .ctx = d},
+                        &d->renewal);
 }
 
 static void on_signal(uv_signal_t *s, int number)
 {
     daemon_state *d = s->data;
     if (number == SIGHUP) {
-        reload(d);
+        reload(d, "SIGHUP");
         return;
     }
     hm_log(HM_LOG_INFO, "server", "stopping", "signal=%d", number);
@@ -326,6 +349,7 @@ static void on_signal(uv_signal_t *s, int number)
         uv_close((uv_handle_t *)&d->signals[i], NULL);
     ask_all(d, job_drain);
     stoq_api_close(&d->api, GRACE_MS);
+    renewal_close(d->renewal);
     uv_timer_start(&d->watch, on_watch, WATCH_MS, WATCH_MS);
     uv_timer_start(&d->deadline, on_deadline, GRACE_MS, 0);
 }
@@ -358,7 +382,11 @@ static hm_err cmd_run(const hm_config *c)
     signal(SIGPIPE, SIG_IGN);
     HM_TRY(start_workers(&d));
     uv_loop_init(&d.loop);
-    hm_err err = start_api(&d, metrics);
+    hm_err err = start_renewal(&d);
+    if (err == HM_OK)
+        err = start_api(&d, metrics);
+    if (err != HM_OK)
+        renewal_close(d.renewal);
     if (err == HM_OK) {
         start_handles(&d);
         stoq_group_address(d.group, &bound);

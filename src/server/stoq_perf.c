@@ -381,6 +381,9 @@ void stoq_perf_add(const stoq_perf *p, const stoq_endpoint *ep, stoq_perf_totals
     sum->ep.datagrams_received += e.datagrams_received;
     sum->ep.datagrams_dropped += e.datagrams_dropped;
     sum->ep.passed_on += e.passed_on;
+    sum->ep.xdp_queues += e.xdp_queues;
+    sum->ep.xdp_received += e.xdp_received;
+    sum->ep.xdp_sent += e.xdp_sent;
     sum->ep.retries_sent += e.retries_sent;
     sum->ep.resumed += e.resumed;
     sum->ep.early += e.early;
@@ -403,6 +406,12 @@ static void put_endpoint(const stoq_endpoint_stats *e, hm_metrics *m)
     hm_metrics_value(m, "hm_stoq_passed_on_total",
                      "Datagrams that came to another worker than their connection's", "",
                      e->passed_on, false);
+    hm_metrics_value(m, "hm_stoq_xdp_queues", "Queues whose packets come by AF_XDP; 0: sockets", "",
+                     e->xdp_queues, true);
+    hm_metrics_value(m, "hm_stoq_xdp_received_total", "Datagrams received by AF_XDP", "",
+                     e->xdp_received, false);
+    hm_metrics_value(m, "hm_stoq_xdp_sent_total", "Datagrams sent by AF_XDP", "", e->xdp_sent,
+                     false);
     hm_metrics_value(m, "hm_stoq_retries_total", "Addresses asked to prove themselves", "",
                      e->retries_sent, false);
     hm_metrics_value(m, "hm_stoq_resumed_total", "Connections with a ticket", "", e->resumed,

@@ -22,8 +22,8 @@
 #include "server/metrics.h"
 
 #define STOQ_PERF_ALPN "perf"
-#define STOQ_PERF_KEPT (1u << 20) // for a connection's only stream
-#define STOQ_PERF_STREAMS 256u    // of a client at a time; the endpoint's limit
+#define STOQ_PERF_KEPT (16u << 20) // for a connection's only stream
+#define STOQ_PERF_STREAMS 256u     // of a client at a time; the endpoint's limit
 #define STOQ_PERF_LINES 20u
 
 // Application codes of resets and of STOP_SENDING.

@@ -4,10 +4,13 @@
 #define HM_SERVER_TRUST_API_H
 
 #include "base/clock.h"
+#include "server/acme_api.h"
+#include "server/audit.h"
 #include "server/http.h"
-#include "trustchain/trustchain.h"
+#include "trustchain/ocsp.h"
 
-#define HM_TRUST_PAGE_MAX 500u // items of a listing
+#define HM_TRUST_PAGE_MAX 500u   // items of a listing
+#define HM_TRUST_SCAN_MAX 20000u // certificates that one request looks at
 
 typedef struct hm_trust_api hm_trust_api;
 
@@ -15,9 +18,16 @@ typedef struct hm_trust_api_config {
     uv_loop_t *loop;         // borrowed until close is done
     tc_authority *authority; // borrowed until close is done
     const hm_clock *clock;   // borrowed until close is done
-    const char *token;
+    const char *token;       // of the role authority
+    const char *tokens_path; // of the others (tokens.h); borrowed until close is done
+    audit_log *audit;        // borrowed until close is done
+    const tc_ocsp *ocsp;     // for /metrics; borrowed until close is done; NULL: off
     hm_http_limits limits;
     hm_http_listen_config api;
+    const char *witnesses_path; // trust_witness.h; NULL: none cosign the log
+    const char *edge_root_path; // that the witnesses' servers must reach
+    const char *acme_dir;       // of what ACME remembers
+    acme_api_options acme;
 } hm_trust_api_config;
 
 HM_CHECK hm_err hm_trust_api_open(const hm_trust_api_config *cfg, hm_trust_api **out);

@@ -96,9 +96,14 @@ static void restore_cwnd(stoq_cc *c)
     c->cwnd = cc_max(c->cwnd, c->bbr.prior_cwnd);
 }
 
+// A model made of one packet a minute, after an outage with the backoff of probes, would need ages
+// to see that the path is good again. Two packets a round trip are what is fair after any timeout
+// (RFC 9002, section 7.2), so no rate is less.
 static void set_pacing_with_gain(stoq_cc *c, double gain)
 {
     uint64_t rate = (uint64_t)(gain * (double)c->bbr.bw * PACING_MARGIN);
+    if (c->srtt_us > 0)
+        rate = cc_max(rate, 2 * c->mss * UINT64_C(1000000) / c->srtt_us);
     if (rate > 0 && (c->bbr.full_bw_reached || rate > c->pacing_bytes_s))
         c->pacing_bytes_s = rate;
 }

@@ -14,6 +14,11 @@ const stoq_limits *conn_limits(const stoq_conn *c)
 {
     return &c->ep->limits;
 }
+uint32_t conn_stream_window(const stoq_conn *c)
+{
+    uint32_t limit = c->ep->limits.stream_window_bytes;
+    return limit < STOQ_STREAM_WINDOW ? limit : STOQ_STREAM_WINDOW;
+}
 const stoq_callbacks *conn_callbacks(const stoq_conn *c)
 {
     return &c->ep->callbacks;
@@ -139,7 +144,10 @@ static void on_handshake_complete(stoq_conn *c)
     if (!conn_learn_names(c))
         return;
     c->peer_cert = SSL_get1_peer_certificate(c->tls.ssl);
-    session_on_complete(c);
+    if (session_on_complete(c) != HM_OK) {
+        conn_fail(c, STOQ_INTERNAL_ERROR, 0, hm_err_detail());
+        return;
+    }
     c->handshake_complete = true;
     c->state = STOQ_CONN_OPEN;
     CONN_EVENT(c, .type = STOQ_EVENT_OPEN);
@@ -245,6 +253,7 @@ hm_err conn_make(stoq_endpoint *ep, bool is_server, const struct sockaddr_in6 *p
     c->peer = *peer;
     c->created_us = is_server ? ep->now_us : NOT_STARTED;
     c->cipher = "";
+    c->beside = -1;
     c->tls = (stoq_tls){.host = &tls_host, .ctx = c, .is_server = is_server};
     hm_list_init(&c->ready);
     hm_list_init(&c->held);
@@ -259,8 +268,9 @@ hm_err conn_make(stoq_endpoint *ep, bool is_server, const struct sockaddr_in6 *p
     c->version = c->original = stoq_version_of(ep->versions[0]);
     stoq_cc_init(&c->cc, ep->congestion, STOQ_MIN_INITIAL, hm_random_u64(&ep->random));
     mtu_begin(c);
+    ack_init(c);
     c->skipped_pn = UINT64_MAX;
-    c->rx_max = l->conn_window_bytes;
+    stoq_window_init(&c->rx, STOQ_CONN_WINDOW, l->conn_window_bytes, ep->now_us);
     c->peer_streams_limit[0] = l->max_streams_bidi;
     c->peer_streams_limit[1] = l->max_streams_uni;
     hm_list_append(&ep->conns, &c->link);
@@ -335,6 +345,8 @@ hm_err conn_first_flight(stoq_conn *c, const stoq_version *version, const stoq_s
     stoq_space *s = &c->spaces[STOQ_LEVEL_INITIAL];
     uint8_t id[STOQ_LOCAL_CID];
     hm_random_fill(&c->ep->random, id, sizeof id);
+    if (c->beside >= 0)
+        id[0] = (uint8_t)c->beside;
     c->version = c->original = version;
     c->initial_dcid = c->original_dcid = stoq_cid_of(id, sizeof id);
     c->remote[0] = (stoq_peer_cid){.cid = c->initial_dcid, .active = true};
@@ -362,11 +374,14 @@ void conn_free(stoq_conn *c)
     end_half_open(c);
     ep->failed -= c->counted_failed;
     streams_close_all(c);
+    hm_zero(c->exported, sizeof c->exported);
     datagrams_free(c);
     hm_map_free(&c->streams);
     for (unsigned i = 0; i < STOQ_CIDS_MAX; i++)
         if (c->local[i].active)
             (void)hm_map_remove(&ep->by_cid, c->local[i].cid.id);
+    for (unsigned i = 0; i < STOQ_RETIRED_MAX && i < c->retired_count; i++)
+        (void)hm_map_remove(&ep->by_cid, c->retired[i]);
     c->remote[c->remote_at].active = false;
     conn_watch_token(c);
     if (c->is_server && hm_map_get(&ep->by_initial, &c->initial_dcid) == c)
@@ -388,7 +403,8 @@ void conn_free(stoq_conn *c)
     sessions_free(c);
     early_free(c);
     free(c->server_name);
-    free(c->other);
+    other_free(c);
+    socket_give_back(c->via);
     free(c);
 }
 
@@ -451,6 +467,12 @@ void conn_tell(stoq_conn *c)
     }
     if (c->session_count > 0 && c->told_open && !c->told_closed)
         sessions_tell(c);
+    if (c->move != STOQ_MOVE_NONE && c->state == STOQ_CONN_OPEN) {
+        bool moved = c->move == STOQ_MOVE_DONE;
+        c->move = STOQ_MOVE_NONE;
+        if (cb->conn_moved != NULL)
+            cb->conn_moved(ep->user, c, moved);
+    }
     // What arrived before the peer closed is still given to the application.
     if (c->told_open && !c->told_closed && c->state != STOQ_CONN_CLOSING)
         streams_tell(c);
@@ -627,6 +649,12 @@ uint32_t stoq_conn_version(const stoq_conn *c)
 void stoq_conn_peer_address(const stoq_conn *c, struct sockaddr_in6 *out)
 {
     *out = c->peer;
+}
+void stoq_conn_local_address(const stoq_conn *c, struct sockaddr_in6 *out)
+{
+    *out = c->via != NULL                    ? c->via->bound
+           : c->is_server && c->at_preferred ? c->ep->preferred
+                                             : c->ep->bound;
 }
 
 void stoq_conn_get_stats(const stoq_conn *c, stoq_conn_stats *out)

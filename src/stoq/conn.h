@@ -1,6 +1,6 @@
 // Private: one connection as a state machine. conn.c has its life and timers, conn_params.c the
-// transport parameters, conn_path.c its ids and addresses, conn_preferred.c a server's preferred
-// address, conn_mtu.c the length of UDP datagrams, conn_datagram.c those of RFC 9221,
+// transport parameters, conn_path.c its ids and addresses, conn_other.c a path besides the
+// one in use, conn_mtu.c the length of UDP datagrams, conn_datagram.c those of RFC 9221,
 // conn_session.c resumes sessions, conn_version.c the versions of QUIC, conn_send.c builds packets,
 // conn_recv.c takes them apart, conn_loss.c is RFC 9002, stream.c the streams. What happens is told
 // by CONN_EVENT().
@@ -21,9 +21,11 @@
 #include "stoq/session.h"
 #include "stoq/tls.h"
 #include "stoq/transport_params.h"
+#include "stoq/window.h"
 
 #define STOQ_SENT_FRAMES 6
 #define STOQ_SENT_MAX 65536u          // packets of a space that are under way
+#define STOQ_RETIRED_MAX 4            // ids of ours that stay a while
 #define STOQ_CIDS_MAX 8               // of each side
 #define STOQ_GONE_MAX 16              // ranges of lost packets that may turn up after all
 #define STOQ_CRYPTO_WINDOW (1u << 16) // a handshake with FALCON certificates fits
@@ -31,6 +33,10 @@
 #define STOQ_HELD_MAX 16 // 0-RTT packets of a connection that wait for their keys
 #define STOQ_HELD_BYTES (1u << 14)
 #define STOQ_PENDING_PATH_MAX 4 // PATH_RESPONSE frames that wait
+// How late an acknowledgement may be: as every peer expects, and as one may ask for at least, which
+// is what our timers keep.
+#define STOQ_MAX_ACK_DELAY_US 25000u
+#define STOQ_MIN_ACK_DELAY_US 1000u
 
 // What was in a sent packet and must be sent again when it is lost.
 typedef struct stoq_sent_frame {
@@ -52,7 +58,6 @@ typedef struct stoq_sent {
 // A packet number space.
 typedef struct stoq_space {
     stoq_keys rx, tx;
-    bool discarded;
     uint64_t next_pn;
     // Packets under way, by number: records [sent_head, sent_tail) in a ring. Acknowledgements
     // alone leave none, so a peer that answers nothing cannot fill it.
@@ -64,19 +69,35 @@ typedef struct stoq_space {
     uint64_t last_eliciting_us;
     uint32_t eliciting_out; // outstanding and ack-eliciting
     uint8_t probes;         // to be sent whatever the window says
+    bool discarded;
     // Received packets
     stoq_ranges received;
     uint64_t largest_received; // UINT64_MAX: none
     uint64_t largest_time_us;
-    uint32_t unacked;         // ack-eliciting packets since the last ACK
-    uint64_t ack_deadline_us; // 0: none
+    uint32_t unacked; // ack-eliciting packets since the last ACK
     bool ack_now;
+    uint64_t ack_deadline_us; // 0: none
     uint64_t ecn[3];
     stoq_ecn_space ecn_sent;
     // CRYPTO bytes
     stoq_sendbuf crypto_out;
     stoq_recvbuf crypto_in;
 } stoq_space;
+
+// How often 1-RTT packets are acknowledged (draft-ietf-quic-ack-frequency, whose names these are).
+typedef struct stoq_acks {
+    // As the peer asked us.
+    uint64_t next_seq;     // of its frames; what is before is old
+    uint64_t told_largest; // Largest Acked of the ACK sent last
+    uint32_t threshold;    // ack-eliciting packets that may wait for one
+    uint32_t delay_us, reordering;
+    uint8_t strays; // packets out of order since then
+    bool gap;       // something is missing that the peer may not know of
+    bool ce;        // the packet before was marked
+    // As we asked it.
+    bool pending, asking; // to be written; not acknowledged yet
+    uint32_t seq, asked_threshold, asked_delay_us;
+} stoq_acks;
 
 typedef struct stoq_local_cid {
     uint64_t seq;
@@ -90,6 +111,8 @@ typedef struct stoq_peer_cid {
     uint8_t token[STOQ_RESET_TOKEN];
     bool has_token, active;
 } stoq_peer_cid;
+
+typedef struct stoq_socket stoq_socket; // endpoint.h
 
 typedef enum stoq_conn_state {
     STOQ_CONN_HANDSHAKE,
@@ -111,9 +134,14 @@ typedef struct stoq_proven {
 typedef struct stoq_other {
     enum { STOQ_PATH_PROBED, STOQ_PATH_PROVEN, STOQ_PATH_LEFT } state;
     bool challenge_pending, response_pending;
-    bool moved; // a server's: the client is there
+    bool moved;        // a server's: the client is there
+    bool at_preferred; // a server's packets for it come to its preferred address; a client's go
+                       // there
+    bool used;         // something was sent there
+    bool asked;        // by stoq_conn_migrate()
     uint8_t tries;
     struct sockaddr_in6 to;
+    stoq_socket *via;    // NULL: one of the endpoint's own
     uint64_t remote_seq; // of the peer's id there
     uint8_t challenge[8], response[8];
     uint64_t until_us; // 0: nothing is waited for
@@ -144,13 +172,20 @@ struct stoq_conn {
     stoq_keys *original_rx; // owned; a server's for Initial packets of the latter, NULL: the same
     bool began_anew;        // a client, after a Version Negotiation packet
     stoq_local_cid local[STOQ_CIDS_MAX];
+    // The ids that the peer retired last are still ours: a packet that it sent before, and that
+    // comes late, is taken and not answered with a stateless reset.
+    uint8_t retired[STOQ_RETIRED_MAX][STOQ_LOCAL_CID];
+    uint32_t retired_count; // since the beginning; a ring
     uint64_t next_local_seq;
     bool ids_to_send; // perhaps: some of them have to_send
+    bool watching;    // the token `watched`
     stoq_peer_cid remote[STOQ_CIDS_MAX];
     unsigned remote_at; // in use
+    // The last ones of the peer that were retired before older ones; a ring.
+    uint64_t spent[STOQ_CIDS_MAX];
+    uint32_t spent_count; // since the beginning
     uint64_t retire_prior_to;
-    uint8_t watched[STOQ_RESET_TOKEN]; // in ep->by_token
-    bool watching;
+    uint8_t watched[STOQ_RESET_TOKEN];  // in ep->by_token
     uint64_t retire[2 * STOQ_CIDS_MAX]; // RETIRE_CONNECTION_ID to send
     unsigned retire_count;
     hm_buf token; // for our Initial packets
@@ -161,7 +196,9 @@ struct stoq_conn {
     char *alpn;     // owned
     char group[48]; // whose name is its SSL_CTX's
     const char *cipher;
-    hm_buf client_alpn; // if one was named in stoq_connect()
+    uint8_t exported[STOQ_EXPORT_BYTES]; // TLS is gone when it is asked for
+    int beside;                          // first byte of a client's first id; -1: any
+    hm_buf client_alpn;                  // if one was named in stoq_connect()
     bool handshake_complete, confirmed, done_pending, told_open;
     bool resumed;
     // Early data: under keys of their own in the space of 1-RTT. On a client spaces[].tx has them
@@ -185,6 +222,7 @@ struct stoq_conn {
     uint64_t amp_received, amp_sent; // while the address is not validated
 
     stoq_space spaces[STOQ_LEVELS];
+    stoq_acks acks;
 
     // key update
     bool phase_rx, phase_tx;
@@ -198,8 +236,10 @@ struct stoq_conn {
     uint64_t forged_packets; // 1-RTT packets that did not open, over all keys
 
     // recovery
+    uint64_t path_pn; // 1-RTT packets before it went by another path
     uint64_t rtt_latest_us, rtt_smooth_us, rtt_var_us, rtt_min_us, first_rtt_us;
     uint32_t pto_count;
+    unsigned gone_count; // 0: none, or more than are kept
     // Of 1-RTT packets: the number that will be left out next, and the last that was. Who
     // acknowledges it acknowledges what it never got (RFC 9000, section 21.4).
     uint64_t skip_pn, skipped_pn;
@@ -211,11 +251,12 @@ struct stoq_conn {
     struct {
         uint64_t lo, hi;
     } gone[STOQ_GONE_MAX];
-    unsigned gone_count; // 0: none, or more than are kept
     uint64_t gone_recovery_us;
 
     struct stoq_other *other; // owned; NULL unless another path is being proven, or was in use
     bool at_preferred;        // all goes to or from a server's preferred address
+    stoq_socket *via;         // of a client that moved; NULL: one of the endpoint's own
+    enum { STOQ_MOVE_NONE, STOQ_MOVE_FAILED, STOQ_MOVE_DONE } move; // to be told
 
     // path MTU: of the UDP payload
     uint16_t mtu;        // proven
@@ -228,13 +269,13 @@ struct stoq_conn {
     uint64_t mtu_again_us; // when those are tried again, 0: none has failed
 
     // flow control
-    uint64_t tx_max, tx_used;           // connection, what the peer allows, what was sent
-    uint64_t rx_max, rx_seen, rx_taken; // connection, what we allowed, saw, handed over
-    bool max_data_pending;
+    uint64_t tx_max, tx_used; // connection, what the peer allows, what was sent
+    stoq_window rx;           // connection, what we allowed
+    uint64_t rx_seen, rx_taken;
     uint64_t streams_opened[2], streams_allowed[2];         // ours; [1] = unidirectional
     uint64_t peer_streams_opened[2], peer_streams_limit[2]; // theirs
     uint32_t peer_streams_open[2];
-    bool max_streams_pending[2];
+    bool max_streams_pending[2], max_data_pending;
 
     // streams
     hm_map streams;           // id -> stream
@@ -274,6 +315,9 @@ struct stoq_stream {
     hm_list sending, telling, ended;
     hm_list lending;     // in ep->lending: received bytes are still in their datagrams
     bool has_tx, has_rx; // directions that exist
+    bool app_blocked;    // a send was not accepted whole: tell when there is room
+    bool stop_received;
+    uint32_t send_most; // bytes that are kept to be sent, at most
     // sending
     stoq_sendbuf out;
     uint64_t tx_max; // what the peer allows
@@ -282,11 +326,10 @@ struct stoq_stream {
     bool fin_acked; // and all before it
     bool reset, reset_pending, reset_acked;
     uint64_t reset_code;
-    bool app_blocked; // a send was not accepted whole: tell when there is room
-    bool stop_received;
     // receiving
     stoq_recvbuf in;
-    uint64_t rx_max, rx_highest;
+    stoq_window rx;
+    uint64_t rx_highest;
     uint64_t final_size; // UINT64_MAX: not known
     bool max_pending;
     bool rx_done; // the end or a reset was given to the application
@@ -344,6 +387,7 @@ static inline bool conn_keys_acked(const stoq_conn *c)
 HM_CHECK hm_err conn_prepare_rx_next(stoq_conn *c);
 uint64_t conn_pto_us(const stoq_conn *c, stoq_level level);
 const stoq_limits *conn_limits(const stoq_conn *c);
+uint32_t conn_stream_window(const stoq_conn *c); // that a stream begins with
 const stoq_callbacks *conn_callbacks(const stoq_conn *c);
 void *conn_endpoint_user(const stoq_conn *c);
 static inline const stoq_cid *conn_dcid(const stoq_conn *c)
@@ -365,7 +409,8 @@ HM_CHECK hm_err conn_on_params(void *conn, hm_bytes encoded);        // the peer
 // TLS is done with: nothing more is wanted of it, and the handshake is confirmed.
 void conn_tls_end(stoq_conn *c);
 void session_on_ticket(stoq_conn *c, SSL_SESSION *s);
-void session_on_complete(stoq_conn *c);
+// HM_E_STOQ_TLS: no secret could be exported.
+HM_CHECK hm_err session_on_complete(stoq_conn *c);
 void sessions_tell(stoq_conn *c);
 void sessions_free(stoq_conn *c);
 
@@ -411,17 +456,21 @@ void path_on_timer(stoq_conn *c, uint64_t now);
 // Everything that is known of the path is void; the peer has this id on the next one.
 void path_leave(stoq_conn *c, unsigned remote);
 
-// ---- conn_preferred.c ---------------------------------------------------------------------------
+// ---- conn_other.c -------------------------------------------------------------------------------
 
 void preferred_begin(stoq_conn *c); // the handshake is confirmed
-// A packet from there, with the data of a PATH_CHALLENGE or NULL; `moves`: it is the newest, and
-// not only a probe.
-void preferred_on_arrival(stoq_conn *c, const struct sockaddr_in6 *from, size_t len,
-                          const uint8_t *response, bool moves, uint64_t now);
-bool preferred_on_response(stoq_conn *c, const uint8_t data[8]); // false: to no challenge of it
-void preferred_on_timer(stoq_conn *c, uint64_t now);
+// Is a packet from there the other path's? asks: it has a PATH_CHALLENGE.
+bool other_takes(const stoq_conn *c, const struct sockaddr_in6 *from, bool probing, bool asks);
+// One that is, with the data of a PATH_CHALLENGE or NULL; `moves`: it is the newest, and not only
+// a probe. True: all goes by that path now.
+bool other_on_arrival(stoq_conn *c, const struct sockaddr_in6 *from, size_t len,
+                      const uint8_t *response, bool moves, uint64_t now);
+void other_forget(stoq_conn *c); // the peer was followed to where it is now
+bool other_on_response(stoq_conn *c, const uint8_t data[8]); // false: to no challenge of it
+void other_on_timer(stoq_conn *c, uint64_t now);
 // A datagram for that path; returns its length, 0 for none.
-size_t preferred_send(stoq_conn *c, uint8_t *out, uint64_t now, struct sockaddr_in6 *to);
+size_t other_send(stoq_conn *c, uint8_t *out, uint64_t now);
+void other_free(stoq_conn *c);
 
 // ---- conn_version.c -----------------------------------------------------------------------------
 
@@ -468,6 +517,18 @@ void conn_receive_run(stoq_conn *c, const struct sockaddr_in6 *from, uint8_t *by
 bool conn_take_reset(stoq_conn *c, const struct sockaddr_in6 *from, const uint8_t *bytes,
                      size_t len);
 
+// ---- conn_ack.c ---------------------------------------------------------------------------------
+
+void ack_init(stoq_conn *c);
+HM_CHECK hm_err ack_on_frequency(stoq_conn *c, const stoq_frame *f, uint64_t *code);
+// Must a 1-RTT packet be acknowledged at once for the order of numbers? For all that are out of
+// order, and while acks.gap is set for all.
+bool ack_out_of_order(stoq_conn *c, uint64_t pn, bool in_order);
+void ack_ask(stoq_conn *c); // an ACK came: is another frequency wanted?
+// Writes the frame that is pending, of at most STOQ_ACK_FREQUENCY_BYTES.
+#define STOQ_ACK_FREQUENCY_BYTES 19u
+uint8_t *ack_write_frequency(stoq_conn *c, uint8_t *p);
+
 // ---- conn_send.c --------------------------------------------------------------------------------
 
 // Builds datagrams into out: equal in length but for the last. Returns the bytes, 0 for nothing;
@@ -501,7 +562,7 @@ HM_CHECK hm_err stream_on_frame(stoq_conn *c, const stoq_frame *f, uint64_t *cod
 uint8_t *streams_write(stoq_conn *c, uint8_t *p, uint8_t *end, stoq_sent *sent, hm_bytes *tail,
                        bool *any);
 bool streams_pending(const stoq_conn *c);
-void stream_on_acked(stoq_conn *c, const stoq_sent_frame *f);
+void stream_on_acked(stoq_conn *c, const stoq_sent_frame *f); // STREAM or RESET_STREAM
 void stream_on_lost(stoq_conn *c, const stoq_sent_frame *f);
 void streams_on_params(stoq_conn *c);
 void streams_tell(stoq_conn *c);

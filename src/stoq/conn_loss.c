@@ -87,10 +87,12 @@ static void frames_acked(stoq_conn *c, stoq_level level, const stoq_sent *p)
 {
     for (unsigned i = 0; i < p->frame_count; i++) {
         const stoq_sent_frame *f = &p->frames[i];
-        if (f->type == STOQ_FRAME_CRYPTO)
-            stoq_sendbuf_on_acked(&c->spaces[level].crypto_out, f->offset, f->len);
-        else
+        if (f->type == STOQ_FRAME_STREAM || f->type == STOQ_FRAME_RESET_STREAM)
             stream_on_acked(c, f);
+        else if (f->type == STOQ_FRAME_CRYPTO)
+            stoq_sendbuf_on_acked(&c->spaces[level].crypto_out, f->offset, f->len);
+        else if (f->type == STOQ_FRAME_ACK_FREQUENCY)
+            c->acks.asking = false;
     }
 }
 
@@ -116,6 +118,9 @@ static void frames_lost(stoq_conn *c, stoq_level level, const stoq_sent *p)
             for (unsigned k = 0; k < STOQ_CIDS_MAX; k++)
                 if (c->local[k].active && c->local[k].seq == f->id)
                     c->local[k].to_send = c->ids_to_send = true;
+            break;
+        case STOQ_FRAME_ACK_FREQUENCY:
+            c->acks.pending = c->acks.asking;
             break;
         case STOQ_FRAME_RETIRE_CONNECTION_ID:
             conn_retire_remote(c, f->id);
@@ -316,7 +321,8 @@ hm_err loss_on_ack(stoq_conn *c, stoq_level level, const stoq_frame *ack, uint64
             any = true;
             eliciting |= p->eliciting;
             if (p->pn == ack->ack_largest) {
-                largest_new = true;
+                // What went by the path before says nothing of this one (RFC 9000, section 9.4).
+                largest_new = level != STOQ_LEVEL_APP || p->pn >= c->path_pn;
                 sent_us = p->cc.sent_us;
             }
             marked += p->cc.ect && p->cc.sent_us > c->cc.path_us; // on this path
@@ -350,6 +356,8 @@ hm_err loss_on_ack(stoq_conn *c, stoq_level level, const stoq_frame *ack, uint64
     // A client whose address may not be validated yet keeps backing off (section 6.2.1).
     if (level == STOQ_LEVEL_APP && ack->ack_largest >= c->one_rtt_pn)
         conn_confirmed(c); // RFC 9001, section 4.1.2
+    if (level == STOQ_LEVEL_APP)
+        ack_ask(c);
     if (!c->peer_may_be_blocked)
         c->pto_count = 0;
     CONN_EVENT(c, .type = STOQ_EVENT_METRICS);

@@ -11,7 +11,6 @@ static stoq_transport_params own_params(const stoq_conn *c)
     p.initial_scid = c->local[0].cid;
     if (c->is_server) {
         p.has_original_dcid = p.has_reset_token = true;
-        p.disable_active_migration = true; // a client that had to move is followed all the same
         p.original_dcid = c->original_dcid;
         p.has_retry_scid = c->has_retry;
         p.retry_scid = c->retry_scid;
@@ -25,11 +24,13 @@ static stoq_transport_params own_params(const stoq_conn *c)
     p.max_udp_payload_bytes = l->max_udp_payload_bytes;
     if (l->max_datagram_bytes > 0)
         p.max_datagram_frame_bytes = (uint64_t)l->max_datagram_bytes + STOQ_DATAGRAM_HEAD;
-    p.max_data = c->rx_max;
+    p.max_data = c->rx.max;
     p.max_stream_data_bidi_local = p.max_stream_data_bidi_remote = p.max_stream_data_uni =
-        l->stream_window_bytes;
+        conn_stream_window(c);
     p.max_streams_bidi = l->max_streams_bidi;
     p.max_streams_uni = l->max_streams_uni;
+    p.has_min_ack_delay = true;
+    p.min_ack_delay_us = STOQ_MIN_ACK_DELAY_US;
     p.active_cid_limit = STOQ_CIDS_MAX - 1; // one slot more for a change of all
     p.chosen_version = c->version->number;
     memcpy(p.available_versions, c->ep->versions, sizeof c->ep->versions);

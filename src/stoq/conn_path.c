@@ -82,6 +82,28 @@ static bool next_remote(stoq_conn *c)
     return true;
 }
 
+// Another path is in use, of which this is known: the time of its first round trip, or 0.
+static void begin_path(stoq_conn *c, uint64_t first_rtt_us)
+{
+    mtu_begin(c);
+    c->ecn = (stoq_ecn){0};
+    c->first_rtt_us = first_rtt_us;
+    c->path_pn = c->spaces[STOQ_LEVEL_APP].next_pn;
+    c->pto_count = 0; // of the other path
+    conn_wake(c);
+}
+
+// What is under way by the path before may fill the window of a new one that is proven: a packet
+// goes all the same, and what acknowledges it shows which of those are lost. (A peer that moves and
+// moves and acknowledges nothing gets no more than two windows.)
+static void ask_at_once(stoq_conn *c, bool room)
+{
+    stoq_space *app = &c->spaces[STOQ_LEVEL_APP];
+    if (room && app->eliciting_out > 0 && app->probes == 0)
+        app->probes = 1;
+    conn_wake(c);
+}
+
 void path_leave(stoq_conn *c, unsigned remote)
 {
     if (remote != c->remote_at) {
@@ -98,11 +120,10 @@ void path_leave(stoq_conn *c, unsigned remote)
     c->challenge_until_us = 0;
     c->challenge_out = c->challenge_pending = false;
     c->address_validated = true;
+    bool room = c->cc.in_flight < 2 * c->cc.cwnd;
     stoq_cc_new_path(&c->cc, STOQ_MIN_INITIAL, c->ep->now_us);
-    mtu_begin(c);
-    c->ecn = (stoq_ecn){0};
-    c->first_rtt_us = 0;
-    conn_wake(c);
+    begin_path(c, 0);
+    ask_at_once(c, room);
 }
 
 static hm_err on_new_cid(stoq_conn *c, const stoq_frame *f, uint64_t *code)
@@ -121,6 +142,8 @@ static hm_err on_new_cid(stoq_conn *c, const stoq_frame *f, uint64_t *code)
             known = true;
         }
     }
+    for (unsigned i = 0; i < STOQ_CIDS_MAX && i < c->spent_count; i++)
+        known |= c->spent[i] == f->stream_id;
     if (!known && f->stream_id < c->retire_prior_to) {
         conn_retire_remote(c, f->stream_id);
         known = true;
@@ -156,7 +179,10 @@ static hm_err on_retire_cid(stoq_conn *c, const stoq_frame *f, const stoq_cid *d
             continue;
         if (stoq_cid_eq(&l->cid, dcid))
             return refuse(code, STOQ_PROTOCOL_VIOLATION, "retires the id that it uses");
-        (void)hm_map_remove(&c->ep->by_cid, l->cid.id);
+        uint8_t *oldest = c->retired[c->retired_count % STOQ_RETIRED_MAX];
+        if (c->retired_count++ >= STOQ_RETIRED_MAX)
+            (void)hm_map_remove(&c->ep->by_cid, oldest);
+        memcpy(oldest, l->cid.id, STOQ_LOCAL_CID);
         l->active = false;
         return conn_new_local_cid(c);
     }
@@ -176,20 +202,16 @@ static void return_to_proven(stoq_conn *c)
     c->challenge_until_us = 0;
     c->challenge_out = c->challenge_pending = false;
     c->peer = c->proven->peer;
-    mtu_begin(c);
+    begin_path(c, c->proven->rtt_us);
     stoq_cc_restore(&c->cc, &c->proven->cc, c->ep->now_us);
     c->mtu = (uint16_t)c->cc.mss;
-    c->ecn = (stoq_ecn){0};
-    c->first_rtt_us = c->proven->rtt_us;
-    c->pto_count = 0; // of the other path
     c->address_validated = true;
     forget_proven(c);
-    conn_wake(c);
 }
 
 void path_on_timer(stoq_conn *c, uint64_t now)
 {
-    preferred_on_timer(c, now);
+    other_on_timer(c, now);
     if (c->challenge_until_us == 0 || c->challenge_until_us > now)
         return;
     if (++c->challenge_tries < CHALLENGE_TRIES) {
@@ -221,12 +243,9 @@ void path_on_move(stoq_conn *c, const struct sockaddr_in6 *from, size_t len, uin
     c->challenge_tries = 0;
     c->challenge_until_us = now + 3 * conn_pto_us(c, STOQ_LEVEL_APP);
     stoq_cc_new_path(&c->cc, STOQ_MIN_INITIAL, now);
-    mtu_begin(c);
-    c->ecn = (stoq_ecn){0};
-    c->first_rtt_us = 0;
-    c->pto_count = 0;
+    begin_path(c, 0);
+    other_forget(c);
     (void)next_remote(c); // another id for another path, where the peer gave one
-    conn_wake(c);
 }
 
 static void on_path_challenge(stoq_conn *c, const stoq_frame *f)
@@ -238,15 +257,15 @@ static void on_path_challenge(stoq_conn *c, const stoq_frame *f)
 
 static void on_path_response(stoq_conn *c, const stoq_frame *f)
 {
-    if (preferred_on_response(c, f->data.ptr))
+    if (other_on_response(c, f->data.ptr))
         return;
     if (!c->challenge_out || !hm_equal_ct(c->challenge, f->data.ptr, 8))
         return;
     c->challenge_out = c->challenge_pending = false;
     c->challenge_until_us = 0;
     c->address_validated = true;
+    ask_at_once(c, c->proven != NULL && c->cc.in_flight < 2 * c->proven->cc.cwnd);
     forget_proven(c);
-    conn_wake(c);
 }
 
 hm_err path_on_frame(stoq_conn *c, const stoq_frame *f, const stoq_cid *dcid, uint64_t *code)

@@ -1,8 +1,6 @@
 // Taking packets apart: keys, duplicates, frames.
 #include "stoq/endpoint.h"
 
-#define ACK_EVERY 2
-#define MAX_ACK_DELAY_US 25000u
 #define CLOSE_EVERY 8u // packets of the peer that make us say CONNECTION_CLOSE again
 
 // The datagram that a packet came in.
@@ -90,6 +88,12 @@ static hm_err on_frame(stoq_conn *c, stoq_level level, const stoq_frame *f, size
     case STOQ_FRAME_DATAGRAM:
     case STOQ_FRAME_DATAGRAM_LEN:
         return datagram_on_frame(c, f, frame_bytes, code);
+    case STOQ_FRAME_ACK_FREQUENCY:
+        return ack_on_frequency(c, f, code);
+    case STOQ_FRAME_IMMEDIATE_ACK:
+        c->spaces[STOQ_LEVEL_APP].ack_now = true;
+        conn_wake(c);
+        return HM_OK;
     case STOQ_FRAME_HANDSHAKE_DONE:
         if (c->is_server)
             return violation(code, STOQ_PROTOCOL_VIOLATION, "HANDSHAKE_DONE of a client");
@@ -193,6 +197,17 @@ static void forged(stoq_conn *c)
         conn_drain(c, STOQ_AEAD_LIMIT_REACHED, false, hm_bytes_str("too many forged packets"));
 }
 
+// Of a 1-RTT packet that asks for an acknowledgement. When few are sent, only the first of packets
+// that are marked one after another counts (draft-ietf-quic-ack-frequency, section 6.4).
+static bool is_ack_due(stoq_conn *c, uint64_t pn, bool in_order, bool ce)
+{
+    stoq_acks *a = &c->acks;
+    bool marked = ce && (a->threshold <= 1 || !a->ce);
+    a->ce = ce;
+    return marked || c->spaces[STOQ_LEVEL_APP].unacked > a->threshold ||
+           ((!in_order || a->gap) && ack_out_of_order(c, pn, in_order));
+}
+
 static void note_received(stoq_conn *c, stoq_level level, uint64_t pn, bool eliciting, uint8_t ecn,
                           uint64_t now)
 {
@@ -208,11 +223,11 @@ static void note_received(stoq_conn *c, stoq_level level, uint64_t pn, bool elic
     if (!eliciting)
         return;
     s->unacked++;
-    if (level != STOQ_LEVEL_APP || !in_order || ecn == 3 || s->unacked >= ACK_EVERY) {
+    if (level != STOQ_LEVEL_APP || is_ack_due(c, pn, in_order, ecn == 3)) {
         s->ack_now = true;
         conn_wake(c);
     } else if (s->ack_deadline_us == 0) {
-        s->ack_deadline_us = now + MAX_ACK_DELAY_US;
+        s->ack_deadline_us = now + c->acks.delay_us;
     }
 }
 
@@ -301,23 +316,25 @@ static void drop(stoq_conn *c, const stoq_packet *pkt, size_t len, const char *w
     CONN_EVENT(c, .type = STOQ_EVENT_DROPPED, .packet = pkt->type, .length = len, .why = why);
 }
 
-// Where a packet came from, with PATH_CHALLENGE frames after so many that wait already. moves: it
-// is the newest, and not only a probe.
-static void note_path(stoq_conn *c, unsigned responses, bool moves, const arrival *a)
+// Where a packet came from, with PATH_CHALLENGE frames after so many that wait already.
+static void note_path(stoq_conn *c, unsigned responses, bool newest, bool probing, const arrival *a)
 {
-    bool same = conn_same_address(a->from, &c->peer);
-    bool at_other = c->is_server ? c->ep->at_preferred && !c->at_preferred
-                                 : !same && c->other != NULL && !c->at_preferred;
-    if (at_other) {
-        const uint8_t *response = c->response_count > responses ? c->responses[responses] : NULL;
-        c->response_count = responses;
-        preferred_on_arrival(c, a->from, a->len, response, c->is_server && moves, a->now);
+    bool here = c->is_server ? c->ep->at_preferred == c->at_preferred : c->ep->via == c->via;
+    if (here && conn_same_address(a->from, &c->peer))
         return;
-    }
-    if (c->is_server && moves && !same && c->ep->at_preferred == c->at_preferred)
+    unsigned all = c->response_count;
+    const uint8_t *response = all > responses ? c->responses[responses] : NULL;
+    bool moves = c->is_server && newest && !probing;
+    c->response_count = responses; // each path is answered on itself
+    if (other_takes(c, a->from, probing, response != NULL)) {
+        if (other_on_arrival(c, a->from, a->len, response, moves, a->now))
+            c->response_count = all;
+    } else if (here && moves) {
+        c->response_count = all;
         path_on_move(c, a->from, a->len, a->now);
-    if (!conn_same_address(a->from, &c->peer))
-        c->response_count = responses; // paths that are only probed are not answered on
+        if (!conn_same_address(a->from, &c->peer))
+            c->response_count = responses;
+    }
 }
 
 // A packet that was opened.
@@ -355,7 +372,7 @@ static void on_opened(stoq_conn *c, const stoq_packet *pkt, stoq_level level, co
     if (!s->discarded)
         note_received(c, level, o->pn, eliciting, a->ecn, a->now);
     if (level == STOQ_LEVEL_APP && c->state == STOQ_CONN_OPEN)
-        note_path(c, responses, newest && !probing, a);
+        note_path(c, responses, newest, probing, a);
 }
 
 static uint64_t expected_pn(const stoq_space *s)

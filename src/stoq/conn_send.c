@@ -57,8 +57,11 @@ static void write_ack(maker *m, uint64_t now)
     for (int i = 0; ecn && i < 3; i++)
         p = stoq_varint_write(p, s->ecn[i]);
     m->p = p;
-    if (m->level == STOQ_LEVEL_APP && r->at[0].hi >= m->c->rx_phase_first_pn)
-        m->c->rx_phase_acked = true;
+    if (m->level == STOQ_LEVEL_APP) {
+        m->c->rx_phase_acked |= r->at[0].hi >= m->c->rx_phase_first_pn;
+        m->c->acks.told_largest = r->at[0].hi;
+        m->c->acks.strays = 0;
+    }
     s->unacked = 0;
     s->ack_now = false;
     s->ack_deadline_us = 0;
@@ -134,9 +137,17 @@ static void write_path(maker *m)
 static void write_limits(maker *m)
 {
     stoq_conn *c = m->c;
+    if (!(c->acks.pending | c->max_data_pending | c->max_streams_pending[0] |
+          c->max_streams_pending[1]))
+        return; // as for all packets but a few
+    if (c->acks.pending && can_note(m, STOQ_ACK_FREQUENCY_BYTES)) {
+        note(m, STOQ_FRAME_ACK_FREQUENCY, c->acks.seq);
+        m->p = ack_write_frequency(c, m->p);
+        m->eliciting = true;
+    }
     if (c->max_data_pending && can_note(m, 10)) {
         c->max_data_pending = false;
-        m->p = stoq_frame_write1(m->p, STOQ_FRAME_MAX_DATA, c->rx_max);
+        m->p = stoq_frame_write1(m->p, STOQ_FRAME_MAX_DATA, c->rx.max);
         note(m, STOQ_FRAME_MAX_DATA, 0);
         m->eliciting = true;
     }
@@ -288,8 +299,12 @@ static void fill(maker *m, bool data_allowed, uint64_t now)
         *m->p++ = STOQ_FRAME_PING;
         m->eliciting = true;
     }
-    if (m->eliciting && m->level == STOQ_LEVEL_APP)
+    if (m->level == STOQ_LEVEL_APP && m->eliciting) {
         c->ping_pending = false;
+        // A packet that is not full is the last one for now: its acknowledgement need not wait.
+        if (m->p < m->end && c->acks.asked_threshold > 1)
+            *m->p++ = STOQ_FRAME_IMMEDIATE_ACK;
+    }
     if (probe && m->eliciting)
         s->probes--;
 }
@@ -475,14 +490,14 @@ size_t conn_send_path(stoq_conn *c, unsigned remote, uint8_t *out, size_t room, 
     c->remote_at = remote;
     bool begun = begin(&m, c, STOQ_LEVEL_APP, out, out + room);
     c->remote_at = in_use;
-    if (!begun)
+    if (!begun || !may_send_path(c))
         return 0;
     if (c->other->response_pending) {
         *m.p++ = STOQ_FRAME_PATH_RESPONSE;
         memcpy(m.p, c->other->response, 8);
         m.p += 8;
     }
-    if (c->other->challenge_pending && m.end - m.p >= 9) {
+    if (c->other->challenge_pending && room >= STOQ_MIN_INITIAL) {
         *m.p++ = STOQ_FRAME_PATH_CHALLENGE;
         memcpy(m.p, c->other->challenge, 8);
         m.p += 8;

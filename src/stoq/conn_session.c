@@ -17,12 +17,25 @@ void conn_tls_end(stoq_conn *c)
         stoq_tls_end(&c->tls);
 }
 
-void session_on_complete(stoq_conn *c)
+hm_err session_on_complete(stoq_conn *c)
 {
+    static const char label[] = "EXPORTER-hypermesh-stoq";
     c->resumed = SSL_session_reused(c->tls.ssl) == 1;
     c->ep->stats.resumed += c->is_server && c->resumed;
     if (!c->resumed)
         c->proven_s = wall_s();
+    if (SSL_export_keying_material(c->tls.ssl, c->exported, sizeof c->exported, label,
+                                   sizeof label - 1, NULL, 0, 0) != 1)
+        return hm_fail(HM_E_STOQ_TLS, "no exporter");
+    return HM_OK;
+}
+
+hm_err stoq_conn_export(const stoq_conn *c, uint8_t out[STOQ_EXPORT_BYTES])
+{
+    if (!c->handshake_complete)
+        return hm_fail(HM_E_AGAIN, "the handshake is not complete");
+    memcpy(out, c->exported, sizeof c->exported);
+    return HM_OK;
 }
 
 void session_on_ticket(stoq_conn *c, SSL_SESSION *tls)
@@ -205,7 +218,7 @@ hm_err stoq_resume(stoq_endpoint *ep, const struct sockaddr_in6 *to, const char 
     char alpn[256];
     memcpy(alpn, s.alpn.ptr, s.alpn.len);
     alpn[s.alpn.len] = 0;
-    hm_err err = endpoint_connect(ep, to, server_name, alpn, &s, early, user, out);
+    hm_err err = endpoint_connect(ep, to, server_name, alpn, &s, early, -1, user, out);
     stoq_session_free(&s);
     return err;
 }

@@ -8,7 +8,10 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
+#include "hypermesh/stoq_bundle.h"
 #include "stoq/qlog.h"
+#include "stoq/xdp.h"
 
 #define RECEIVES_A_TURN 64 // system calls; each may bring dozens of datagrams
 #define BATCHES_A_TURN 4   // of one connection before the next one's turn
@@ -16,13 +19,27 @@
 
 // ---- stateless answers --------------------------------------------------------------------------
 
-bool endpoint_send(stoq_endpoint *ep, bool preferred, const struct sockaddr_in6 *to,
-                   const uint8_t *bytes, size_t len, size_t segment, uint8_t ecn)
+bool endpoint_send(stoq_endpoint *ep, stoq_socket *via, bool preferred,
+                   const struct sockaddr_in6 *to, const uint8_t *bytes, size_t len, size_t segment,
+                   uint8_t ecn)
 {
-    if (!ep->has_net)
-        return stoq_io_send(preferred ? &ep->io_preferred : &ep->io, to, bytes, len, segment, ecn);
-    (preferred ? ep->net.send_preferred : ep->net.send)(ep->net.ctx, to, bytes, len, segment, ecn);
+    const stoq_net *net = &ep->net;
+    if (!ep->has_net) {
+        stoq_io *io = via != NULL ? &via->io : preferred ? &ep->io_preferred : &ep->io;
+        return stoq_io_send(io, to, bytes, len, segment, ecn);
+    }
+    if (via != NULL)
+        net->send_from(net->ctx, &via->bound, to, bytes, len, segment, ecn);
+    else
+        (preferred ? net->send_preferred : net->send)(net->ctx, to, bytes, len, segment, ecn);
     return true;
+}
+
+// To where what is being received came from, by the way that it came.
+static void send_back(stoq_endpoint *ep, const struct sockaddr_in6 *to, const uint8_t *bytes,
+                      size_t len)
+{
+    (void)endpoint_send(ep, ep->via, ep->at_preferred, to, bytes, len, len, 0);
 }
 
 void endpoint_reset_token(const stoq_endpoint *ep, const stoq_cid *cid,
@@ -58,7 +75,7 @@ static void send_reset(stoq_endpoint *ep, const struct sockaddr_in6 *to, const s
     out[0] = (uint8_t)(0x40 | (out[0] & 0x3f));
     endpoint_reset_token(ep, cid, out + len - STOQ_RESET_TOKEN);
     ep->stats.resets_sent++;
-    (void)endpoint_send(ep, ep->at_preferred, to, out, len, len, 0);
+    send_back(ep, to, out, len);
 }
 
 static void send_version(stoq_endpoint *ep, const struct sockaddr_in6 *to, const stoq_packet *pkt)
@@ -69,7 +86,7 @@ static void send_version(stoq_endpoint *ep, const struct sockaddr_in6 *to, const
         stoq_version_packet_write(out, ep->versions, hm_bytes_of(pkt->dcid.id, pkt->dcid.len),
                                   hm_bytes_of(pkt->scid.id, pkt->scid.len), noise);
     ep->stats.versions_sent++;
-    (void)endpoint_send(ep, ep->at_preferred, to, out, len, len, 0);
+    send_back(ep, to, out, len);
 }
 
 static void send_retry(stoq_endpoint *ep, const struct sockaddr_in6 *to, const stoq_packet *pkt)
@@ -86,7 +103,7 @@ static void send_retry(stoq_endpoint *ep, const struct sockaddr_in6 *to, const s
         return;
     p += STOQ_RETRY_TAG;
     ep->stats.retries_sent++;
-    (void)endpoint_send(ep, ep->at_preferred, to, out, (size_t)(p - out), (size_t)(p - out), 0);
+    send_back(ep, to, out, (size_t)(p - out));
 }
 
 static void begin_log(stoq_endpoint *ep, stoq_conn *c)
@@ -148,10 +165,10 @@ static void receive(stoq_endpoint *ep, const struct sockaddr_in6 *from, uint8_t 
                                                              : ep->share.index;
     if ((err == HM_OK || err == HM_E_UNSUPPORTED) && owner != ep->share.index) {
         ep->stats.passed_on++;
-        ep->share.pass_on(ep->share.ctx, owner, from, bytes, len, ecn);
+        ep->share.pass_on(ep->share.ctx, owner, ep->at_preferred, from, bytes, len, ecn);
         return;
     }
-    bool full = ep->server_tls != NULL && len >= STOQ_MIN_INITIAL;
+    bool full = ep->server_tls != NULL && ep->via == NULL && len >= STOQ_MIN_INITIAL;
     bool other = bytes[0] & 0x80 && (err == HM_OK || err == HM_E_UNSUPPORTED) && pkt.version != 0 &&
                  !endpoint_speaks(ep, pkt.version);
     if (other && full) {
@@ -233,9 +250,10 @@ static void end_loans(stoq_endpoint *ep)
     early_free_list(&ep->spent);
 }
 
-static bool receive_from_socket(stoq_endpoint *ep, stoq_io *io, bool preferred)
+static bool receive_from_socket(stoq_endpoint *ep, stoq_io *io, bool preferred, stoq_socket *via)
 {
     ep->at_preferred = preferred;
+    ep->via = via;
     for (int i = 0; i < RECEIVES_A_TURN; i++) {
         struct sockaddr_in6 from;
         size_t len, segment;
@@ -253,23 +271,45 @@ static bool receive_from_socket(stoq_endpoint *ep, stoq_io *io, bool preferred)
     return true;
 }
 
-static void receive_from_net(stoq_endpoint *ep, bool preferred, const struct sockaddr_in6 *from,
-                             uint8_t *bytes, size_t len, size_t segment, uint8_t ecn,
-                             uint64_t now_us)
+static bool receive_from_sockets(stoq_endpoint *ep)
+{
+    bool more = ep->io_preferred.fd >= 0 && receive_from_socket(ep, &ep->io_preferred, true, NULL);
+    hm_list_each(it, &ep->sockets)
+    {
+        stoq_socket *s = hm_container_of(it, stoq_socket, link);
+        more |= receive_from_socket(ep, &s->io, false, s);
+    }
+    return receive_from_socket(ep, &ep->io, false, NULL) || more;
+}
+
+static void receive_from_net(stoq_endpoint *ep, bool preferred, stoq_socket *via,
+                             const struct sockaddr_in6 *from, uint8_t *bytes, size_t len,
+                             size_t segment, uint8_t ecn, uint64_t now_us)
 {
     hm_assert((segment > 0 || len == 0) && !ep->inside);
     ep->inside = true;
     ep->now_us = now_us;
     ep->at_preferred = preferred;
+    ep->via = via;
     receive_all(ep, from, bytes, len, segment, ecn);
     end_loans(ep);
+    ep->via = NULL;
     ep->inside = false;
 }
 
 void stoq_endpoint_receive(stoq_endpoint *ep, const struct sockaddr_in6 *from, uint8_t *bytes,
                            size_t len, size_t segment, uint8_t ecn, uint64_t now_us)
 {
-    receive_from_net(ep, false, from, bytes, len, segment, ecn, now_us);
+    receive_from_net(ep, false, NULL, from, bytes, len, segment, ecn, now_us);
+}
+
+void stoq_endpoint_receive_at(stoq_endpoint *ep, const struct sockaddr_in6 *at,
+                              const struct sockaddr_in6 *from, uint8_t *bytes, size_t len,
+                              size_t segment, uint8_t ecn, uint64_t now_us)
+{
+    stoq_socket *via;
+    if (socket_find(ep, at, &via)) // else it is closed
+        receive_from_net(ep, false, via, from, bytes, len, segment, ecn, now_us);
 }
 
 void stoq_endpoint_receive_preferred(stoq_endpoint *ep, const struct sockaddr_in6 *from,
@@ -277,15 +317,15 @@ void stoq_endpoint_receive_preferred(stoq_endpoint *ep, const struct sockaddr_in
                                      uint64_t now_us)
 {
     hm_assert(ep->preferred.sin6_port != 0);
-    receive_from_net(ep, true, from, bytes, len, segment, ecn, now_us);
+    receive_from_net(ep, true, NULL, from, bytes, len, segment, ecn, now_us);
 }
 
 // ---- the turn of the loop -----------------------------------------------------------------------
 
 static bool send_for(stoq_endpoint *ep, const stoq_conn *c, size_t len, size_t segment)
 {
-    return endpoint_send(ep, c->is_server && c->at_preferred, &c->peer, ep->batch, len, segment,
-                         c->ecn_mark);
+    return endpoint_send(ep, c->via, c->is_server && c->at_preferred, &c->peer, ep->batch, len,
+                         segment, c->ecn_mark);
 }
 
 // Tells and sends what a connection has; false when it is gone.
@@ -303,10 +343,11 @@ static bool serve(stoq_endpoint *ep, stoq_conn *c, uint64_t now)
         if (more && !send_for(ep, c, len, segment) && segment == c->mtu_probe)
             mtu_unsendable(c, now);
     }
-    struct sockaddr_in6 other;
-    size_t probe = preferred_send(c, ep->batch, now, &other);
+    size_t probe = other_send(c, ep->batch, now);
+    const stoq_other *o = c->other;
     if (probe > 0)
-        (void)endpoint_send(ep, c->is_server, &other, ep->batch, probe, probe, 0);
+        (void)endpoint_send(ep, o->via, c->is_server && o->at_preferred, &o->to, ep->batch, probe,
+                            probe, 0);
     bool to_tell = !hm_list_empty(&c->telling) || !hm_list_empty(&c->ended) ||
                    (c->state >= STOQ_CONN_CLOSING && !c->told_closed);
     if (more || to_tell)
@@ -323,11 +364,8 @@ void stoq_endpoint_process(stoq_endpoint *ep, uint64_t now_us, bool readable)
     hm_assert(!ep->inside);
     ep->inside = true;
     ep->now_us = now_us;
-    if (!ep->has_net && (readable || ep->more_to_read)) {
-        bool preferred =
-            ep->io_preferred.fd >= 0 && receive_from_socket(ep, &ep->io_preferred, true);
-        ep->more_to_read = receive_from_socket(ep, &ep->io, false) || preferred;
-    }
+    if (!ep->has_net && (readable || ep->more_to_read))
+        ep->more_to_read = receive_from_sockets(ep);
     hm_heap_node *n;
     for (uint32_t i = 0; i <= ep->stats.connections; i++) {
         n = hm_heap_min(&ep->timers);
@@ -342,6 +380,7 @@ void stoq_endpoint_process(stoq_endpoint *ep, uint64_t now_us, bool readable)
         if (serve(ep, c, now_us))
             conn_set_timer(c);
     }
+    sockets_close_unused(ep);
     ep->inside = false;
 }
 
@@ -376,9 +415,9 @@ static hm_err set_limits(stoq_limits *l)
     or_default(&l->retry_from_half_open, 64);
     or_default(&l->max_streams_bidi, 256);
     or_default(&l->max_streams_uni, 256);
-    or_default(&l->stream_window_bytes, 1 << 20);
-    or_default(&l->conn_window_bytes, 4 << 20);
-    or_default(&l->stream_send_bytes, 1 << 20);
+    or_default(&l->stream_window_bytes, 16 << 20);
+    or_default(&l->conn_window_bytes, 24 << 20);
+    or_default(&l->stream_send_bytes, 16 << 20);
     or_default(&l->max_idle_ms, 30000);
     or_default(&l->max_handshake_ms, 10000);
     or_default(&l->max_udp_payload_bytes, STOQ_UDP_MAX);
@@ -419,8 +458,8 @@ static hm_err set_tickets(stoq_endpoint *ep, const stoq_config *config)
     ep->early_data = config->early_data;
     if (ep->early_data && ep->ticket_count == 0)
         return hm_fail(HM_E_CONFIG, "early data comes with tickets");
-    stoq_tickets_init(&ep->tickets, &ep->random, &ep->now_us, life_s * UINT64_C(1000000),
-                      ep->early_data ? STOQ_STRIKES_MAX : 0);
+    ep->tickets.now_us = &ep->now_us;
+    ep->tickets.life_us = life_s * UINT64_C(1000000);
     return HM_OK;
 }
 
@@ -446,18 +485,45 @@ static hm_err set_versions(stoq_endpoint *ep, const uint32_t *versions)
     return HM_OK;
 }
 
-static hm_err open_sockets(stoq_endpoint *ep, const struct sockaddr_in6 *bind)
+hm_err endpoint_wait_for(stoq_endpoint *ep, int fd)
 {
     struct epoll_event event = {.events = EPOLLIN};
-    HM_TRY(stoq_io_open(&ep->io, bind, ep->share.count, ep->share.index, &ep->bound));
-    if (ep->preferred.sin6_port == 0)
-        return HM_OK;
-    HM_TRY(stoq_io_open(&ep->io_preferred, &ep->preferred, 1, 0, &ep->preferred));
-    ep->both_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (ep->both_fd < 0 || epoll_ctl(ep->both_fd, EPOLL_CTL_ADD, ep->io.fd, &event) != 0 ||
-        epoll_ctl(ep->both_fd, EPOLL_CTL_ADD, ep->io_preferred.fd, &event) != 0)
+    if (ep->all_fd < 0)
+        ep->all_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (ep->all_fd < 0 || epoll_ctl(ep->all_fd, EPOLL_CTL_ADD, fd, &event) != 0)
         return hm_fail(HM_E_IO, "epoll: %s", strerror(errno));
     return HM_OK;
+}
+
+// Rings of AF_XDP beside the socket, or the reason why not in the log.
+static hm_err open_xdp(stoq_endpoint *ep, const char *interface)
+{
+    char name[64], why[512];
+    if (stoq_xdp_open(interface, &ep->bound, &ep->io.xdp) != HM_OK) {
+        hm_log(HM_LOG_WARN, "stoq", "no AF_XDP: the socket carries all", "interface=%s why=%s",
+               hm_log_quote(name, sizeof name, hm_bytes_str(interface)),
+               hm_log_quote(why, sizeof why, hm_bytes_str(hm_err_detail())));
+        return HM_OK;
+    }
+    ep->stats.xdp_queues = stoq_xdp_queues(ep->io.xdp);
+    HM_TRY(endpoint_wait_for(ep, ep->io.fd));
+    for (unsigned i = 0; i < ep->stats.xdp_queues; i++)
+        HM_TRY(endpoint_wait_for(ep, stoq_xdp_fd(ep->io.xdp, i)));
+    return HM_OK;
+}
+
+static hm_err open_sockets(stoq_endpoint *ep, const stoq_config *config)
+{
+    HM_TRY(stoq_io_open(&ep->io, &config->bind, ep->share.count, ep->share.index, &ep->bound));
+    if (config->xdp != NULL)
+        HM_TRY(open_xdp(ep, config->xdp));
+    if (ep->preferred.sin6_port == 0)
+        return HM_OK;
+    HM_TRY(stoq_io_open(&ep->io_preferred, &ep->preferred, ep->share.count, ep->share.index,
+                        &ep->preferred));
+    if (ep->io.xdp == NULL)
+        HM_TRY(endpoint_wait_for(ep, ep->io.fd));
+    return endpoint_wait_for(ep, ep->io_preferred.fd);
 }
 
 static hm_err set_up(stoq_endpoint *ep, const stoq_config *config)
@@ -488,16 +554,16 @@ static hm_err set_up(stoq_endpoint *ep, const stoq_config *config)
         (share->count > 0 && share->index >= share->count))
         return hm_fail(HM_E_CONFIG, "endpoint %u of %u with one address", share->index,
                        share->count);
-    if (share->count > 1 && ep->preferred.sin6_port != 0)
-        return hm_fail(HM_E_CONFIG, "several endpoints with one address have no preferred one");
+    if (config->xdp != NULL && (share->count > 1 || ep->has_net))
+        return hm_fail(HM_E_CONFIG, "AF_XDP is for one endpoint with its own socket");
     if (!ep->has_net)
-        return open_sockets(ep, &config->bind);
+        return open_sockets(ep, config);
     hm_assert(ep->preferred.sin6_port == 0 || ep->net.send_preferred != NULL);
     ep->bound = config->bind;
     return HM_OK;
 }
 
-hm_err stoq_endpoint_create(const stoq_config *config, stoq_endpoint **out)
+hm_err endpoint_create(const stoq_config *config, stoq_ticket_store *tickets, stoq_endpoint **out)
 {
     *out = NULL;
     stoq_endpoint *ep = calloc(1, sizeof *ep);
@@ -508,10 +574,13 @@ hm_err stoq_endpoint_create(const stoq_config *config, stoq_endpoint **out)
     ep->callbacks = config->callbacks;
     ep->user = config->user;
     ep->random = config->random != NULL ? *config->random : hm_random_system;
+    stoq_ticket_store_init(&ep->own_tickets, &ep->random,
+                           config->early_data && tickets == NULL ? STOQ_STRIKES_MAX : 0);
+    ep->tickets.store = tickets != NULL ? tickets : &ep->own_tickets;
     ep->always_retry = config->always_retry;
     ep->share = config->share;
     memcpy(ep->secret, config->secret, sizeof ep->secret);
-    ep->io.fd = ep->io_preferred.fd = ep->both_fd = -1;
+    ep->io.fd = ep->io_preferred.fd = ep->all_fd = -1;
     ep->preferred = config->preferred;
     ep->ignore_preferred = config->ignore_preferred;
     ep->has_net = config->net != NULL;
@@ -519,6 +588,7 @@ hm_err stoq_endpoint_create(const stoq_config *config, stoq_endpoint **out)
         ep->net = *config->net;
     hm_list_init(&ep->conns);
     hm_list_init(&ep->ready);
+    hm_list_init(&ep->sockets);
     hm_list_init(&ep->lending);
     hm_list_init(&ep->spent);
     hm_map_init(&ep->by_cid, STOQ_LOCAL_CID, 0, &ep->random);
@@ -531,6 +601,11 @@ hm_err stoq_endpoint_create(const stoq_config *config, stoq_endpoint **out)
     }
     *out = ep;
     return HM_OK;
+}
+
+hm_err stoq_endpoint_create(const stoq_config *config, stoq_endpoint **out)
+{
+    return endpoint_create(config, NULL, out);
 }
 
 void stoq_endpoint_destroy(stoq_endpoint *ep)
@@ -549,17 +624,18 @@ void stoq_endpoint_destroy(stoq_endpoint *ep)
         conn_tell(c);
         conn_free(c);
     }
+    sockets_close_unused(ep);
     hm_map_free(&ep->by_cid);
     hm_map_free(&ep->by_initial);
     hm_map_free(&ep->by_token);
     hm_heap_free(&ep->timers);
     stoq_io_close(&ep->io);
     stoq_io_close(&ep->io_preferred);
-    if (ep->both_fd >= 0)
-        close(ep->both_fd);
+    if (ep->all_fd >= 0)
+        close(ep->all_fd);
     SSL_CTX_free(ep->server_tls);
     SSL_CTX_free(ep->client_tls);
-    stoq_tickets_free(&ep->tickets);
+    stoq_ticket_store_free(&ep->own_tickets);
     OPENSSL_cleanse(ep->secret, sizeof ep->secret);
     free(ep->qlog_dir);
     free(ep);
@@ -578,7 +654,7 @@ void stoq_endpoint_set_server_tls(stoq_endpoint *ep, SSL_CTX *tls)
 
 int stoq_endpoint_fd(const stoq_endpoint *ep)
 {
-    return ep->both_fd >= 0 ? ep->both_fd : ep->io.fd;
+    return ep->all_fd >= 0 ? ep->all_fd : ep->io.fd;
 }
 void stoq_endpoint_address(const stoq_endpoint *ep, struct sockaddr_in6 *out)
 {
@@ -591,17 +667,26 @@ void *stoq_endpoint_user(const stoq_endpoint *ep)
 void stoq_endpoint_get_stats(const stoq_endpoint *ep, stoq_endpoint_stats *out)
 {
     *out = ep->stats;
+    if (ep->io.xdp != NULL)
+        stoq_xdp_counts(ep->io.xdp, &out->xdp_received, &out->xdp_sent);
 }
 
 hm_err stoq_connect(stoq_endpoint *ep, const struct sockaddr_in6 *to, const char *server_name,
                     const char *alpn, void *user, stoq_conn **out)
 {
-    return endpoint_connect(ep, to, server_name, alpn, NULL, false, user, out);
+    return endpoint_connect(ep, to, server_name, alpn, NULL, false, -1, user, out);
+}
+
+hm_err stoq_connect_beside(stoq_endpoint *ep, const stoq_conn *first, const struct sockaddr_in6 *to,
+                           const char *server_name, void *user, stoq_conn **out)
+{
+    return endpoint_connect(ep, to, server_name, stoq_conn_alpn(first), NULL, false,
+                            first->original_dcid.id[0], user, out);
 }
 
 hm_err endpoint_connect(stoq_endpoint *ep, const struct sockaddr_in6 *to, const char *server_name,
-                        const char *alpn, const stoq_session *session, bool early, void *user,
-                        stoq_conn **out)
+                        const char *alpn, const stoq_session *session, bool early, int beside,
+                        void *user, stoq_conn **out)
 {
     *out = NULL;
     if (ep->client_tls == NULL)
@@ -609,6 +694,7 @@ hm_err endpoint_connect(stoq_endpoint *ep, const struct sockaddr_in6 *to, const 
     stoq_conn *c;
     HM_TRY(conn_make(ep, false, to, &c));
     c->user = user;
+    c->beside = beside;
     hm_err err = conn_start_client(c, server_name, alpn, session, early);
     if (err != HM_OK) {
         conn_free(c);

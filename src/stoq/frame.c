@@ -85,6 +85,7 @@ static bool parse_body(const uint8_t **p, const uint8_t *end, stoq_frame *f, uin
         return true;
     case STOQ_FRAME_PING:
     case STOQ_FRAME_HANDSHAKE_DONE:
+    case STOQ_FRAME_IMMEDIATE_ACK:
         return true;
     case STOQ_FRAME_ACK:
     case STOQ_FRAME_ACK_ECN:
@@ -117,6 +118,9 @@ static bool parse_body(const uint8_t **p, const uint8_t *end, stoq_frame *f, uin
     case STOQ_FRAME_PATH_CHALLENGE:
     case STOQ_FRAME_PATH_RESPONSE:
         return read_data(p, end, 8, &f->data);
+    case STOQ_FRAME_ACK_FREQUENCY:
+        return stoq_varint_read(p, end, &f->stream_id) && stoq_varint_read(p, end, &f->offset) &&
+               stoq_varint_read(p, end, &f->value) && stoq_varint_read(p, end, &f->code);
     case STOQ_FRAME_CLOSE:
     case STOQ_FRAME_CLOSE_APP:
         return parse_close(p, end, f);
@@ -186,7 +190,8 @@ bool stoq_frame_allowed(uint64_t type, stoq_packet_type packet)
     case STOQ_PACKET_0RTT:
         return type != STOQ_FRAME_ACK && type != STOQ_FRAME_ACK_ECN && type != STOQ_FRAME_CRYPTO &&
                type != STOQ_FRAME_HANDSHAKE_DONE && type != STOQ_FRAME_NEW_TOKEN &&
-               type != STOQ_FRAME_PATH_RESPONSE && type != STOQ_FRAME_RETIRE_CONNECTION_ID;
+               type != STOQ_FRAME_PATH_RESPONSE && type != STOQ_FRAME_RETIRE_CONNECTION_ID &&
+               type != STOQ_FRAME_ACK_FREQUENCY && type != STOQ_FRAME_IMMEDIATE_ACK;
     default:
         return false;
     }

@@ -30,8 +30,10 @@ enum {
     STOQ_FRAME_CLOSE = 0x1c,
     STOQ_FRAME_CLOSE_APP = 0x1d,
     STOQ_FRAME_HANDSHAKE_DONE = 0x1e,
-    STOQ_FRAME_DATAGRAM = 0x30, // to the packet's end (RFC 9221)
+    STOQ_FRAME_IMMEDIATE_ACK = 0x1f, // draft-ietf-quic-ack-frequency
+    STOQ_FRAME_DATAGRAM = 0x30,      // to the packet's end (RFC 9221)
     STOQ_FRAME_DATAGRAM_LEN = 0x31,
+    STOQ_FRAME_ACK_FREQUENCY = 0xaf,
 };
 #define STOQ_DATAGRAM_HEAD 5u // of a DATAGRAM frame at most: type and length
 #define STOQ_STREAM_FIN 0x01
@@ -41,10 +43,12 @@ enum {
 // One parsed frame. Which members count depends on the type; views point into the packet.
 typedef struct stoq_frame {
     uint64_t type;      // STREAM frames: STOQ_FRAME_STREAM, flags folded into fin
-    uint64_t stream_id; // stream frames; NEW_/RETIRE_CONNECTION_ID: sequence number
-    uint64_t offset;    // STREAM, CRYPTO; NEW_CONNECTION_ID: retire prior to
-    uint64_t value;     // limits, final size; CLOSE: type of the offending frame
-    uint64_t code;      // RESET_STREAM, STOP_SENDING, CLOSE
+    uint64_t stream_id; // stream frames; NEW_/RETIRE_CONNECTION_ID, ACK_FREQUENCY: sequence number
+    uint64_t offset; // STREAM, CRYPTO; NEW_CONNECTION_ID: retire prior to; ACK_FREQUENCY: packets
+                     // without an acknowledgement
+    uint64_t value;  // limits, final size; CLOSE: type of the offending frame; ACK_FREQUENCY:
+                     // delay in microseconds
+    uint64_t code;   // RESET_STREAM, STOP_SENDING, CLOSE; ACK_FREQUENCY: reordering threshold
     hm_bytes data; // STREAM, CRYPTO, DATAGRAM, token, reason, path data (8 bytes), reset token (16)
     stoq_cid cid;  // NEW_CONNECTION_ID
     bool fin;

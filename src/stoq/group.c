@@ -39,6 +39,7 @@ typedef struct worker {
 struct stoq_group {
     stoq_group_config config;
     stoq_share share;
+    stoq_ticket_store tickets; // of all workers
     unsigned count;
     struct sockaddr_in6 bound;
     pthread_mutex_t lock; // of what follows
@@ -144,6 +145,7 @@ hm_err stoq_group_call(stoq_group *g, unsigned index, void (*run)(void *, stoq_e
 
 typedef struct passed {
     struct sockaddr_in6 from;
+    bool preferred; // came to that address
     uint8_t ecn;
     size_t len;
     uint8_t bytes[];
@@ -152,18 +154,19 @@ typedef struct passed {
 static void take_passed(void *arg, stoq_endpoint *ep)
 {
     passed *p = arg;
-    stoq_endpoint_receive(ep, &p->from, p->bytes, p->len, p->len, p->ecn, stoq_now_us());
+    (p->preferred ? stoq_endpoint_receive_preferred : stoq_endpoint_receive)(
+        ep, &p->from, p->bytes, p->len, p->len, p->ecn, stoq_now_us());
     free(p);
 }
 
-static void pass_on(void *ctx, unsigned index, const struct sockaddr_in6 *from,
+static void pass_on(void *ctx, unsigned index, bool preferred, const struct sockaddr_in6 *from,
                     const uint8_t *bytes, size_t len, uint8_t ecn)
 {
     stoq_group *g = ctx;
     passed *p = malloc(sizeof *p + len);
     if (p == NULL)
         return; // as good as lost
-    *p = (passed){.from = *from, .ecn = ecn, .len = len};
+    *p = (passed){.from = *from, .preferred = preferred, .ecn = ecn, .len = len};
     memcpy(p->bytes, bytes, len);
     if (put(&g->workers[index], take_passed, p, true) != HM_OK)
         free(p);
@@ -211,7 +214,7 @@ static bool begin(worker *w, void **user)
     config.share = g->share;
     config.share.index = (uint16_t)w->index;
     config.bind = g->bound;
-    hm_err err = stoq_endpoint_create(&config, &w->ep);
+    hm_err err = endpoint_create(&config, &g->tickets, &w->ep);
     pthread_mutex_lock(&g->lock);
     if (err == HM_OK) {
         stoq_endpoint_address(w->ep, &g->bound);
@@ -293,6 +296,7 @@ static void end(stoq_group *g)
         close(w->wake);
         pthread_mutex_destroy(&w->lock);
     }
+    stoq_ticket_store_free(&g->tickets);
     pthread_mutex_destroy(&g->lock);
     pthread_cond_destroy(&g->changed);
     OPENSSL_cleanse(g->config.endpoint.secret, sizeof g->config.endpoint.secret);
@@ -320,13 +324,14 @@ hm_err stoq_group_start(const stoq_group_config *config, stoq_group **out)
     pthread_mutex_init(&g->lock, NULL);
     pthread_cond_init(&g->changed, NULL);
     stoq_config *e = &g->config.endpoint;
+    const hm_random *random = e->random != NULL ? e->random : &hm_random_system;
+    stoq_ticket_store_init(&g->tickets, random, e->early_data ? STOQ_STRIKES_MAX : 0);
     if (e->server_tls != NULL)
         SSL_CTX_up_ref(e->server_tls);
     if (e->client_tls != NULL)
         SSL_CTX_up_ref(e->client_tls);
     if (memcmp(e->secret, zero, sizeof zero) == 0)
-        hm_random_fill(e->random != NULL ? e->random : &hm_random_system, e->secret,
-                       sizeof e->secret);
+        hm_random_fill(random, e->secret, sizeof e->secret);
     hm_err err = HM_OK;
     for (unsigned i = 0; i < count && err == HM_OK; i++)
         err = start_worker(g, i);

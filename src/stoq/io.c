@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/config.h"
+#include "stoq/xdp.h"
 
 #ifndef UDP_SEGMENT
 #define UDP_SEGMENT 103
@@ -83,6 +84,7 @@ hm_err stoq_io_open(stoq_io *io, const struct sockaddr_in6 *bind_to, unsigned co
 
 void stoq_io_close(stoq_io *io)
 {
+    stoq_xdp_close(io->xdp);
     if (io->fd >= 0)
         close(io->fd);
     free(io->buffer);
@@ -125,6 +127,8 @@ static bool send_once(stoq_io *io, const struct sockaddr_in6 *to, const uint8_t 
 bool stoq_io_send(stoq_io *io, const struct sockaddr_in6 *to, const uint8_t *bytes, size_t len,
                   size_t segment, uint8_t ecn)
 {
+    if (io->xdp != NULL && stoq_xdp_send(io->xdp, to, bytes, len, segment, ecn))
+        return true;
     if (len <= segment)
         return send_once(io, to, bytes, len, segment, ecn);
     if (!io->no_gso) {
@@ -145,6 +149,8 @@ bool stoq_io_send(stoq_io *io, const struct sockaddr_in6 *to, const uint8_t *byt
 bool stoq_io_receive(stoq_io *io, struct sockaddr_in6 *from, size_t *len, size_t *segment,
                      uint8_t *ecn)
 {
+    if (io->xdp != NULL && stoq_xdp_receive(io->xdp, io->buffer, from, len, segment, ecn))
+        return true;
     union {
         char buf[CMSG_SPACE(sizeof(int)) * 2];
         struct cmsghdr align;

@@ -1,4 +1,5 @@
-// Private: a UDP socket over IPv6 with segmentation offload (UDP_SEGMENT, UDP_GRO) and ECN.
+// Private: a UDP socket over IPv6 with segmentation offload (UDP_SEGMENT, UDP_GRO) and ECN, and
+// beside it, where one is given, AF_XDP's rings (stoq/xdp.h), which are asked first.
 #ifndef HM_STOQ_IO_H
 #define HM_STOQ_IO_H
 
@@ -11,7 +12,8 @@
 typedef struct stoq_io {
     int fd; // -1: none
     bool no_gso;
-    uint8_t *buffer; // STOQ_IO_DATAGRAM_MAX bytes, owned
+    struct stoq_xdp *xdp; // owned; NULL: the socket alone
+    uint8_t *buffer;      // STOQ_IO_DATAGRAM_MAX bytes, owned
 } stoq_io;
 
 // Binds; AF_INET6 with IPV6_V6ONLY. *bound is the address with the kernel's port. With `count`

@@ -252,6 +252,16 @@ static void put_frame(hm_buf *b, const stoq_conn *c, const stoq_frame *f, size_t
     case STOQ_FRAME_HANDSHAKE_DONE:
         hm_buf_puts(b, "\"handshake_done\"");
         break;
+    case STOQ_FRAME_IMMEDIATE_ACK:
+        hm_buf_puts(b, "\"immediate_ack\"");
+        break;
+    case STOQ_FRAME_ACK_FREQUENCY:
+        hm_buf_printf(b,
+                      "\"ack_frequency\",\"sequence_number\":%llu,"
+                      "\"ack_eliciting_threshold\":%llu,\"requested_max_ack_delay\":%llu.%03llu,"
+                      "\"reordering_threshold\":%llu",
+                      ULL(f->stream_id), ULL(f->offset), MS(f->value), ULL(f->code));
+        break;
     case STOQ_FRAME_DATAGRAM:
     case STOQ_FRAME_DATAGRAM_LEN:
         hm_buf_printf(b, "\"datagram\",\"raw\":{\"length\":%zu}", f->data.len);

@@ -20,7 +20,8 @@ static stoq_transport_params remembered(const stoq_transport_params *p)
     stoq_transport_params r = *p, def;
     stoq_transport_params_default(&def);
     r.has_original_dcid = r.has_initial_scid = r.has_retry_scid = r.has_reset_token = false;
-    r.has_preferred = false;
+    r.has_preferred = r.has_min_ack_delay = false;
+    r.min_ack_delay_us = 0;
     r.ack_delay_exponent = def.ack_delay_exponent;
     r.max_ack_delay_ms = def.max_ack_delay_ms;
     return r;

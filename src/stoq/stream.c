@@ -3,6 +3,8 @@
 
 #include "stoq/endpoint.h"
 
+#define SEND_FEW (1u << 20) // unacknowledged bytes that a stream may have on any path
+
 static bool id_is_uni(uint64_t id)
 {
     return id & 2;
@@ -33,6 +35,18 @@ static uint64_t initial_tx_max(const stoq_conn *c, uint64_t id)
                            : c->theirs.max_stream_data_bidi_local;
 }
 
+// Two congestion windows are enough for a path to be filled by what is kept: one under way and one
+// that waits its turn. Streams that are open together share them, so that a peer that stops
+// acknowledging has only so much more kept than SEND_FEW bytes of each.
+static uint32_t send_max(const stoq_stream *s)
+{
+    const stoq_conn *c = s->conn;
+    uint32_t open = c->stats.streams_open;
+    uint64_t share = 2 * c->cc.cwnd / (open > 0 ? open : 1);
+    uint64_t bytes = share > SEND_FEW ? share : SEND_FEW;
+    return bytes < s->send_most ? (uint32_t)bytes : s->send_most;
+}
+
 static hm_err make(stoq_conn *c, uint64_t id, stoq_stream **out)
 {
     stoq_stream *s = calloc(1, sizeof *s);
@@ -47,10 +61,11 @@ static hm_err make(stoq_conn *c, uint64_t id, stoq_stream **out)
     hm_list_init(&s->lending);
     s->has_tx = !id_is_uni(id) || is_local(c, id);
     s->has_rx = !id_is_uni(id) || !is_local(c, id);
-    stoq_sendbuf_init(&s->out, l->stream_send_bytes);
-    stoq_recvbuf_init(&s->in, l->stream_window_bytes);
+    s->send_most = l->stream_send_bytes;
+    stoq_sendbuf_init(&s->out, send_max(s));
+    stoq_recvbuf_init(&s->in, conn_stream_window(c));
     s->tx_max = initial_tx_max(c, id);
-    s->rx_max = l->stream_window_bytes;
+    stoq_window_init(&s->rx, s->in.max, l->stream_window_bytes, c->ep->now_us);
     s->final_size = UINT64_MAX;
     s->fin_acked = !s->has_tx;
     s->rx_done = !s->has_rx;
@@ -163,7 +178,7 @@ static hm_err take_credit(stoq_stream *s, uint64_t end, bool final, uint64_t *co
         return refuse(code, STOQ_FINAL_SIZE_ERROR, "the final size changes");
     if (end > s->rx_highest) {
         uint64_t more = end - s->rx_highest;
-        if (end > s->rx_max || c->rx_seen + more > c->rx_max)
+        if (end > s->rx.max || c->rx_seen + more > c->rx.max)
             return refuse(code, STOQ_FLOW_CONTROL_ERROR, "more data than allowed");
         c->rx_seen += more;
         s->rx_highest = end;
@@ -175,10 +190,8 @@ static hm_err take_credit(stoq_stream *s, uint64_t end, bool final, uint64_t *co
 
 static void conn_credit(stoq_conn *c, uint64_t n)
 {
-    uint32_t window = conn_limits(c)->conn_window_bytes;
     c->rx_taken += n;
-    if (c->rx_max - c->rx_taken < window / 2) {
-        c->rx_max = c->rx_taken + window;
+    if (stoq_window_open(&c->rx, c->rx_taken, c->ep->now_us, c->rtt_smooth_us)) {
         c->max_data_pending = true;
         conn_wake(c);
     }
@@ -353,7 +366,7 @@ static uint8_t *write_control(stoq_stream *s, uint8_t *p, uint8_t *end, stoq_sen
     }
     if (s->max_pending && end - p >= 17 && sent->frame_count < STOQ_SENT_FRAMES) {
         s->max_pending = false;
-        p = stoq_frame_write2(p, STOQ_FRAME_MAX_STREAM_DATA, s->id, s->rx_max);
+        p = stoq_frame_write2(p, STOQ_FRAME_MAX_STREAM_DATA, s->id, s->rx.max);
         note(sent, STOQ_FRAME_MAX_STREAM_DATA, s->id);
         *any = true;
     }
@@ -486,8 +499,6 @@ void streams_on_params(stoq_conn *c)
 
 void stream_on_acked(stoq_conn *c, const stoq_sent_frame *f)
 {
-    if (f->type != STOQ_FRAME_STREAM && f->type != STOQ_FRAME_RESET_STREAM)
-        return;
     stoq_stream *s = stream_find(c, f->id);
     if (s == NULL)
         return;
@@ -620,6 +631,7 @@ hm_err stoq_stream_send(stoq_stream *s, hm_bytes bytes, bool fin, size_t *accept
 {
     *accepted = 0;
     HM_TRY(may_write(s));
+    s->out.max = send_max(s);
     size_t take = stoq_sendbuf_room(&s->out);
     if (take >= bytes.len)
         take = bytes.len;
@@ -638,6 +650,7 @@ hm_err stoq_stream_lend(stoq_stream *s, hm_bytes bytes, bool fin, void *tag)
     HM_TRY(may_write(s));
     if (bytes.len == 0 || bytes.len > UINT32_MAX)
         return hm_fail(HM_E_INVALID, "%zu bytes cannot be lent", bytes.len);
+    s->out.max = send_max(s);
     if (stoq_sendbuf_room(&s->out) == 0) {
         s->app_blocked = true;
         return HM_E_STOQ_BLOCKED;
@@ -650,13 +663,15 @@ hm_err stoq_stream_lend(stoq_stream *s, hm_bytes bytes, bool fin, void *tag)
 
 size_t stoq_stream_send_room(const stoq_stream *s)
 {
-    return !s->has_tx || s->reset || s->fin ? 0 : stoq_sendbuf_room(&s->out);
+    uint64_t used = s->out.end - s->out.base, most = send_max(s);
+    return !s->has_tx || s->reset || s->fin || used >= most ? 0 : (size_t)(most - used);
 }
 
 void stoq_stream_set_send_bytes(stoq_stream *s, uint32_t bytes)
 {
     uint32_t most = conn_limits(s->conn)->stream_send_bytes;
-    s->out.max = bytes < most ? bytes : most;
+    s->send_most = bytes < most ? bytes : most;
+    s->out.max = send_max(s);
 }
 
 hm_err stoq_stream_peek(stoq_stream *s, hm_bytes *view, bool *fin)
@@ -681,14 +696,13 @@ void stoq_stream_consume(stoq_stream *s, size_t n)
         return;
     stoq_recvbuf_consume(&s->in, n);
     conn_credit(s->conn, n);
-    uint32_t window = s->in.max;
     if (s->final_size != UINT64_MAX) {
         if (s->in.read == s->final_size) {
             s->rx_done = true;
             maybe_end(s);
         }
-    } else if (s->rx_max - s->in.read < window / 2) {
-        s->rx_max = s->in.read + window;
+    } else if (stoq_window_open(&s->rx, s->in.read, s->conn->ep->now_us, s->conn->rtt_smooth_us)) {
+        s->in.max = s->rx.size;
         s->max_pending = true;
         want_send(s);
     }

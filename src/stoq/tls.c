@@ -196,12 +196,18 @@ static hm_err handshake_fail(stoq_tls *t)
 }
 
 // The SSL_CTX is the caller's and may serve several endpoints, so the list hangs on the SSL.
+static int list_index = -1;
+
+static void make_index(void)
+{
+    list_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+}
+
 static int ex_index(void)
 {
-    static int index = -1;
-    if (index < 0)
-        index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
-    return index;
+    static pthread_once_t once = PTHREAD_ONCE_INIT; // endpoints have threads of their own
+    pthread_once(&once, make_index);
+    return list_index;
 }
 
 static int select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
@@ -226,25 +232,23 @@ static int ticket_key(SSL *ssl, unsigned char name[STOQ_TICKET_KEY_NAME], unsign
                       EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int seal)
 {
     const stoq_tls *t = SSL_get_ex_data(ssl, ex_index());
-    if (t == NULL || t->tickets == NULL)
-        return 0;
-    const stoq_ticket_key *k =
-        seal ? stoq_tickets_seal(t->tickets) : stoq_tickets_open(t->tickets, name);
-    if (k == NULL)
+    stoq_ticket_key k;
+    if (t == NULL || t->tickets == NULL ||
+        !(seal ? stoq_tickets_seal(t->tickets, &k) : stoq_tickets_open(t->tickets, name, &k)))
         return 0;
     OSSL_PARAM params[] = {
-        OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, (void *)k->mac, sizeof k->mac),
+        OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, k.mac, sizeof k.mac),
         OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char *)"SHA256", 0),
         OSSL_PARAM_construct_end()};
+    bool ok = true;
     if (seal) {
-        memcpy(name, k->name, sizeof k->name);
-        if (RAND_bytes(iv, 16) != 1)
-            return -1;
+        memcpy(name, k.name, sizeof k.name);
+        ok = RAND_bytes(iv, 16) == 1;
     }
-    return EVP_MAC_CTX_set_params(mac, params) == 1 &&
-                   EVP_CipherInit_ex2(cipher, EVP_aes_256_cbc(), k->aes, iv, seal, NULL) == 1
-               ? 1
-               : -1;
+    ok = ok && EVP_MAC_CTX_set_params(mac, params) == 1 &&
+         EVP_CipherInit_ex2(cipher, EVP_aes_256_cbc(), k.aes, iv, seal, NULL) == 1;
+    OPENSSL_cleanse(&k, sizeof k);
+    return ok ? 1 : -1;
 }
 
 // A ticket says by the endpoint's clock when it was given, and of which version it is.
@@ -277,7 +281,7 @@ static SSL_TICKET_RETURN ticket_opened(SSL *ssl, SSL_SESSION *s, const unsigned 
     uint64_t given_us = hm_rd_u64(&r);
     uint32_t version = hm_rd_u32(&r);
     bool live = hm_rd_end(&r) == HM_OK && version == t->original_version &&
-                *t->tickets->now_us - given_us < t->tickets->life_us;
+                stoq_tickets_age_us(t->tickets, given_us) < t->tickets->life_us;
     return live ? SSL_TICKET_RETURN_USE_RENEW : SSL_TICKET_RETURN_IGNORE_RENEW;
 }
 

@@ -24,6 +24,7 @@ enum {
     MAX_DATAGRAM_FRAME = 0x20, // RFC 9221
     KNOWN_COUNT
 };
+#define MIN_ACK_DELAY 0xff04de1b // draft-ietf-quic-ack-frequency
 
 // The integer parameters: where they are kept, their default and their legal range.
 static const struct {
@@ -124,6 +125,11 @@ void stoq_transport_params_encode(const stoq_transport_params *p, hm_buf *out)
         put_preferred_address(out, p);
     if (p->disable_active_migration)
         put_bytes(out, DISABLE_ACTIVE_MIGRATION, NULL, 0);
+    if (p->has_min_ack_delay) {
+        put_varint(out, MIN_ACK_DELAY);
+        put_varint(out, stoq_varint_size(p->min_ack_delay_us));
+        put_varint(out, p->min_ack_delay_us);
+    }
     if (p->chosen_version != 0)
         put_version_information(out, p);
 }
@@ -147,6 +153,16 @@ static hm_err decode_integer(uint64_t id, hm_bytes v, stoq_transport_params *out
         return hm_fail(HM_E_STOQ_TRANSPORT, "transport parameter 0x%x: value out of range",
                        (unsigned)id);
     *integer_at(out, id) = n;
+    return HM_OK;
+}
+
+static hm_err decode_min_ack_delay(hm_bytes v, stoq_transport_params *out)
+{
+    const uint8_t *p = v.ptr, *end = v.ptr + v.len;
+    if (out->has_min_ack_delay || v.len == 0 ||
+        !stoq_varint_read(&p, end, &out->min_ack_delay_us) || p != end)
+        return hm_fail(HM_E_STOQ_TRANSPORT, "transport parameters: min_ack_delay is void or twice");
+    out->has_min_ack_delay = true;
     return HM_OK;
 }
 
@@ -221,6 +237,8 @@ static hm_err decode_one(uint64_t id, hm_bytes v, bool from_client, stoq_transpo
         return HM_OK;
     case VERSION_INFORMATION:
         return decode_version_information(v, from_client, out);
+    case MIN_ACK_DELAY:
+        return decode_min_ack_delay(v, out);
     case PREFERRED_ADDRESS:
         if (!preferred_address_ok(v))
             break;
@@ -251,6 +269,8 @@ hm_err stoq_transport_params_decode(hm_bytes in, bool from_client, stoq_transpor
         HM_TRY(decode_one(id, hm_bytes_of(p, (size_t)len), from_client, &t));
         p += len;
     }
+    if (t.min_ack_delay_us > t.max_ack_delay_ms * 1000)
+        return hm_fail(HM_E_STOQ_TRANSPORT, "transport parameters: min_ack_delay above the other");
     *out = t;
     return HM_OK;
 }

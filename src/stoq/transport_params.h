@@ -1,4 +1,5 @@
-// Transport parameters (RFC 9000, section 18; RFC 9221, section 3; RFC 9368, section 3).
+// Transport parameters (RFC 9000, section 18; RFC 9221, section 3; RFC 9368, section 3;
+// draft-ietf-quic-ack-frequency, section 3).
 #ifndef HM_STOQ_TRANSPORT_PARAMS_H
 #define HM_STOQ_TRANSPORT_PARAMS_H
 
@@ -9,6 +10,7 @@
 typedef struct stoq_transport_params {
     bool has_original_dcid, has_initial_scid, has_retry_scid, has_reset_token;
     bool disable_active_migration;
+    bool has_min_ack_delay; // frames of ACK frequency are taken
     stoq_cid original_dcid, initial_scid, retry_scid;
     uint8_t reset_token[STOQ_RESET_TOKEN];
     // preferred_address: with its id, whose number is 1. Port 0: it has none of IPv6.
@@ -24,6 +26,7 @@ typedef struct stoq_transport_params {
     uint64_t max_streams_bidi, max_streams_uni;
     uint64_t ack_delay_exponent;
     uint64_t max_ack_delay_ms;
+    uint64_t min_ack_delay_us; // at most the other
     uint64_t active_cid_limit;
     // version_information, unless chosen_version is 0: which is in use, and which there are
     // besides. Of a peer's list are kept those that we speak and the chosen one, each once; 0 ends.

@@ -43,8 +43,7 @@ static hm_err csr_node_checks(csr *c)
     return HM_OK;
 }
 
-// LDH labels (RFC 1034, 3.5), no wildcard, no trailing dot.
-static bool dns_name_ok(const uint8_t *s, int len)
+bool csr_dns_name_ok(const uint8_t *s, int len)
 {
     int label = 0;
     if (len < 1 || len > 253)
@@ -69,7 +68,7 @@ static hm_err csr_server_name(const GENERAL_NAME *n, char text[INET6_ADDRSTRLEN 
     const ASN1_STRING *s;
     if (n->type == GEN_DNS) {
         s = n->d.dNSName;
-        if (!dns_name_ok(ASN1_STRING_get0_data(s), ASN1_STRING_length(s)))
+        if (!csr_dns_name_ok(ASN1_STRING_get0_data(s), ASN1_STRING_length(s)))
             return hm_fail(HM_E_CSR, "a DNS name in the request is not a host name");
         memcpy(text, ASN1_STRING_get0_data(s), (size_t)ASN1_STRING_length(s));
         text[ASN1_STRING_length(s)] = 0;
@@ -82,44 +81,107 @@ static hm_err csr_server_name(const GENERAL_NAME *n, char text[INET6_ADDRSTRLEN 
         inet_ntop(AF_INET6, ASN1_STRING_get0_data(s), text, INET6_ADDRSTRLEN);
         return HM_OK;
     }
-    return hm_fail(HM_E_CSR, "a server is named by DNS names and IPv6 addresses only");
+    return hm_fail(HM_E_CSR, "a subjectAltName here is a DNS name or an IPv6 address");
 }
 
-static hm_err csr_server_names(csr *c)
+// subjectAltName of the request, if it has one.
+static hm_err csr_alt_names(csr *c)
 {
+    int critical;
     STACK_OF(X509_EXTENSION) *extensions = X509_REQ_get_extensions(c->req);
-    char text[INET6_ADDRSTRLEN + 254];
-    size_t used = 0;
-    c->names = extensions ? X509V3_get_d2i(extensions, NID_subject_alt_name, NULL, NULL) : NULL;
+    c->names =
+        extensions ? X509V3_get_d2i(extensions, NID_subject_alt_name, &critical, NULL) : NULL;
+    bool unreadable = extensions && !c->names && critical != -1; // -1: there is none
     sk_X509_EXTENSION_pop_free(extensions, X509_EXTENSION_free);
-    int count = c->names ? sk_GENERAL_NAME_num(c->names) : 0;
-    if (count < 1 || count > (int)TC_SERVER_NAMES_MAX)
-        return hm_fail(HM_E_CSR, "a server's request has 1 to %u names as subjectAltName, this %d",
+    return unreadable ? hm_fail(HM_E_CSR, "the names of the request cannot be read") : HM_OK;
+}
+
+// Checks the alternative names and puts them behind what stands in the subject for lists.
+static hm_err csr_names(csr *c)
+{
+    char text[INET6_ADDRSTRLEN + 254];
+    size_t used = strlen(c->subject);
+    int count = sk_GENERAL_NAME_num(c->names); // -1 for NULL
+    if (count > (int)TC_SERVER_NAMES_MAX)
+        return hm_fail(HM_E_CSR, "a request has at most %u names as subjectAltName, this %d",
                        TC_SERVER_NAMES_MAX, count);
     for (int i = 0; i < count; i++) {
         HM_TRY(csr_server_name(sk_GENERAL_NAME_value(c->names, i), text));
-        int n = snprintf(c->subject + used, sizeof c->subject - used, "%s%s", i ? " " : "", text);
+        int n =
+            snprintf(c->subject + used, sizeof c->subject - used, "%s%s", used ? " " : "", text);
         used += used + (size_t)n < sizeof c->subject ? (size_t)n : sizeof c->subject - 1 - used;
     }
     return HM_OK;
 }
 
-static hm_err csr_server_checks(csr *c)
+static hm_err csr_edge_key(const csr *c)
 {
-    char group[32] = "";
-    if (!EVP_PKEY_is_a(c->key, "EC") ||
-        !EVP_PKEY_get_group_name(c->key, group, sizeof group, NULL) ||
-        (strcmp(group, "prime256v1") != 0 && strcmp(group, "secp384r1") != 0))
-        return hm_fail(HM_E_CSR, "a server's key is ECDSA on P-256 or P-384");
-    return csr_server_names(c);
+    if (!x509_key_is_ec(c->key, "prime256v1") && !x509_key_is_ec(c->key, "secp384r1"))
+        return hm_fail(HM_E_CSR, "a key of the edge family is ECDSA on P-256 or P-384");
+    return HM_OK;
 }
 
-static hm_err csr_read(hm_bytes pem, hm_err (*checks)(csr *c), csr *out)
+static hm_err csr_server_checks(csr *c)
 {
+    HM_TRY(csr_edge_key(c));
+    HM_TRY(csr_alt_names(c));
+    if (sk_GENERAL_NAME_num(c->names) < 1)
+        return hm_fail(HM_E_CSR, "a server's request has 1 to %u names as subjectAltName, this 0",
+                       TC_SERVER_NAMES_MAX);
+    return csr_names(c);
+}
+
+// No space: lists have one between names.
+static bool person_name_ok(const char *s)
+{
+    return *s && strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._@+-") ==
+                     strlen(s);
+}
+
+static hm_err csr_common_name(csr *c)
+{
+    if (x509_common_name(X509_REQ_get_subject_name(c->req), c->name, sizeof c->name) != HM_OK ||
+        !person_name_ok(c->name))
+        return hm_fail(HM_E_CSR,
+                       "the request has not one common name of 1 to %u of A-Z, a-z, "
+                       "0-9 and . _ @ + -",
+                       TC_NAME_MAX);
+    memcpy(c->subject, c->name, sizeof c->name);
+    return HM_OK;
+}
+
+static hm_err csr_client_checks(csr *c)
+{
+    HM_TRY(csr_edge_key(c));
+    HM_TRY(csr_alt_names(c));
+    if (X509_NAME_entry_count(X509_REQ_get_subject_name(c->req)) > 0 || !c->names)
+        HM_TRY(csr_common_name(c));
+    HM_TRY(csr_names(c));
+    return c->subject[0] ? HM_OK : hm_fail(HM_E_CSR, "the request names nobody");
+}
+
+static hm_err csr_code_checks(csr *c)
+{
+    HM_TRY(csr_edge_key(c));
+    HM_TRY(csr_alt_names(c));
+    if (c->names)
+        return hm_fail(HM_E_CSR, "who signs code is named by the common name alone, without a "
+                                 "subjectAltName");
+    return csr_common_name(c);
+}
+
+hm_err csr_read(hm_bytes pem, tc_profile p, csr *out)
+{
+    static hm_err (*const checks[TC_PROFILES])(csr *c) = {
+        [TC_NODE] = csr_node_checks,
+        [TC_SERVER] = csr_server_checks,
+        [TC_CLIENT] = csr_client_checks,
+        [TC_CODE] = csr_code_checks,
+    };
     csr c = {0};
     hm_err err = csr_parse(pem, &c);
     if (err == HM_OK)
-        err = checks(&c);
+        err = checks[p](&c);
     if (err == HM_OK)
         *out = c;
     else
@@ -128,25 +190,27 @@ static hm_err csr_read(hm_bytes pem, hm_err (*checks)(csr *c), csr *out)
     return err;
 }
 
-hm_err csr_read_node(hm_bytes pem, csr *out)
+hm_err csr_each_name(const csr *c, hm_err (*each)(void *ctx, const char *name), void *ctx)
 {
-    return csr_read(pem, csr_node_checks, out);
-}
-
-hm_err csr_read_server(hm_bytes pem, csr *out)
-{
-    return csr_read(pem, csr_server_checks, out);
+    char text[INET6_ADDRSTRLEN + 254];
+    if (c->name[0])
+        HM_TRY(each(ctx, c->name));
+    for (int i = 0; i < sk_GENERAL_NAME_num(c->names); i++) { // -1 for NULL
+        HM_TRY(csr_server_name(sk_GENERAL_NAME_value(c->names, i), text));
+        HM_TRY(each(ctx, text));
+    }
+    return HM_OK;
 }
 
 // ---- making requests ----------------------------------------------------------------------------
 
-static hm_err req_pem(X509_REQ *req, EVP_PKEY *key, const EVP_MD *md, hm_buf *pem)
+static hm_err req_pem(X509_REQ *req, EVP_PKEY *pub, EVP_PKEY *key, const EVP_MD *md, hm_buf *pem)
 {
     char *text = NULL;
     long len;
     hm_err err = HM_OK;
     BIO *mem = BIO_new(BIO_s_mem());
-    if (!mem || !X509_REQ_set_pubkey(req, key) || X509_REQ_sign(req, key, md) <= 0 ||
+    if (!mem || !X509_REQ_set_pubkey(req, pub) || X509_REQ_sign(req, key, md) <= 0 ||
         !PEM_write_bio_X509_REQ(mem, req) || (len = BIO_get_mem_data(mem, &text)) <= 0)
         err = hm_crypto_fail(HM_E_CRYPTO, "cannot make a certificate request");
     else
@@ -155,20 +219,29 @@ static hm_err req_pem(X509_REQ *req, EVP_PKEY *key, const EVP_MD *md, hm_buf *pe
     return err == HM_OK ? hm_buf_status(pem) : err;
 }
 
-hm_err tc_node_csr(const hm_key *key, const char *name, hm_buf *pem)
+static hm_err named_csr(const char *cn, EVP_PKEY *pub, EVP_PKEY *key, const EVP_MD *md, hm_buf *pem)
 {
     hm_err err;
-    X509_REQ *req;
-    if (!x509_name_ok(hm_bytes_str(name)))
-        return hm_fail(HM_E_INVALID, "a node's name has 1 to %u of a-z, 0-9 and -", TC_NAME_MAX);
-    req = X509_REQ_new();
+    X509_REQ *req = X509_REQ_new();
     if (!req || !X509_NAME_add_entry_by_txt(X509_REQ_get_subject_name(req), "CN", MBSTRING_UTF8,
-                                            (const uint8_t *)name, -1, -1, 0))
+                                            (const uint8_t *)cn, -1, -1, 0))
         err = hm_crypto_fail(HM_E_CRYPTO, "cannot make a certificate request");
     else
-        err = req_pem(req, hm_key_evp(key), NULL, pem);
+        err = req_pem(req, pub, key, md, pem);
     X509_REQ_free(req);
     return err;
+}
+
+hm_err tc_node_csr(const hm_key *key, const char *name, hm_buf *pem)
+{
+    if (!x509_name_ok(hm_bytes_str(name)))
+        return hm_fail(HM_E_INVALID, "a node's name has 1 to %u of a-z, 0-9 and -", TC_NAME_MAX);
+    return named_csr(name, hm_key_evp(key), hm_key_evp(key), NULL, pem);
+}
+
+hm_err csr_make_ca(EVP_PKEY *pub, EVP_PKEY *key, const char *cn, hm_buf *pem)
+{
+    return named_csr(cn, pub, key, EVP_PKEY_is_a(pub, HM_FALCON_NAME) ? NULL : EVP_sha384(), pem);
 }
 
 // One DNS name or IPv6 address, appended to names.
@@ -178,7 +251,7 @@ static hm_err names_add(GENERAL_NAMES *names, const char *text)
     bool is_addr = inet_pton(AF_INET6, text, addr) == 1;
     GENERAL_NAME *n;
     ASN1_STRING *s;
-    if (!is_addr && !dns_name_ok((const uint8_t *)text, (int)strnlen(text, 300)))
+    if (!is_addr && !csr_dns_name_ok((const uint8_t *)text, (int)strnlen(text, 300)))
         return hm_fail(HM_E_INVALID, "'%.100s' is neither a host name nor an IPv6 address", text);
     n = GENERAL_NAME_new();
     s = is_addr ? ASN1_OCTET_STRING_new() : ASN1_IA5STRING_new();
@@ -212,7 +285,7 @@ hm_err tc_server_csr(const char *const *names, size_t count, hm_buf *key_pem, hm
         err = hm_crypto_fail(HM_E_CRYPTO, "cannot make a certificate request");
         goto out;
     }
-    HM_TRY_OUT(req_pem(req, key, EVP_sha256(), csr_pem));
+    HM_TRY_OUT(req_pem(req, key, key, EVP_sha256(), csr_pem));
     err = x509_key_pem(key, key_pem);
 out:
     sk_X509_EXTENSION_pop_free(extensions, X509_EXTENSION_free);

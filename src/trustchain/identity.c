@@ -146,3 +146,20 @@ hm_err tc_dir_install(const char *dir, hm_bytes node_chain_pem, hm_bytes edge_ch
     HM_TRY(hm_file_write(in_dir(p, dir, "edge.crt"), edge_chain_pem, 0644));
     return hm_file_write(in_dir(p, dir, "node.crt"), node_chain_pem, 0644);
 }
+
+hm_err tc_dir_renewed(const char *dir, tc_family f, hm_bytes chain_pem, uint64_t now_ms)
+{
+    dir_path p;
+    hm_buf root = {0};
+    hm_err err;
+    if (f == TC_EDGE) {
+        HM_TRY(edge_matches(dir, chain_pem));
+        return hm_file_write(in_dir(p, dir, "edge.crt"), chain_pem, 0644);
+    }
+    HM_TRY_OUT(hm_file_read(in_dir(p, dir, "mesh-root.crt"), FILE_MAX, &root));
+    HM_TRY_OUT(node_matches(dir, chain_pem, hm_buf_bytes(&root), now_ms));
+    err = hm_file_write(in_dir(p, dir, "node.crt"), chain_pem, 0644);
+out:
+    hm_buf_free(&root);
+    return err;
+}

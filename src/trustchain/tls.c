@@ -139,6 +139,30 @@ hm_err tc_node_tls(bool is_server, const hm_key *key, hm_bytes chain_pem, tc_pee
     return HM_OK;
 }
 
+// SSL_new() takes references to what the context has then, so connections that are there keep
+// theirs.
+hm_err tc_node_tls_renew(SSL_CTX *ctx, const hm_key *key, hm_bytes chain_pem)
+{
+    BIO *mem = BIO_new_mem_buf(chain_pem.ptr, (int)chain_pem.len);
+    STACK_OF(X509) *more = sk_X509_new_null();
+    X509 *leaf = mem ? PEM_read_bio_X509(mem, NULL, NULL, NULL) : NULL, *x;
+    bool ok = leaf && more;
+    while (ok && (x = PEM_read_bio_X509(mem, NULL, NULL, NULL)) != NULL)
+        if (!sk_X509_push(more, x)) {
+            X509_free(x);
+            ok = false;
+        }
+    // All at once, or nothing.
+    ok = ok && SSL_CTX_use_cert_and_key(ctx, leaf, hm_key_evp(key), more, 1) == 1;
+    sk_X509_pop_free(more, X509_free);
+    X509_free(leaf);
+    BIO_free(mem);
+    if (!ok)
+        return hm_crypto_fail(HM_E_CONFIG, "the new certificate chain cannot be used");
+    ERR_clear_error(); // the end of the PEM text
+    return HM_OK;
+}
+
 // ---- other servers and clients ------------------------------------------------------------------
 
 static bool is_falcon(const X509 *x)
@@ -223,6 +247,9 @@ static hm_err crl_load(SSL_CTX *ctx, const char *path)
         X509_STORE_add_crl(SSL_CTX_get_cert_store(ctx), crl) != 1 ||
         X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx), X509_V_FLAG_CRL_CHECK) != 1)
         err = hm_fail(HM_E_CONFIG, "%s is not a revocation list in DER", path);
+    // OpenSSL makes nothing of it alone, and would refuse every peer.
+    else if (X509_CRL_get_ext_by_NID(crl, NID_delta_crl, -1) >= 0)
+        err = hm_fail(HM_E_CONFIG, "%s is a delta: give the whole revocation list", path);
     X509_CRL_free(crl);
     hm_buf_free(&der);
     ERR_clear_error();

@@ -4,8 +4,8 @@
 // One authority, two families of certificates (RFC 5280):
 //   mesh  FALCON-1024. Root, issuing CA, node certificates. A node is named by the hash of its key:
 //         SAN URI "hypermesh:node:" + 64 hex digits of its NodeID; CN is a label for people.
-//   edge  ECDSA P-384. Root (also cross-signed by the mesh root), issuing CA, server certificates
-//         for browsers, curl and other clients that know no FALCON.
+//   edge  ECDSA P-384. Root (also cross-signed by the mesh root), issuing CA, certificates of
+//         servers, clients and signers of code for programs that know no FALCON.
 //
 // Times are milliseconds since 1970 UTC and always the caller's, so that checks are pure.
 #ifndef HM_TRUSTCHAIN_TRUSTCHAIN_H
@@ -22,14 +22,39 @@
 #define TC_SERIAL_BYTES 16u     // 127 random bits
 #define TC_NAME_MAX 63u         // of a node: [a-z0-9-]
 #define TC_SERVER_NAMES_MAX 32u // DNS names and addresses in a server certificate
-#define TC_NODE_DAYS 30u        // life of node and server certificates
+#define TC_NODE_DAYS 30u        // life of a certificate unless another is asked for
 #define TC_CRL_DAYS 7u          // a list is good for so long; it is signed anew every day
+#define TC_DELTA_HOURS 25u      // and so long a delta, which comes with it
 #define TC_NODE_URI "hypermesh:node:"
 
 typedef enum tc_family {
     TC_MESH,
     TC_EDGE,
 } tc_family;
+
+// What a certificate is for (profile.c): its family, its uses and how long it may live. Who may
+// have one is named by
+//   node    a CN of [a-z0-9-], and the hash of its key
+//   server  DNS names and IPv6 addresses
+//   client  a CN of [A-Za-z0-9._@+-], or DNS names and IPv6 addresses, or both
+//   code    a CN as a client's
+typedef enum tc_profile {
+    TC_NODE,
+    TC_SERVER,
+    TC_CLIENT,
+    TC_CODE,
+} tc_profile;
+#define TC_PROFILES 4u
+
+typedef struct tc_profile_rules {
+    const char *name;
+    tc_family family;
+    const char *key_usage, *ext_key_usage; // in OpenSSL's words
+    uint32_t life_max_s;
+} tc_profile_rules;
+const tc_profile_rules *tc_profile_of(tc_profile p);
+// HM_E_CSR with the names that there are.
+HM_CHECK hm_err tc_profile_named(const char *name, tc_profile *out);
 
 typedef struct tc_serial {
     uint8_t b[TC_SERIAL_BYTES];
@@ -57,7 +82,9 @@ typedef struct tc_crl_info {
     uint32_t count; // revoked certificates in it
 } tc_crl_info;
 
-// Is the list signed by `issuing`? HM_E_CERT_UNTRUSTED, HM_E_PARSE.
+// Is the list signed by `issuing`, and a whole one? A delta or a part of a list is none (RFC 5280,
+// 5.2: what has a critical extension that is not known must not be used). HM_E_CERT_UNTRUSTED,
+// HM_E_PARSE.
 HM_CHECK hm_err tc_crl_verify(hm_bytes crl, hm_bytes issuing, tc_crl_info *out);
 // Does the list name the serial (big endian)? The list is not verified here. HM_E_PARSE.
 HM_CHECK hm_err tc_crl_contains(hm_bytes crl, hm_bytes serial, bool *revoked);
@@ -84,6 +111,10 @@ HM_CHECK hm_err tc_dir_make(const char *dir, const char *name, const char *const
 HM_CHECK hm_err tc_dir_install(const char *dir, hm_bytes node_chain_pem, hm_bytes edge_chain_pem,
                                hm_bytes mesh_root_pem, hm_bytes edge_root_pem, uint64_t now_ms);
 
+// The next chain of one family, in place of the one that is there: checked as above. The file is
+// changed as a whole.
+HM_CHECK hm_err tc_dir_renewed(const char *dir, tc_family f, hm_bytes chain_pem, uint64_t now_ms);
+
 // ---- TLS between nodes --------------------------------------------------------------------------
 
 // Decides about a peer by its certificate alone, in the middle of the handshake; any error ends it.
@@ -94,6 +125,8 @@ typedef hm_err (*tc_peer_check)(void *ctx, hm_bytes leaf_der);
 // resumption. chain_pem: own certificate, then the issuing CA. ctx of the hook is borrowed.
 HM_CHECK hm_err tc_node_tls(bool is_server, const hm_key *key, hm_bytes chain_pem,
                             tc_peer_check check, void *check_ctx, SSL_CTX **out);
+// Connections from now on show this chain, of the same key; those that are there go on.
+HM_CHECK hm_err tc_node_tls_renew(SSL_CTX *ctx, const hm_key *key, hm_bytes chain_pem);
 
 // ---- TLS of other servers and clients -----------------------------------------------------------
 
@@ -124,8 +157,10 @@ HM_CHECK hm_err tc_tls(const tc_tls_config *cfg, SSL_CTX **out);
 HM_CHECK hm_err tc_tls_keylog(SSL_CTX *ctx, const char **path);
 
 // ---- the authority: one thread ------------------------------------------------------------------
-// A directory with the keys and a journal of everything issued and revoked. What was issued is in
-// the journal, on disk, before the certificate leaves; a serial is never used twice.
+// A directory with the keys, a store of everything issued and revoked, and a transparency log (RFC
+// 6962, C2SP static-ct-api) in which every certificate has its precertificate. What was issued is
+// in both, on disk, before the certificate leaves; a serial is never used twice, and no two trees
+// of the log that disagree are ever signed.
 
 typedef struct tc_authority tc_authority;
 
@@ -133,20 +168,43 @@ typedef struct tc_authority tc_authority;
 // mesh_name: [a-z0-9-]. HM_E_EXISTS when the directory is there. One at a time: the caller has the
 // lock of the folder around it.
 HM_CHECK hm_err tc_authority_init(const char *dir, const char *mesh_name, uint64_t now_ms);
-// HM_E_BUSY when another process has it open; HM_E_CORRUPT.
+// The same with an edge issuing CA that may give these names alone (DNS names, and all below them,
+// and IPv6 prefixes, with commas between; NULL: all), and with its keys in the token that hsm_uri
+// names (RFC 7512; NULL: in files): ECDSA keys are made there and stay, FALCON keys are kept
+// wrapped by a key that stays there. docs/hsm.md. Also HM_E_CONFIG (the names, the URI),
+// HM_E_DENIED (the PIN), HM_E_BUSY (no token).
+HM_CHECK hm_err tc_authority_init_with(const char *dir, const char *mesh_name,
+                                       const char *edge_names, const char *hsm_uri,
+                                       uint64_t now_ms);
+// HM_E_BUSY when another process has it open, or its token is not there; HM_E_CORRUPT. When the
+// token goes away later, what needs a signature fails with HM_E_BUSY until it is back.
 HM_CHECK hm_err tc_authority_open(const char *dir, tc_authority **out);
 void tc_authority_close(tc_authority *a); // NULL is fine
+// Can it sign? HM_E_BUSY when its token cannot be used, HM_E_DENIED when that refuses the PIN.
+HM_CHECK hm_err tc_authority_ready(tc_authority *a);
 
-// PEM; borrowed until close.
+// Takes another certificate of the edge family's issuing key, and the cross-signature, that
+// ceremony.h put into the directory. HM_E_CORRUPT.
+HM_CHECK hm_err tc_authority_reload(tc_authority *a);
+
+#define TC_PUBLIC_URL_MAX 200u
+// Certificates from now on say that url/crl/FAMILY.crl, url/crl/FAMILY-delta.crl, url/ocsp and
+// url/ca/FAMILY.crt are there (RFC 5280, 4.2.1.13, 4.2.1.15 and 4.2.2.1), and the next revocation
+// lists where their deltas are (5.2.6). HM_E_CONFIG unless it is http:// and an authority or a
+// path.
+HM_CHECK hm_err tc_authority_public_url(tc_authority *a, const char *url);
+
+// PEM; borrowed until close or reload.
 hm_bytes tc_authority_root(const tc_authority *a, tc_family family);
 hm_bytes tc_authority_issuing(const tc_authority *a, tc_family family);
-// The edge root's key under the mesh root, for clients that trust only the latter.
+// The edge root's key under the mesh root, for clients that trust only the latter; empty when there
+// is none.
 hm_bytes tc_authority_cross(const tc_authority *a);
 
 typedef struct tc_issued {
     tc_serial serial;
     tc_family family;
-    char subject[256]; // CN of a node, names of a server
+    char subject[256]; // CN, then names, with spaces between; of a node and a server one of these
     uint64_t not_before_ms, not_after_ms;
     bool revoked;
     uint64_t revoked_ms;
@@ -160,19 +218,73 @@ HM_CHECK hm_err tc_issue_node(tc_authority *a, hm_bytes csr_pem, uint64_t now_ms
                               tc_issued *issued);
 HM_CHECK hm_err tc_issue_server(tc_authority *a, hm_bytes csr_pem, uint64_t now_ms,
                                 hm_buf *chain_pem, tc_issued *issued);
+typedef struct tc_terms {
+    uint32_t life_s; // at most the profile's, else HM_E_CSR; 0: TC_NODE_DAYS
+    bool renewable;  // who has the certificate's key may ask for the next one: tc_renew()
+} tc_terms;
+// The same for any profile and on other terms than TC_NODE_DAYS, once. The key of a client or a
+// signer of code is as a server's.
+HM_CHECK hm_err tc_issue(tc_authority *a, tc_profile p, hm_bytes csr_pem, const tc_terms *terms,
+                         uint64_t now_ms, hm_buf *chain_pem, tc_issued *issued);
+// Certificates that are issued between these two cost one fsync together. None of them may be given
+// out before tc_batch_commit() says HM_OK; when it does not, none of them was issued. One that
+// could not be issued takes no other with it. Nothing else is asked of the authority in between.
+HM_CHECK hm_err tc_batch_begin(tc_authority *a);
+HM_CHECK hm_err tc_batch_commit(tc_authority *a);
 // HM_E_NOTFOUND, HM_E_EXISTS (revoked already), HM_E_RANGE (reason).
 HM_CHECK hm_err tc_revoke(tc_authority *a, const tc_serial *serial, uint8_t reason,
                           uint64_t now_ms);
 // The newest revocation list in DER, appended; signed anew when something was revoked since or it
 // is a day old. Its number grows with each signing.
 HM_CHECK hm_err tc_authority_crl(tc_authority *a, tc_family family, uint64_t now_ms, hm_buf *der);
+// The delta to that list (RFC 5280, 5.2.4): the same number and times, and every revocation that
+// the first list of its day, which it names, has not. Nothing is ever taken out of a list, so that
+// the reason removeFromCRL does not occur.
+HM_CHECK hm_err tc_authority_delta_crl(tc_authority *a, tc_family family, uint64_t now_ms,
+                                       hm_buf *der);
+// What the list says of itself.
+HM_CHECK hm_err tc_authority_crl_info(tc_authority *a, tc_family family, uint64_t now_ms,
+                                      tc_crl_info *out);
 
 size_t tc_issued_count(const tc_authority *a);
-const tc_issued *tc_issued_at(const tc_authority *a, size_t index); // in order of issue
+// Since the authority was made, by family.
+void tc_issued_totals(const tc_authority *a, uint64_t issued[2], uint64_t revoked[2]);
+// In order of issue, which is the order of the log. NULL: there is none. What these two give is the
+// authority's until the next of either.
+const tc_issued *tc_issued_at(const tc_authority *a, size_t index);
 const tc_issued *tc_issued_find(const tc_authority *a, const tc_serial *serial);
-// The certificate in DER; borrowed until close.
+// The newest certificate before number `before` in order of issue that has this name: the CN of a
+// node, or a name of a server, in lower case. An index finds it. HM_E_NOTFOUND.
+HM_CHECK hm_err tc_issued_named(const tc_authority *a, const char *name, uint64_t before,
+                                uint64_t *index);
+// The certificate in DER; borrowed until something is issued or revoked.
 HM_CHECK hm_err tc_issued_der(const tc_authority *a, const tc_serial *serial, hm_bytes *der);
 // 32 hex digits.
 HM_CHECK hm_err tc_serial_parse(hm_bytes hex, tc_serial *out);
+
+// ---- the authority's transparency log -----------------------------------------------------------
+// C2SP static-ct-api: log key ECDSA P-256, entries are precertificates, and an SCT with the index
+// of its entry stands in each certificate. Everything is appended.
+
+#define TC_LOG_NEWS_MS 1000u // between two checkpoints of a log that grows
+
+// The newest checkpoint, a signed note. One is signed when the log grew and TC_LOG_NEWS_MS went by
+// since the last; it is on disk before it is given.
+HM_CHECK hm_err tc_log_checkpoint(tc_authority *a, uint64_t now_ms, hm_buf *note);
+// The first `width` (1 to 256) hashes of tile `index` of a level. HM_E_NOTFOUND beyond the newest
+// checkpoint.
+HM_CHECK hm_err tc_log_tile(tc_authority *a, unsigned level, uint64_t index, unsigned width,
+                            hm_buf *out);
+// The entries (TileLeaf) below that tile of level 0.
+HM_CHECK hm_err tc_log_entries(tc_authority *a, uint64_t index, unsigned width, hm_buf *out);
+// A certificate, in DER, that signed logged ones, by its SHA-256. HM_E_NOTFOUND.
+HM_CHECK hm_err tc_log_issuer(tc_authority *a, const hm_hash *fingerprint, hm_buf *der);
+// The public key as SubjectPublicKeyInfo in PEM.
+HM_CHECK hm_err tc_log_key(const tc_authority *a, hm_buf *pem);
+// Proofs between committed sizes: log.h has what they say.
+HM_CHECK hm_err tc_log_prove_inclusion(tc_authority *a, uint64_t index, uint64_t size,
+                                       hm_hash *proof, size_t *count);
+HM_CHECK hm_err tc_log_prove_consistency(tc_authority *a, uint64_t old_size, uint64_t size,
+                                         hm_hash *proof, size_t *count);
 
 #endif

@@ -107,7 +107,7 @@ static hm_err crl_parse(hm_bytes der, X509_CRL **out)
     return HM_OK;
 }
 
-static hm_err crl_check(X509_CRL *crl, X509 *issuing, tc_crl_info *out)
+static hm_err crl_read(X509_CRL *crl, X509 *issuing, tc_crl_info *out)
 {
     tc_crl_info info = {0};
     EVP_PKEY *key = X509_get0_pubkey(issuing);
@@ -128,6 +128,36 @@ static hm_err crl_check(X509_CRL *crl, X509 *issuing, tc_crl_info *out)
     info.count = revoked ? (uint32_t)sk_X509_REVOKED_num(revoked) : 0;
     *out = info;
     return HM_OK;
+}
+
+static hm_err crl_check(X509_CRL *crl, X509 *issuing, tc_crl_info *out)
+{
+    if (X509_CRL_get_ext_by_critical(crl, 1, -1) >= 0)
+        return hm_fail(HM_E_PARSE, "not a whole revocation list but a delta or a part of one");
+    return crl_read(crl, issuing, out);
+}
+
+hm_err x509_delta_verify(hm_bytes delta, hm_bytes issuing_der, tc_crl_info *out, uint64_t *base)
+{
+    hm_err err;
+    X509_CRL *crl = NULL;
+    X509 *issuing = NULL;
+    ASN1_INTEGER *number = NULL;
+    uint64_t n;
+    HM_TRY_OUT(crl_parse(delta, &crl));
+    HM_TRY_OUT(x509_cert_parse(issuing_der, &issuing));
+    number = X509_CRL_get_ext_d2i(crl, NID_delta_crl, NULL, NULL);
+    if (!number || !ASN1_INTEGER_get_uint64(&n, number)) {
+        err = hm_fail(HM_E_PARSE, "not a delta revocation list");
+        goto out;
+    }
+    HM_TRY_OUT(crl_read(crl, issuing, out));
+    *base = n;
+out:
+    ASN1_INTEGER_free(number);
+    X509_free(issuing);
+    X509_CRL_free(crl);
+    return err;
 }
 
 hm_err tc_crl_verify(hm_bytes crl_der, hm_bytes issuing_der, tc_crl_info *out)

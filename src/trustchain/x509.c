@@ -1,6 +1,7 @@
 #include "trustchain/x509.h"
 
 #include <openssl/asn1.h>
+#include <openssl/err.h>
 #include <openssl/pem.h>
 #include <time.h>
 
@@ -93,6 +94,23 @@ hm_err tc_pem_to_der(hm_bytes pem, hm_buf *der)
     return err;
 }
 
+bool x509_key_is_ec(const EVP_PKEY *key, const char *group)
+{
+    char name[32] = "";
+    return EVP_PKEY_is_a(key, "EC") && EVP_PKEY_get_group_name(key, name, sizeof name, NULL) == 1 &&
+           strcmp(name, group) == 0;
+}
+
+bool x509_signature_good(EVP_PKEY *key, const EVP_MD *md, hm_bytes covered, hm_bytes signature)
+{
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    bool good = ctx && EVP_DigestVerifyInit(ctx, NULL, md, NULL, key) == 1 &&
+                EVP_DigestVerify(ctx, signature.ptr, signature.len, covered.ptr, covered.len) == 1;
+    EVP_MD_CTX_free(ctx);
+    ERR_clear_error();
+    return good;
+}
+
 hm_err x509_time_ms(const ASN1_TIME *t, uint64_t *ms)
 {
     struct tm tm;
@@ -173,6 +191,14 @@ static hm_err cert_subject(X509 *x, const x509_template *t)
     return HM_OK;
 }
 
+static hm_err add_poison(X509 *x)
+{
+    ASN1_NULL *null = ASN1_NULL_new();
+    int ok = null ? X509_add1_ext_i2d(x, NID_ct_precert_poison, null, 1, 0) : 0;
+    ASN1_NULL_free(null);
+    return ok == 1 ? HM_OK : hm_crypto_fail(HM_E_CRYPTO, "cannot add an extension");
+}
+
 static hm_err cert_extensions(X509 *x, const x509_template *t)
 {
     X509 *issuer = t->issuer ? t->issuer : x;
@@ -185,18 +211,35 @@ static hm_err cert_extensions(X509 *x, const x509_template *t)
     HM_TRY(x509_extension_add(x, issuer, NID_authority_key_identifier, "keyid:always"));
     if (t->ext_key_usage)
         HM_TRY(x509_extension_add(x, issuer, NID_ext_key_usage, t->ext_key_usage));
+    if (t->name_constraints)
+        HM_TRY(x509_extension_add(x, issuer, NID_name_constraints, t->name_constraints));
     // RFC 5280, 4.2.1.6: critical when the subject is empty.
     if (t->names &&
         X509_add1_ext_i2d(x, NID_subject_alt_name, (void *)t->names, t->cn == NULL, 0) != 1)
         return hm_crypto_fail(HM_E_CRYPTO, "cannot add the names");
+    if (t->crl_url)
+        HM_TRY(x509_extension_add(x, issuer, NID_crl_distribution_points, t->crl_url));
+    if (t->delta_url)
+        HM_TRY(x509_extension_add(x, issuer, NID_freshest_crl, t->delta_url));
+    if (t->info_access)
+        HM_TRY(x509_extension_add(x, issuer, NID_info_access, t->info_access));
+    if (t->precert)
+        HM_TRY(add_poison(x));
+    return HM_OK;
+}
+
+hm_err x509_cert_sign(X509 *x, EVP_PKEY *key)
+{
+    // FALCON brings its own hash; ECDSA P-384 goes with SHA-384.
+    const EVP_MD *md = EVP_PKEY_is_a(key, HM_FALCON_NAME) ? NULL : EVP_sha384();
+    if (X509_sign(x, key, md) <= 0)
+        return hm_crypto_fail(HM_E_CRYPTO, "cannot sign the certificate");
     return HM_OK;
 }
 
 hm_err x509_cert_make(const x509_template *t, X509 **out)
 {
     hm_err err;
-    // FALCON brings its own hash; ECDSA P-384 goes with SHA-384.
-    const EVP_MD *md = EVP_PKEY_is_a(t->issuer_key, HM_FALCON_NAME) ? NULL : EVP_sha384();
     X509 *x = X509_new();
     if (!x)
         return HM_E_NOMEM;
@@ -209,10 +252,7 @@ hm_err x509_cert_make(const x509_template *t, X509 **out)
     HM_TRY_OUT(x509_serial_set(x, &t->serial));
     HM_TRY_OUT(cert_subject(x, t));
     HM_TRY_OUT(cert_extensions(x, t));
-    if (X509_sign(x, t->issuer_key, md) <= 0) {
-        err = hm_crypto_fail(HM_E_CRYPTO, "cannot sign the certificate");
-        goto out;
-    }
+    HM_TRY_OUT(x509_cert_sign(x, t->issuer_key));
     *out = x;
     x = NULL;
 out:

@@ -1,91 +1,16 @@
-// Drives the page in Chromium; test_page.py has made the mesh and does what ask() says.
-// usage: page.mjs MESH-FOLDER FOLDER-FOR-SCREENSHOTS-OF-FAILURES
+// Drives a node's page in Chromium; test_page.py has made the mesh and does what ask() says.
 import fs from "node:fs";
 import path from "node:path";
-import readline from "node:readline";
-import { createRequire } from "node:module";
-import { chromium } from "playwright-core";
+import { ask, assert, assertEqual, axeSource, close, count, dir, expected, go, number, open, row, run, text, troubles, until } from "./browser.mjs";
 
-const [dir, failures] = process.argv.slice(2);
 const ORIGIN = "http://localhost:5173";
-const axeSource = fs.readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-
-// ---- the mesh -----------------------------------------------------------------------------------
-
-const answers = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]();
-async function ask(what, args = null) {
-  process.stdout.write(JSON.stringify({ do: what, args }) + "\n");
-  const { value, done } = await answers.next();
-  if (done) throw new Error("the mesh is gone");
-  return JSON.parse(value).answer;
-}
-const say = (text) => process.stdout.write(JSON.stringify({ do: "say", args: text }) + "\n");
-
-// ---- the browser --------------------------------------------------------------------------------
-
-const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
-let page; // the one that a failure is shown of
-const troubles = [];
-let nodeMayBeGone = false;
-
-async function open(hash = "#/", options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
-  await context.grantPermissions(["clipboard-read", "clipboard-write"], { origin: ORIGIN });
-  const made = await context.newPage();
-  made.setDefaultTimeout(30_000);
-  made.on("request", (r) => {
-    if (new URL(r.url()).origin !== ORIGIN) troubles.push(`a request to ${r.url()}`);
-  });
-  made.on("pageerror", (e) => troubles.push(`an uncaught error: ${e.message}`));
-  made.on("console", (m) => {
-    const ofOutage = nodeMayBeGone && m.text().startsWith("Failed to load resource: net::");
-    if ((m.type() === "error" || m.type() === "warning") && !ofOutage) troubles.push(`console: ${m.text()} (${m.location().url})`);
-  });
-  await made.addInitScript(() => {
-    window.headings = []; // all that were ever shown
-    new MutationObserver(() => {
-      const text = document.querySelector("h1")?.textContent;
-      if (text && window.headings.at(-1) !== text) window.headings.push(text);
-    }).observe(document, { childList: true, subtree: true });
-  });
-  const response = await made.goto(`${ORIGIN}/${hash}`);
-  await made.evaluate(() => (window.stillTheSame = true));
-  page = made;
-  return { page: made, context, response };
-}
-const close = ({ context }) => context.close();
-
-function assert(condition, what) {
-  if (!condition) throw new Error(what);
-}
-function assertEqual(have, want, what) {
-  assert(JSON.stringify(have) === JSON.stringify(want), `${what}: ${JSON.stringify(have)}, not ${JSON.stringify(want)}`);
-}
-
-/** Waits until the function gives something true, and gives that. */
-async function until(what, f, ms = 30_000) {
-  const end = Date.now() + ms;
-  for (;;) {
-    const value = await f();
-    if (value) return value;
-    if (Date.now() > end) throw new Error(`not within ${ms / 1000} s: ${what}`);
-    await new Promise((r) => setTimeout(r, 40));
-  }
-}
-const text = (p, selector) => p.locator(selector).first().innerText();
-const count = (p, selector) => p.locator(selector).count();
-const number = async (p, selector) => Number((await text(p, selector)).replace(/[^0-9.]/g, ""));
-const go = async (p, hash, heading) => {
-  await p.evaluate((to) => (location.hash = to), hash);
-  await until(`${hash} is headed ${heading}`, async () => (await p.locator("main[aria-busy]").count()) === 0 && (await text(p, "h1")).includes(heading));
-};
-const row = (p, name) => p.locator("tbody tr").filter({ hasText: name });
+const openPage = (hash, options) => open(ORIGIN, hash, options);
 
 // ---- tests --------------------------------------------------------------------------------------
 
 const tests = {
   async "the page is served with headers that keep it to itself"() {
-    const at = await open();
+    const at = await openPage();
     const h = at.response.headers();
     assert(/default-src 'none'/.test(h["content-security-policy"]) && /frame-ancestors 'none'/.test(h["content-security-policy"]), h["content-security-policy"]);
     assert(!/unsafe|data:|\*/.test(h["content-security-policy"]), h["content-security-policy"]);
@@ -103,7 +28,7 @@ const tests = {
   },
 
   async "four nodes, and figures that move without a reload"() {
-    const at = await open();
+    const at = await openPage();
     await until("four nodes are up", async () => (await count(at.page, "#nodes tbody tr")) === 4 && (await at.page.locator("#nodes .pill.good", { hasText: "up" }).count()) === 4);
     assertEqual(await at.page.locator("#nodes tbody tr td:first-child a").allInnerTexts(), ["node-1", "node-2", "node-3", "node-4"], "nodes");
     assertEqual(await text(at.page, "#figure-nodes"), "4 of 4", "nodes up");
@@ -122,7 +47,7 @@ const tests = {
   },
 
   async "an asset appears by itself, search finds it, its page has history and four proofs"() {
-    const at = await open("#/assets");
+    const at = await openPage("#/assets");
     const p = at.page;
     await until("the list says that there is none", async () => (await text(p, "main")).includes("No assets yet"));
     await ask("register", { kind: "service", name: "first-service" });
@@ -163,7 +88,7 @@ const tests = {
     const bytes = Buffer.alloc(700_000, "hypermesh content ");
     fs.writeFileSync(file, bytes);
     await ask("cli", ["asset", "register", "--kind", "data", "--name", "backup/content.bin", "--policy", "public", "--file", file]);
-    const at = await open("#/assets?q=content");
+    const at = await openPage("#/assets?q=content");
     const p = at.page;
     await row(p, "content.bin").locator("a").first().click();
     await until("its chunks", async () => (await count(p, ".placement li")) === 4);
@@ -190,7 +115,7 @@ const tests = {
   },
 
   async "blocks and operations"() {
-    const at = await open("#/blocks");
+    const at = await openPage("#/blocks");
     const p = at.page;
     await until("blocks", async () => (await count(p, "table[aria-label=Blocks] tbody tr")) > 10);
     const first = async () => number(p, "table[aria-label=Blocks] tbody tr td:first-child");
@@ -214,8 +139,8 @@ const tests = {
 
   async "names that lie or attack"() {
     const names = ['<img src=x onerror="window.attacked=1">', '"><script>window.attacked=1</script>', "javascript:window.attacked=1", "\u2028gnp.exe\u202f", "zero\u200bwidth", "w".repeat(255), "{{7*7}} ${7*7} %s", "שלום עולם", "&lt;b&gt;"];
-    for (const name of names) await ask("register", { kind: "name", name });
-    const at = await open("#/assets?kind=name");
+    for (const name of names) await ask("register", { kind: "economic", name });
+    const at = await openPage("#/assets?kind=economic");
     const p = at.page;
     const harmless = async (where) => {
       assert(!(await p.evaluate(() => window.attacked)), `${where}: a name ran`);
@@ -230,7 +155,7 @@ const tests = {
     await p.setViewportSize({ width: 390, height: 844 });
     await harmless("the list on a phone");
     for (const i of [0, 3, 5]) {
-      await go(p, "#/assets?kind=name", "Assets");
+      await go(p, "#/assets?kind=economic", "Assets");
       await p.locator("tbody td:first-child a").nth(names.length - 1 - i).click();
       await until("its page", async () => (await count(p, "#history tbody tr")) === 1);
       await harmless("an asset");
@@ -240,7 +165,7 @@ const tests = {
     }
     await close(at);
     // What a refused peer says is told in an event.
-    const evil = await open("#/");
+    const evil = await openPage("#/");
     await evil.page.route("**/v1/events", (r) =>
       r.fulfill({ contentType: "text/event-stream", body: ["evidence", "refused"].map((type, i) => `event: ${type}\nid: ${i + 1}\ndata: ${JSON.stringify({ seq: i + 1, wall_ms: Date.now(), type, height: 1, count: 0, finality_us: 0, hash: "0".repeat(64), peer: "0".repeat(64), text: "<img src=x onerror=window.attacked=1> \u202etxt" })}\n\n`).join("") }));
     await evil.page.goto(`${ORIGIN}/?again#/events`);
@@ -251,7 +176,7 @@ const tests = {
   },
 
   async "without a mouse"() {
-    const at = await open();
+    const at = await openPage();
     const p = at.page;
     const focused = () => p.evaluate(() => document.activeElement?.innerText || document.activeElement?.id || document.activeElement?.tagName);
     const visible = () => p.evaluate(() => { const s = getComputedStyle(document.activeElement); return s.outlineStyle !== "none" && parseFloat(s.outlineWidth) >= 2; });
@@ -314,7 +239,7 @@ const tests = {
   },
 
   async "a node is lost and comes back; a stranger is refused"() {
-    const at = await open();
+    const at = await openPage();
     const p = at.page;
     await until("nodes", async () => (await count(p, "#nodes .pill.good")) === 4);
     await ask("kill", 3);
@@ -342,7 +267,7 @@ const tests = {
       [{ colorScheme: "light" }, [1280]],
       [{ colorScheme: "dark", viewport: { width: 390, height: 844 } }, [390, 320]],
     ]) {
-      const at = await open("#/assets", options);
+      const at = await openPage("#/assets", options);
       const p = at.page;
       await p.evaluate(axeSource);
       await until("assets", async () => (await count(p, "tbody tr")) > 3);
@@ -350,7 +275,7 @@ const tests = {
       await go(p, asset, "content.bin");
       const op = await until("history", () => p.locator("#history .marks").first().getAttribute("href"));
       const node = await until("a node", async () => (await p.locator(".placement a").first().getAttribute("href")));
-      for (const [hash, heading] of [["#/", "Mesh"], ["#/assets?kind=name", "Assets"], [asset, "content.bin"], ["#/blocks", "Blocks"], ["#/blocks/2", "Block 2"], ["#/operations", "Operations"], [op, "asset"], ["#/events", "Events"], [node, "node-"], ["#/nothing", "Not found"]]) {
+      for (const [hash, heading] of [["#/", "Mesh"], ["#/assets?kind=economic", "Assets"], [asset, "content.bin"], ["#/blocks", "Blocks"], ["#/blocks/2", "Block 2"], ["#/operations", "Operations"], [op, "asset"], ["#/events", "Events"], [node, "node-"], ["#/nothing", "Not found"]]) {
         await go(p, hash, heading);
         if (hash === asset) await p.locator("#chunks summary").click();
         for (const width of widths) {
@@ -368,10 +293,10 @@ const tests = {
   },
 
   async "the node itself is gone, and comes back"() {
-    const at = await open();
+    const at = await openPage();
     const p = at.page;
     await until("live", async () => /^live/.test(await text(p, "#line")));
-    nodeMayBeGone = true;
+    expected.console = /^Failed to load resource: net::/;
     await ask("kill", 1);
     await until("the page says so", async () => (await p.locator("#outage").isVisible()) && (await text(p, "#outage")).includes("node-1 does not answer"));
     assert((await text(p, "#line")) === "no connection", await text(p, "#line"));
@@ -383,7 +308,7 @@ const tests = {
     await ask("start", 1);
     await until("it shows the assets by itself", async () => (await count(p, "tbody tr")) > 3);
     await until("the outage is over", async () => !(await p.locator("#outage").isVisible()) && /^live/.test(await text(p, "#line")));
-    nodeMayBeGone = false;
+    expected.console = null;
     await go(p, "#/", "Mesh");
     const height = await number(p, "#figure-height");
     await until("blocks become final", async () => (await number(p, "#figure-height")) > height + 1);
@@ -392,21 +317,4 @@ const tests = {
   },
 };
 
-let now = "";
-try {
-  for (const [name, test] of Object.entries(tests)) {
-    now = name;
-    const began = Date.now();
-    await test();
-    assertEqual(troubles, [], "what the browser complained of");
-    say(`${name} (${((Date.now() - began) / 1000).toFixed(1)} s)`);
-  }
-} catch (e) {
-  const shot = path.join(failures, "page-failure.png");
-  await page?.screenshot({ path: shot, fullPage: true }).catch(() => {});
-  console.error(`page: FAILED: ${now}\n${e.stack}\nthe browser complained of: ${JSON.stringify(troubles)}\nscreenshot: ${shot}`);
-  process.exitCode = 1;
-} finally {
-  await browser.close();
-  process.stdin.destroy();
-}
+await run("page", tests);

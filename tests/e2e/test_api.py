@@ -322,8 +322,10 @@ def events(api, mesh, made):
     assert set(page["answered"]) == {"node-1", "node-2", "node-4"}, page["answered"]
     assert not any("node-3" in c["held_by"] for c in page["items"])
     assert api.get("/v1/nodes/node-3")["state"] != "up"
-    skipped = s.until(lambda e: e["type"] == "nullified" and e["seq"] > lost["seq"])
-    assert skipped["peer"] == id_ and skipped["count"] >= 1, skipped
+    # On a busy machine a living leader's view may be given up before.
+    skipped = s.until(lambda e: e["type"] == "nullified" and e["seq"] > lost["seq"]
+                      and e["peer"] == id_)
+    assert skipped["count"] >= 1, skipped
     missed = api.get("/v1/status")["height"]
     node.start()
     back = s.until(lambda e: e["type"] == "peer_up" and e["seq"] > lost["seq"])
@@ -377,7 +379,7 @@ BODIES = (b"", b"{", b"[]", b"null", b"7", b'"x"', b'{"no_such_field":1}', b"{}{
 def bad_requests(api, made):
     id_ = made["asset"]
     for path, item in api.doc["paths"].items():
-        here = re.sub(r"\{id\}", id_, path).replace("{height}", "1")
+        here = re.sub(r"\{id\}", id_, path).replace("{height}", "1").replace("{name}", "api")
         wrong = re.sub(r"\{id\}", "xyz", path).replace("{height}", "xyz")
         absent = re.sub(r"\{id\}", "ab" * 32, path).replace("{height}", "999999999")
         for method in METHODS:
@@ -389,7 +391,10 @@ def bad_requests(api, made):
         for method, what in item.items():
             up = method.upper()
             body = b"" if method == "post" else None
-            if "{" in path and path != "/v1/nodes/{id}":
+            if path.startswith("/witness/"):  # test_witness.py has nodes that are witnesses
+                api.refused(404, "NOTFOUND", up, here.replace("{origin}", id_), body)
+                continue
+            if "{" in path and path != "/v1/nodes/{id}" and "{name}" not in path:
                 valid = body
                 for m in (what.get("requestBody") or {}).get("content", {}):
                     assert m == "application/json"
@@ -419,7 +424,7 @@ def bad_requests(api, made):
                     if p["name"] == "limit":
                         api.refused(400, "PARSE", up, sep + "0")
                         api.refused(400, "PARSE", up, f"{sep}{p['schema']['maximum'] + 1}")
-    for path in ("/", "/nothing", "/v1", "/v1/", "/v1/status/", "/v1/assets/", "/v1/assets/x/y",
+    for path in ("/nothing", "/v1", "/v1/", "/v1/status/", "/v1/assets/", "/v1/assets/x/y",
                  "/v1/../etc/passwd", "/v1/%2e%2e/etc/passwd"):
         api.refused(404, "NOTFOUND", "GET", path)
     for body in ({"kind": "boat", "name": "x"}, {"kind": "cpu", "name": ""}, {"kind": "cpu"},
@@ -458,6 +463,9 @@ def page(api):
                            **local)
     assert answer.getheader("access-control-allow-origin") is None
     assert answer.getheader("cross-origin-resource-policy") == "same-origin"
+    answer, data = api.raw("GET", "/", token=False)  # and the API's address gives the page too
+    assert answer.status == 200 and b"<main" in data, data
+    assert answer.getheader("content-security-policy").startswith("default-src 'none'")
 
 
 def limits(mesh):
@@ -514,6 +522,48 @@ def limits(mesh):
         c.close()
 
 
+def names(api, mesh):
+    zone = api.get("/v1/zone")
+    assert zone["zone"] == "dev.internal" and zone["keys"], zone
+    records = [{"type": "AAAA", "ttl": 30, "data": "2001:db8::1"}, {"type": "TXT", "data": "t"}]
+    made = api.ask("POST", "/v1/names", {"name": "api", "records": records, "life_s": 3600,
+                                         "policy": "public"})
+    name = api.get("/v1/names/api")
+    assert name["asset"] == made["asset"] and name["published"] and name["owner_name"] == "node-1"
+    assert name["expires_ms"] - name["registered_ms"] == 3600000
+    assert [(r["type"], r["ttl"]) for r in name["records"]] == [("TXT", 60), ("AAAA", 30)], name
+    assert name == api.get("/v1/names/api.dev.internal") == api.get("/v1/names/api.dev.internal.")
+    assert api.get("/v1/zone")["serial"] == made["height"]
+    api.ask("POST", "/v1/names/api/records", {"records": []})
+    assert api.get("/v1/names/api")["records"] == []
+    api.ask("POST", "/v1/names/api/renew", {"life_s": 7200})
+    for _ in range(2):
+        api.ask("POST", "/v1/names", {"name": f"api-{_}"})
+    found = every_item(api, "/v1/names?owner=node-1&q=api", 2)
+    assert [n["name"] for n in found] == ["api-1", "api-0", "api"], found
+    op = api.get("/v1/operations/" + made["op"])
+    assert op["payload"]["records"][1]["data"] == "2001:db8::1", op
+    assert "taken" in api.refused(409, "OP_STATE", "POST", "/v1/names", {"name": "api"})
+    assert "longer already" in api.refused(409, "OP_STATE", "POST", "/v1/names/api/renew",
+                                           {"life_s": 60})
+    api.refused(404, "NOTFOUND", "GET", "/v1/names/nobody")
+    api.refused(404, "NOTFOUND", "POST", "/v1/names/nobody/renew", {"life_s": 60})
+    for body in ({"records": {}}, {"records": [{"type": "AAAA"}]}, {"records": [1]}, {},
+                 {"records": [{"type": "AAAA", "data": "1.2.3.4"}]},
+                 {"records": [{"type": "A", "data": "1.2.3.4"}]},
+                 {"records": [{"type": "NS", "data": "a..b"}]},
+                 {"records": [{"type": "AAAA", "data": "::1", "ttl": -1}]},
+                 {"records": [{"type": "TXT", "data": "x", "more": 1}]}):
+        api.refused(400, "PARSE", "POST", "/v1/names/api/records", body)
+    api.refused(413, "LIMIT", "POST", "/v1/names/api/records",
+                {"records": [{"type": "TXT", "data": str(i)} for i in range(65)]})
+    api.refused(422, "OP_PAYLOAD", "POST", "/v1/names/api/records",
+                {"records": [{"type": "DS", "data": "1 13 2 " + "ab" * 32}]})
+    for name in ("Api", "-a", "a.nodes", "a b"):
+        api.refused(422, "OP_PAYLOAD", "POST", "/v1/names", {"name": name})
+    api.refused(401, "DENIED", "POST", "/v1/names", {"name": "x"}, token=False)
+
+
 def not_ready(api, mesh):
     for n in mesh.nodes[2:]:
         n.kill()
@@ -531,6 +581,7 @@ def main():
         made = assets(api, mesh)
         ledger(api, made)
         proofs_limited(api, made)
+        names(api, mesh)
         metrics(api)
         bad_requests(api, made)
         lengths(api)
@@ -538,7 +589,8 @@ def main():
         events(api, mesh, made)
         limits(mesh)
         not_ready(api, mesh)
-        want = {(m, p) for p, item in api.doc["paths"].items() for m in item}
+        want = {(m, p) for p, item in api.doc["paths"].items() for m in item
+                if not p.startswith("/witness/")}  # these answer well in test_witness.py
         good = {(m, p) for m, p, status in api.seen if status < 300}
         assert good == want, f"never answered well: {want - good}"
         say(f"{len(want)} routes, {len(api.seen)} kinds of answers, as the definition says")

@@ -147,7 +147,8 @@ def assets(c, d, ids):
     """Everything that can be done to an asset. d: hypermesh asking node-2."""
     kinds = "cpu gpu memory storage network container service name economic".split()
     for kind in kinds:
-        r = c.json("asset", "register", "--kind", kind, "--name", "my " + kind, schema="Receipt")
+        name = "my-name" if kind == "name" else "my " + kind # that one is a name in the DNS
+        r = c.json("asset", "register", "--kind", kind, "--name", name, schema="Receipt")
         assert WORD.match(r["op"]) and WORD.match(r["asset"])
     c.refused(REFUSED, "asset", "register", "--kind", "cpu", "--name", "my cpu", says="my cpu")
     c.refused(USAGE, "asset", "register", "--kind", "cpu", says="--name NAME is needed")
@@ -179,7 +180,7 @@ def assets(c, d, ids):
     assert by_id[data]["SIZE"] == "700.0 kB" and by_id[data]["NAME"] == "größe/?.bin", by_id[data]
     for option, value, count in (("--kind", "gpu", 1), ("--owner", "node-1", len(kinds) + 2),
                                  ("--owner", "node-2", 0), ("--state", "retired", 0),
-                                 ("--search", "my ", len(kinds)), ("--name", "my gpu", 1),
+                                 ("--search", "my ", len(kinds) - 1), ("--name", "my gpu", 1),
                                  ("--limit", "3", 3)):
         got = c.json("asset", "list", option, value)["items"]
         assert len(got) == count, (option, value, len(got))
@@ -551,6 +552,65 @@ def imports(c, d):
     assert len(c.json("asset", "list", "--search", "folder/", "--limit", "650")["items"]) == 650
 
 
+def names(c, d):
+    """Everything that can be done to a name; what others make of it is in test_dns.py."""
+    r = c.json("dns", "register", "shop", "--aaaa", "2001:db8::1,2001:db8::2", "--ttl", "30",
+               "--days", "10", schema="Receipt")
+    n = c.json("dns", "show", "shop", schema="Name")
+    assert n["asset"] == r["asset"] and n["full"] == "shop.dev.internal", n
+    assert n["expires_ms"] - n["registered_ms"] == 10 * 86400000, n
+    assert [(x["type"], x["ttl"], x["data"]) for x in n["records"]] == [
+        ("AAAA", 30, "2001:db8::1"), ("AAAA", 30, "2001:db8::2")], n
+    c.refused(REFUSED, "dns", "register", "shop", says="is taken")
+    c.refused(REFUSED, "dns", "register", "Shop", says="a-z")
+    c.refused(REFUSED, "dns", "register", "x", "--aaaa", "127.0.0.1", says="no IPv6 address")
+    c.refused(USAGE, "dns", "register", "x", "--days", "0", says="days")
+    c.refused(NOTFOUND, "dns", "show", "nobody", says="nobody has this name")
+    c.refused(USAGE, "dns", "set", "shop", says="--aaaa or --txt")
+    c.out("dns", "set", "shop", "--txt", 'a "b" \\')
+    c.out("dns", "set", "shop.dev.internal", "--aaaa", "2001:db8::3")
+    c.out("dns", "renew", "shop", "--days", "20")
+    c.refused(REFUSED, "dns", "renew", "shop", "--days", "1", says="longer already")
+    n = c.json("dns", "show", "shop.dev.internal.")
+    assert [(x["type"], x["data"]) for x in n["records"]] == [
+        ("TXT", '"a \\"b\\" \\\\"'), ("AAAA", "2001:db8::3")], n
+    shown = facts(c.out("dns", "show", "shop"))
+    assert shown["name"] == "shop.dev.internal" and "published" in shown["state"], shown
+    c.out("dns", "register", "part")
+    c.out("dns", "delegate", "part", "--ns", "ns.example.net", "--ds", "1 13 2 " + "ab" * 32)
+    assert [x["type"] for x in c.json("dns", "show", "part")["records"]] == ["NS", "DS"]
+    c.refused(REFUSED, "dns", "register", "x.part", says="delegated")
+    c.refused(REFUSED, "dns", "delegate", "part", "--ns", "ns.part.dev.internal", says="below")
+    c.out("dns", "set", "part", "--aaaa", "2001:db8::4") # no delegation any more
+    c.out("dns", "transfer", "shop", "--to", "node-2")
+    c.refused(DENIED, "dns", "set", "shop", "--txt", "mine", says="right")
+    wait_until("node-2 has it", 20,
+               lambda: d.json("dns", "show", "shop")["owner_name"] == "node-2")
+    d.out("dns", "set", "shop", "--txt", "yours")
+    rows = table(c.out("dns", "list", "--owner", "node-1", "--search", "part"))
+    assert [x["NAME"] for x in rows] == ["part.dev.internal"], rows
+    assert len(c.json("dns", "list", schema="NamePage")["items"]) >= 3
+    zone = c.json("dns", "zone", schema="Zone")
+    assert zone["zone"] == "dev.internal" and len(zone["keys"]) == 4
+    assert zone["keys"][0]["ds"] in c.out("dns", "zone")
+
+    wait_until("the other node answers", 10, lambda: c.json(
+        "dns", "resolve", "shop", "--type", "TXT", "--server", "[::1]:8854")["records"][0]["data"]
+        == '"yours"')
+    out = c.out("dns", "resolve", "shop.dev.internal")
+    assert "2001:db8::3" in out and "signed by a key of the zone" in out, out
+    out = c.out("dns", "resolve", "nobody", "--type", "TYPE65")
+    assert "has no TYPE65 records" in out and "signed by a key" in out, out
+    c.refused(USAGE, "dns", "resolve", "shop", "--type", "WORD", says="--type")
+    c.refused(DENIED, "dns", "resolve", "example.org.", says="REFUSED")
+    c.refused(UNREACHABLE, "dns", "resolve", "shop", "--server-name", "other.example", says="root")
+    # With a ticket the question leaves with the first packet.
+    first = c.json("dns", "resolve", "shop", "--session", "ticket")
+    again = c.json("dns", "resolve", "shop", "--session", "ticket", "--early")
+    assert first["secure"] and again["secure"] and again["early"] == "accepted", again
+    assert c.node.metric("hm_dns_early_total") == 1
+
+
 def main():
     isolate()
     with Mesh() as mesh:
@@ -562,6 +622,8 @@ def main():
         say("asset")
         data = assets(c, d, ids)
         terminal(c)
+        say("dns")
+        names(c, d)
         say("proof, ledger")
         proofs_and_ledger(c, data)
         verify(c, mesh)

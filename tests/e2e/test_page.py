@@ -1,20 +1,10 @@
 #!/usr/bin/env python3
 """The page, in a real browser, on a running mesh. page.mjs drives; this makes the mesh and does to
 it what the driver asks for."""
-import json, os, subprocess, sys
+import subprocess
 
-from mesh import BIN, ROOT, Mesh, isolate, say
-
-HERE = os.path.dirname(os.path.realpath(__file__))
-
-
-def prepare():
-    """What may need the network, before it is gone."""
-    if os.environ.get("HM_E2E_ISOLATED") == "1":
-        return
-    for command in (["scripts/npm-install.sh", "tests/e2e"], ["scripts/build-dashboard.sh"]):
-        subprocess.run([os.path.join(ROOT, command[0]), *command[1:]], cwd=ROOT, check=True,
-                       stdout=subprocess.DEVNULL)
+from driver import drive, prepare
+from mesh import Mesh, isolate
 
 
 def stranger(mesh):
@@ -47,18 +37,7 @@ def main():
     prepare()
     isolate()
     with Mesh() as mesh:
-        failures = os.path.join(os.path.dirname(BIN), "meson-logs")
-        driver = subprocess.Popen(["node", os.path.join(HERE, "page.mjs"), mesh.dir, failures],
-                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for line in driver.stdout:
-            ask = json.loads(line)
-            if ask["do"] == "say":
-                say(ask["args"])
-                continue
-            driver.stdin.write(json.dumps({"answer": act(mesh, ask["do"], ask["args"])}) + "\n")
-            driver.stdin.flush()
-        if driver.wait() != 0:
-            sys.exit(1)
+        drive("page.mjs", mesh.dir, lambda do, args: act(mesh, do, args))
 
 
 main()

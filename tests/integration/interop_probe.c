@@ -1,7 +1,8 @@
 // A client for servers of others: asks for one file by HTTP/3 (RFC 9114, with nothing in QPACK's
 // table) and tells what the transport made of it.
-//   interop_probe PORT ROOTS PATH VERSIONS [keys] [stay]
-// keys: changes keys in the middle; stay: ignores a preferred address.
+//   interop_probe PORT ROOTS PATH VERSIONS [keys] [stay] [move]
+// keys: changes keys in the middle; stay: ignores a preferred address; move: goes to another local
+// address and back with every million bytes.
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,8 +13,9 @@
 
 typedef struct probe {
     const char *path;
-    bool keys, keys_changed, ended, closed;
-    uint64_t bytes;
+    bool keys, keys_changed, move, ended, closed;
+    uint64_t bytes, move_at; // move_at: bytes of the next move
+    unsigned moved, stayed;
     stoq_conn_stats stats;
     uint32_t version;
 } probe;
@@ -56,6 +58,26 @@ static void on_open(void *user, stoq_conn *c)
     send_all(request, head, n, true);
 }
 
+static void on_moved(void *user, stoq_conn *c, bool moved)
+{
+    probe *p = user;
+    (void)c;
+    *(moved ? &p->moved : &p->stayed) += 1;
+}
+
+// Between the endpoint's socket at ::1 and another, of whose addresses the kernel takes one.
+static void move(probe *p, stoq_conn *c)
+{
+    struct sockaddr_in6 at = {.sin6_family = AF_INET6};
+    if (p->moved % 2 == 1)
+        at.sin6_addr = in6addr_loopback;
+    hm_err err = stoq_conn_migrate(c, &at);
+    if (err != HM_OK && err != HM_E_AGAIN)
+        fail("move");
+    if (err == HM_OK)
+        p->move_at = p->bytes + 1000000;
+}
+
 static void on_readable(void *user, stoq_stream *st)
 {
     probe *p = user;
@@ -71,6 +93,8 @@ static void on_readable(void *user, stoq_stream *st)
     stoq_conn *c = stoq_stream_conn(st);
     if (p->keys && !p->keys_changed && p->bytes > 100000)
         p->keys_changed = stoq_conn_update_keys(c) == HM_OK; // else later
+    if (p->move && p->bytes >= p->move_at)
+        move(p, c);
     p->ended |= fin && stoq_stream_is_local(st);
 }
 
@@ -87,7 +111,7 @@ static void on_closed(void *user, stoq_conn *c, uint64_t code, bool is_app, hm_b
 int main(int argc, char **argv)
 {
     if (argc < 5) {
-        fprintf(stderr, "usage: interop_probe PORT ROOTS PATH VERSIONS [keys] [stay]\n");
+        fprintf(stderr, "usage: interop_probe PORT ROOTS PATH VERSIONS [keys] [stay] [move]\n");
         return 2;
     }
     struct sockaddr_in6 to = {.sin6_family = AF_INET6,
@@ -103,11 +127,13 @@ int main(int argc, char **argv)
         .alpn = {"h3"},
         .callbacks = {.conn_open = on_open,
                       .conn_closed = on_closed,
-                      .stream_readable = on_readable},
+                      .stream_readable = on_readable,
+                      .conn_moved = on_moved},
         .user = &p,
     };
     for (int i = 5; i < argc; i++) {
         p.keys |= strcmp(argv[i], "keys") == 0;
+        p.move |= strcmp(argv[i], "move") == 0;
         config.ignore_preferred |= strcmp(argv[i], "stay") == 0;
     }
     if (stoq_versions_of(argv[4], config.versions) != HM_OK ||
@@ -122,9 +148,10 @@ int main(int argc, char **argv)
     if (p.ended && !p.closed) {
         stoq_conn_get_stats(conn, &p.stats);
         printf("{\"bytes\":%llu,\"version\":%d,\"key_updates\":%u,\"at_preferred\":%s,"
-               "\"group\":\"%s\"}\n",
+               "\"moved\":%u,\"stayed\":%u,\"group\":\"%s\"}\n",
                (unsigned long long)p.bytes, stoq_conn_version(conn) == STOQ_VERSION_2 ? 2 : 1,
-               p.stats.key_updates, p.stats.at_preferred ? "true" : "false", stoq_conn_group(conn));
+               p.stats.key_updates, p.stats.at_preferred ? "true" : "false", p.moved, p.stayed,
+               stoq_conn_group(conn));
     }
     stoq_endpoint_destroy(ep);
     SSL_CTX_free(tls);

@@ -23,7 +23,7 @@ EVENTS = {
 }
 FRAMES = set("""padding ping ack reset_stream stop_sending crypto new_token stream max_data
     max_stream_data max_streams data_blocked stream_data_blocked streams_blocked new_connection_id
-    retire_connection_id path_challenge path_response connection_close handshake_done
+    retire_connection_id path_challenge path_response connection_close handshake_done immediate_ack ack_frequency
     datagram""".split())
 
 counts = collections.Counter()

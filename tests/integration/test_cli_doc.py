@@ -126,8 +126,9 @@ for words, argument, help_ in commands:
         if "(needed)" in about:
             needed.append(flag)
     args = ["x"] if argument else []
-    if argument:
+    if argument and not argument[0].startswith("["):  # in brackets it may be left out
         wrong(*words, says=f"{argument[0]} is needed")
+    if argument:
         wrong(*words, "", says="is empty")
     if needed:
         wrong(*words, *args, says=f"{needed[0]} ")

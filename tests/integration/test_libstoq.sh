@@ -24,11 +24,12 @@ lib=$(dirname "$(dirname "$pc")") prefix=${pc%/lib*}
 export PKG_CONFIG_PATH=$lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$dir/root LD_LIBRARY_PATH=$lib
 [ "$(pkg-config --modversion stoq)" = "$(readlink -f "$lib/libstoq.so" | sed 's/.*\.so\.//')" ] ||
     fail "pkg-config and the library disagree on the version"
-objdump -p "$lib/libstoq.so" | grep -q 'SONAME *libstoq\.so\.[0-9]*$' || fail "no SONAME"
+# Not by a pipe: objdump would fail where grep has seen enough.
+grep -q 'SONAME *libstoq\.so\.[0-9]*$' < <(objdump -p "$lib/libstoq.so") || fail "no SONAME"
 
 say "visible is what the headers declare, and nothing else"
 nm -D --defined-only "$lib/libstoq.so" | awk '$2 != "A" {sub(/@.*/, "", $3); print $3}' | sort >visible
-for h in base stoq stoq_group stoq_tls; do
+for h in base stoq stoq_bundle stoq_group stoq_tls; do
     echo "#include <hypermesh/$h.h>" >one.c # each stands on its own
     # shellcheck disable=SC2046
     gcc -std=c17 -Wall -Wextra -Wpedantic -Werror -fsyntax-only one.c $(pkg-config --cflags stoq) 2>err ||

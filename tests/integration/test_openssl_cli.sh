@@ -22,12 +22,12 @@ refuse() { local what=$1; shift; if "$@" >refused.log 2>&1; then fail "$what was
 say "keys"
 o genpkey -algorithm falcon1024 -out ca.key
 o pkey -in ca.key -check -pubcheck -noout 2>/dev/null || o pkey -in ca.key -noout
-o pkey -in ca.key -text -noout | grep -q 'FALCON-1024 Private-Key' || fail "no text of the key"
+grep -q 'FALCON-1024 Private-Key' < <(o pkey -in ca.key -text -noout) || fail "no text of the key"
 o pkey -in ca.key -outform DER -out ca.der
 o pkey -in ca.der -inform DER -out again.key
 cmp ca.key again.key || fail "PEM and DER differ"
 o pkey -in ca.key -pubout -out ca.pub
-o pkey -pubin -in ca.pub -text -noout | grep -q 'FALCON-1024 Public-Key' || fail "no text"
+grep -q 'FALCON-1024 Public-Key' < <(o pkey -pubin -in ca.pub -text -noout) || fail "no text"
 o pkcs8 -topk8 -in ca.key -v2 aes-256-cbc -passout pass:secret -out sealed.key
 grep -q 'ENCRYPTED PRIVATE KEY' sealed.key || fail "the key is not encrypted"
 o pkey -in sealed.key -passin pass:secret -out open.key
@@ -62,7 +62,7 @@ for name in server client; do
     o x509 -req -in $name.csr -CA ca.crt -CAkey ca.key -days 1 -extfile ext -out $name.crt
     o verify -CAfile ca.crt $name.crt
 done
-o x509 -in server.crt -noout -text | grep -q 'Signature Algorithm: falcon1024' ||
+grep -q 'Signature Algorithm: falcon1024' < <(o x509 -in server.crt -noout -text) ||
     fail "the certificate does not name its algorithm"
 o genpkey -algorithm falcon1024 -out rogue.key
 o req -x509 -new -key rogue.key -subj '/CN=mesh root' -days 2 -out rogue.crt

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # STOQ and ngtcp2, in both directions: handshake, transfer, Retry, key update, both versions and their
-# negotiation, a client that moves, a preferred address. ngtcp2's client and server know no ML-KEM in
+# negotiation, clients that move, a preferred address. ngtcp2's client and server know no ML-KEM in
 # Debian, so X25519 it is, and its client asks by HTTP/3.
 # $1: stoq-server; $2: interop_probe.
 set -euo pipefail
@@ -90,11 +90,15 @@ stop
 [ "$(frames '"key_type":"client_1rtt_secret","trigger":"remote_update","key_phase":1')" = 1 ] ||
     fail "no key update"
 proofs='"name":"quic:packet_received".*"frame_type":"path_response"' # to our PATH_CHALLENGE
-# As behind an address translator: our server asks clients not to move, and follows those that do.
-start --qlog .
-get 3000000 --delay-stream=600ms --change-local-addr=300ms --nat-rebinding
-stop
-[ "$(frames "$proofs")" = 1 ] || fail "the client has not moved"
+# As behind an address translator, and as a client that proves the way before it goes.
+for how in --nat-rebinding ""; do
+    start --qlog .
+    get 3000000 --delay-stream=600ms --change-local-addr=300ms ${how:+"$how"}
+    stop
+    answers=$(cat ./*-server.sqlog | grep -c '"name":"quic:packet_sent".*"frame_type":"path_response"' || true)
+    [ "$(frames "$proofs")" = 1 ] || fail "the client has not moved ${how:-by itself}"
+    [ -n "$how" ] || [ "$answers" -ge 1 ] || fail "the probe was not answered"
+done
 
 say "ngtcp2's client: a preferred address"
 other=$(free_port)
@@ -153,10 +157,17 @@ ask /small 1 'bytes > 1000 and version == 1'
 ask /small 2 'bytes > 1000 and version == 2'
 end
 
+say "ngtcp2's server: our client moves, and changes keys meanwhile"
+head -c 20000000 /dev/zero >htdocs/twenty
+serve
+ask /twenty 1,2 'bytes > 20000000 and moved >= 3 and stayed == 0 and key_updates == 1' move keys
+end
+
 say "ngtcp2's server: a preferred address"
 other=$(free_port)
 serve --preferred-ipv6-addr="[::1]:$other"
 ask /five 1,2 'bytes > 5000000 and at_preferred'
 ask /five 1,2 'bytes > 5000000 and not at_preferred' stay
+ask /twenty 1,2 'bytes > 20000000 and at_preferred and moved >= 2 and stayed == 0' move
 end
 say "passed"

@@ -251,6 +251,11 @@ code 0 "$hypermesh" stoq perf "$at" --ca ca/edge-root.crt --up 20M --streams 4
 [ "$(counter hm_perf_requests_total)" = 32 ] || fail "not 32 requests"
 [ "$(counter hm_stoq_passed_on_total)" = 0 ] || fail "datagrams came to the wrong worker"
 [ "$(ls /proc/$pid/task | wc -l)" -ge 4 ] || fail "no threads"
+code 0 ping --ca ca/edge-root.crt --session shared
+for i in $(seq 8); do # whoever gave the ticket
+    code 0 ping --ca ca/edge-root.crt --session shared --json; says '"resumed": *true'
+done
+rm shared
 kill -HUP $pid # and all have their certificates read again
 until_true grep -q 'read again' server.log
 code 0 ping --ca ca/edge-root.crt
@@ -454,6 +459,19 @@ for where in 40 60 500; do
 done
 printf x >kept
 resumes False none --early
+resumed_handshakes() { # ARG...: nearly all are, each with a ticket of its own
+    code 0 "$hypermesh" stoq perf "$at" --ca ca/edge-root.crt --handshakes 1 --resume --json "$@"
+    python3 -c 'import json
+a = json.load(open("out"))
+assert a["handshakes"] > 0 and a["whole"] > 0 and a["group"] == "X25519MLKEM768", a
+assert a["early"] == ('"${early:-0}"' and a["handshakes"]), a'
+}
+resumed_handshakes
+early=1 resumed_handshakes --early --parallel 3
+code 2 perf --ca ca/edge-root.crt --handshakes 1 --early; says resume
+code 2 perf --ca ca/edge-root.crt --handshakes 1 --resume --cert good.crt --key good.key
+says 'shows a certificate'
+code 2 perf --ca ca/edge-root.crt --resume; says handshakes
 chmod 640 kept
 code 6 ping --ca ca/edge-root.crt --session kept
 chmod 600 kept

@@ -4,6 +4,7 @@
 set -euo pipefail
 module=$(realpath "$1") server=$(realpath "$2") hypermesh=$(realpath "$3")
 probe=$(realpath "$4")
+docs=$(realpath "$(dirname "${BASH_SOURCE[0]}")/../../docs/authority.md")
 dir=$(mktemp -d)
 pid=
 cleanup() {
@@ -28,7 +29,7 @@ listening() {
 start() {
     local n=0
     : >server.log # the line of the run before is no answer
-    "$server" run --dir data --listen '[::1]:0' >server.out 2>server.log &
+    "$server" run --dir data --listen '[::1]:0' "$@" >server.out 2>server.log &
     pid=$!
     until grep -q '"running"' server.log; do
         kill -0 $pid 2>/dev/null || fail "the server ended at its start"
@@ -111,7 +112,7 @@ post /v1/certificates "$(request node node.csr)"; expect 201 "a node's certifica
 node_serial=$(field serial)
 field chain >node.crt
 o verify -CAfile data/mesh-root.crt -untrusted node.crt node.crt
-o x509 -in node.crt -noout -text | grep -q 'URI:hypermesh:node:' || fail "no node in the certificate"
+grep -q 'URI:hypermesh:node:' < <(o x509 -in node.crt -noout -text) || fail "no node in the certificate"
 
 say "issue to a server, by curl"
 openssl ecparam -name prime256v1 -genkey -noout -out web.key
@@ -128,8 +129,13 @@ post /v1/certificates 'no json'; refused "no JSON" 400 JSON
 post /v1/certificates ''; refused "nothing" 400 empty
 post /v1/certificates '{"profile":"node"}'; refused "no request" 400 csr
 post /v1/certificates '{"profile":"node","csr":"x","more":1}'; refused "a field more" 400 more
-post /v1/certificates '{"profile":"root","csr":"x"}'; refused "another profile" 400 profile
+post /v1/certificates '{"profile":"root","csr":"x"}'
+refused "another profile" 422 'node, server, client, code'
+post /v1/certificates '{"profile":"","csr":"x"}'; refused "an empty profile" 400 profile
 post /v1/certificates '{"profile":"node","csr":"x"}'; refused "no PEM" 422 'CERTIFICATE REQUEST'
+short() { request node node.csr | sed "s/}\$/, \"life_seconds\": $1}/"; }
+post /v1/certificates "$(short 0)"; refused "no life" 400 life_seconds
+post /v1/certificates "$(short 2592001)"; refused "too long a life" 422 2592000
 post /v1/certificates "$(request server node.csr)"; refused "a node as server" 422 ECDSA
 post /v1/certificates "$(request node web.csr)"; refused "a server as node" 422 FALCON
 openssl req -new -key web.key -subj / -addext 'subjectAltName=IP:127.0.0.1' -out v4.csr
@@ -139,6 +145,44 @@ post /v1/certificates "$(request node broken.csr)"; expect 422 "a damaged reques
 head -c 400000 /dev/zero | tr '\0' ' ' >big
 get /v1/certificates -H "Authorization: Bearer $(cat data/api.token)" --data-binary @big
 expect 413 "a large body"
+# Each row of the table in docs/authority.md, which names the status and the code.
+rows=0
+bad() { # ROW STATUS CODE
+    expect "$2" "$1"
+    python3 -c 'import json; print(json.load(open("answer"))["error"]["code"])' | grep -qx "$3" ||
+        { cat answer >&2; fail "$1: the code is not $3"; }
+    grep -qF "| $1 | $2 | \`$3\` |" "$docs" || fail "docs/authority.md: no row \"$1\" $2 $3"
+    rows=$((rows + 1))
+}
+ask() { # PROFILE SUBJECT [SUBJECTALTNAME]: of an ECDSA key
+    openssl req -new -key web.key -subj "$2" ${3:+-addext "subjectAltName=$3"} -out bad.csr
+    post /v1/certificates "$(request "$1" bad.csr)"
+}
+get /v1/certificates -X POST -d '{}'; bad "no token, or none that is known" 401 DENIED
+post /v1/certificates '{"profile":'; bad "no JSON" 400 PARSE
+post /v1/certificates '{"profile":"node"}'; bad "a field missing" 400 PARSE
+post /v1/certificates '{"profile":"node","csr":"x","more":1}'; bad "a field that there is not" 400 PARSE
+post /v1/certificates "$(short 0)"; bad "no life at all" 400 RANGE
+post /v1/certificates "$(short 2592001)"; bad "a longer life than the profile's" 422 CSR
+post /v1/certificates '{"profile":"ca","csr":"x"}'; bad "a profile that there is not" 422 CSR
+post /v1/certificates '{"profile":"node","csr":"x"}'; bad "no request in PEM" 422 CSR
+post /v1/certificates "$(request node broken.csr)"; bad "a request changed on its way" 422 CSR
+post /v1/certificates "$(request node web.csr)"; bad "a node's key that is not FALCON-1024" 422 CSR
+openssl genpkey -algorithm ed25519 -out ed.key
+openssl req -new -key ed.key -subj / -addext 'subjectAltName=DNS:web.test' -out ed.csr
+post /v1/certificates "$(request server ed.csr)"; bad "an edge key that is not ECDSA on P-256 or P-384" 422 CSR
+o req -new -key node.key -subj '/CN=Node A' -out bad.csr
+post /v1/certificates "$(request node bad.csr)"; bad "a node's name beyond a-z, 0-9, -" 422 CSR
+ask server /CN=web.test; bad "a server without a subjectAltName" 422 CSR
+ask server / IP:192.0.2.1; bad "an IPv4 address" 422 CSR
+ask server / 'DNS:*.web.test'; bad "a wildcard" 422 CSR
+ask server / email:a@web.test; bad "a name of another kind" 422 CSR
+ask server / "$(seq -f DNS:n%g.test -s , 33)"; bad "more than 32 names" 422 CSR
+ask client /; bad "a client without any name" 422 CSR
+ask client '/CN=two words'; bad "a client's common name with other characters" 422 CSR
+ask code /CN=release DNS:web.test; bad "a signer of code with a subjectAltName" 422 CSR
+get /v1/certificates -H "Authorization: Bearer $(cat data/api.token)" --data-binary @big
+bad "more than 256 KiB" 413 LIMIT
 get /v1/certificates/xyz; refused "no serial" 400 '32 hex'
 get /v1/certificates/00000000000000000000000000000000; expect 404 "an unknown serial"
 get '/v1/certificates?limit=0'; refused "limit 0" 400 limit
@@ -182,6 +226,26 @@ python3 -c 'import json
 assert len(json.load(open("answer"))["items"]) == 4'
 "$hypermesh" cert issue web.csr --profile server -o web2.crt
 "$hypermesh" cert verify web2.crt --root data/edge-root.crt >verify.log
+openssl req -new -key web.key -subj /CN=alice@web.test -out alice.csr
+for profile in client code; do
+    "$hypermesh" cert issue alice.csr --profile $profile --hours 8 -o $profile.crt
+    "$hypermesh" cert verify $profile.crt --root data/edge-root.crt --json >verify.log
+    grep -q "\"profile\":\"$profile\"" verify.log || fail "verify does not name the profile $profile"
+    life=$(($(date -d "$(openssl x509 -in $profile.crt -noout -enddate | cut -d= -f2)" +%s) - $(date +%s)))
+    [ $life -le 28800 ] && [ $life -gt 28500 ] || fail "8 hours are $life seconds"
+done
+V="openssl verify -CAfile data/edge-root.crt"
+$V -untrusted client.crt -purpose sslclient client.crt
+$V -untrusted code.crt -purpose codesign code.crt
+if $V -untrusted client.crt -purpose sslserver client.crt 2>/dev/null; then fail "a client as server"; fi
+if $V -untrusted code.crt -purpose sslclient code.crt 2>/dev/null; then fail "code as client"; fi
+rc=0
+"$hypermesh" cert issue alice.csr --profile client --days 91 -o long.crt 2>refused.log || rc=$?
+[ $rc = 4 ] || fail "91 days: exit code $rc"
+grep -q 7776000 refused.log || fail "91 days: the limit is not named"
+rc=0
+"$hypermesh" cert issue alice.csr --profile client --days 1 --hours 1 -o long.crt 2>refused.log || rc=$?
+[ $rc = 2 ] || fail "days and hours: exit code $rc"
 if "$hypermesh" cert verify web2.crt --root data/mesh-root.crt >verify.log 2>&1; then
     fail "a certificate of another root verifies"
 fi
@@ -231,7 +295,7 @@ rc=0
 [ $rc = 1 ] || fail "verify of a revoked certificate: exit code $rc"
 grep -q revoked verify.log || fail "verify refuses for another reason"
 get '/v1/crl?family=edge'; expect 200 "the edge's list"
-openssl crl -inform DER -in answer -noout -text | grep -q 'No Revoked' || fail "the edge's list"
+grep -q 'No Revoked' < <(openssl crl -inform DER -in answer -noout -text) || fail "the edge's list"
 "$hypermesh" cert verify web2.crt --root data/edge-root.crt --crl answer >/dev/null
 rc=0
 "$hypermesh" cert verify web2.crt --root data/edge-root.crt --crl mesh.crl 2>verify.log || rc=$?
@@ -296,6 +360,134 @@ grep -q 'hm_trust_revoked_total{family="mesh"} 2' answer || fail "the count of r
 tail -1 answer | grep -q '^# EOF$' || fail "no end of the metrics"
 get /metrics/performance; expect 200 "metrics as JSON"
 python3 -m json.tool answer >/dev/null
+
+say "roles, and the audit log"
+export HYPERMESH_AUTHORITY=$url # the port is another one since the restart
+as() { # TOKEN PATH [CURL ARG...]
+    local token=$1 path=$2
+    shift 2
+    get "$path" -H "Authorization: Bearer $token" "$@"
+}
+viewer=$("$server" token add vera --role viewer --dir data)
+operator=$("$server" token add otto --role operator --days 0 --dir data)
+[ "$(stat -c %a data/tokens)" = 600 ] || fail "the mode of the tokens' file"
+if grep -qF "$viewer" data/tokens; then fail "the token itself is in the file"; fi
+if "$server" token add vera --dir data 2>again.log; then fail "two tokens of one name"; fi
+grep -q 'there is a token named vera' again.log || fail "two tokens of one name, without a reason"
+if "$server" token add x --role king --dir data 2>again.log; then fail "an unknown role"; fi
+grep -q 'viewer, operator or authority' again.log || fail "an unknown role, without a reason"
+as "$viewer" /v1/audit; expect 200 "the audit log for a viewer"
+get /v1/audit; expect 401 "the audit log for nobody"
+as "$viewer" /v1/certificates --data-binary "$(request server web.csr)"
+refused "issuing by a viewer" 403 'has the role viewer, this needs operator'
+as "$operator" /v1/certificates --data-binary "$(request server web.csr)"; expect 201 "issuing"
+otto_serial=$(field serial)
+as "$operator" "/v1/certificates/$otto_serial/revoke" --data-binary '{}'; expect 200 "revoking"
+as "$operator" '/v1/audit?limit=2'; expect 200 "the audit log for an operator"
+python3 - "$otto_serial" <<'PY' || { cat answer; fail "the audit log's entries"; }
+import json, sys
+revoked, issued = json.load(open("answer"))["items"]
+for e, act in ((revoked, "certificate revoked"), (issued, "certificate issued")):
+    assert (e["act"], e["who"], e["from"], e["serial"]) == (act, "otto", "::1", sys.argv[1]), e
+PY
+get /v1/whoami; expect 401 "who am I, for nobody"
+as "$viewer" /v1/whoami; expect 200 "who am I"
+[ "$(field name) $(field role)" = "vera viewer" ] || { cat answer; fail "who am I"; }
+as "$operator" /v1/tokens; refused "the tokens for an operator" 403 'this needs authority'
+as "$(cat data/api.token)" /v1/tokens; expect 200 "the tokens"
+python3 - "$viewer" <<'PY' || { cat answer; fail "the tokens"; }
+import hashlib, json, sys
+text = open("answer").read()
+vera, otto = json.loads(text)["items"]
+assert (vera["name"], vera["role"], otto["name"], otto["role"]) == ("vera", "viewer", "otto", "operator")
+assert vera["ends_ms"] - vera["made_ms"] == 90 * 86400000 and otto["ends_ms"] == 0
+assert sys.argv[1] not in text and hashlib.sha256(sys.argv[1].encode()).hexdigest() not in text
+PY
+"$server" token list --dir data | grep -q '^otto *operator *made .* ends never' || fail "token list"
+"$server" token remove otto --dir data
+as "$operator" /v1/audit; expect 401 "a token that was taken back"
+"$hypermesh" cert audit --limit 3 | grep -q 'certificate issued' || fail "cert audit"
+"$hypermesh" cert audit --verify --json >head.json
+head=$(python3 -c 'import json; print(json.load(open("head.json"))["head"])')
+post /v1/certificates "$(request server web.csr)"; expect 201 "one more"
+"$hypermesh" cert audit --verify --head "$head" >/dev/null || fail "an earlier head"
+"$hypermesh" cert audit --verify --file data/audit.log --head "$head" >/dev/null || fail "the file"
+# Each kind of damage, against the chain or against the head that was noted.
+bad_log() { # WORDS [OPTION...]
+    local words=$1 rc=0
+    shift
+    "$hypermesh" cert audit --verify --file bad.log "$@" >verify.log 2>&1 || rc=$?
+    [ $rc = 1 ] && grep -q -- "$words" verify.log || { cat verify.log; fail "not found: $words ($rc)"; }
+}
+sed '3s/"who":"[^"]*"/"who":"eve"/' data/audit.log >bad.log; bad_log 'is not the one that line'
+sed 3d data/audit.log >bad.log; bad_log 'some are missing'
+sed 1d data/audit.log >bad.log; bad_log 'earlier ones are missing'
+head -n 3 data/audit.log >bad.log; bad_log 'written anew' --head "$head"
+head -c -5 data/audit.log >bad.log; bad_log 'cut off'
+echo hello >>bad.log; bad_log 'none of the audit log'
+kill -9 $pid
+wait $pid 2>/dev/null || true
+start
+post /v1/certificates "$(request server web.csr)"; expect 201 "one after kill -9"
+"$hypermesh" cert audit --authority "$url" --verify --head "$head" >/dev/null || fail "after kill -9"
+
+say "name constraints, against whoever has an issuing key"
+steal() { # DATA FAMILY NAMES CSR: a certificate that the authority does not know, in stolen.crt
+    echo "subjectAltName=$3" >stolen.ext
+    o x509 -req -in "$4" -CA "$1/authority/$2-ca.crt" -CAkey "$1/authority/$2-ca.key" -days 1 \
+        -extfile stolen.ext -out stolen.crt 2>/dev/null
+}
+believed() { # DATA FAMILY
+    o verify -CAfile "$1/$2-root.crt" -untrusted "$1/authority/$2-ca.crt" stolen.crt >verify.log 2>&1
+}
+disbelieved() {
+    believed "$@" && fail "a certificate outside the constraints: $(cat stolen.ext)"
+    grep -qE '(permitted|excluded) subtree violation' verify.log || fail "another reason: $(cat verify.log)"
+}
+o x509 -in data/authority/mesh-ca.crt -noout -ext nameConstraints >verify.log
+grep -q 'Name Constraints: critical' verify.log || fail "the mesh CA is not constrained"
+steal data mesh DNS:a.test.internal,IP:fd48:4d00::1 node.csr; believed data mesh || fail "inside"
+steal data mesh DNS:www.example.org node.csr; disbelieved data mesh
+steal data mesh IP:2001:db8::1 node.csr; disbelieved data mesh
+steal data edge DNS:www.example.org,IP:2001:db8::1 web.csr; believed data edge || fail "edge, not tied"
+if "$server" init --dir tied --mesh test --edge-names '*.org' >again.log 2>&1; then fail "no name"; fi
+grep -q '"\*.org"' again.log || fail "a name that is none, without a reason"
+"$server" init --dir tied --mesh test --edge-names example.org,fd48::/16 >init.log
+steal tied edge DNS:www.example.org,IP:fd48::1 web.csr; believed tied edge || fail "inside the names"
+steal tied edge DNS:www.example.net web.csr; disbelieved tied edge
+steal tied edge IP:2001:db8::1 web.csr; disbelieved tied edge
+steal tied edge IP:192.0.2.1 web.csr; disbelieved tied edge
+for d in data tied; do # and the edge root across
+    o verify -CAfile $d/mesh-root.crt $d/authority/edge-root-cross.crt >verify.log || fail "cross"
+    o verify -CAfile $d/mesh-root.crt -untrusted $d/authority/edge-root-cross.crt \
+        $d/authority/edge-ca.crt >verify.log || fail "the edge CA across"
+done
+if timeout 30 "$server" run --dir tied --listen '[::1]:0' >again.log 2>&1; then fail "a host outside the names"; fi
+grep -q 'name constraints' again.log || fail "a host outside the names, without a reason"
+
+say "a policy"
+kill $pid
+wait $pid || fail "the end before the policy"
+no_start() { # WORDS: the policy is refused before anything is touched
+    local rc=0
+    "$server" run --dir data --listen '[::1]:0' --policy policy.ini >again.log 2>&1 || rc=$?
+    [ $rc = 2 ] && grep -q -- "$1" again.log || { cat again.log; fail "policy: exit code $rc, not: $1"; }
+}
+no_start 'policy.ini'
+printf '[server]\nallow = .test\ndeny == \n' >policy.ini; no_start 'policy.ini, line 3: "="'
+printf '[server]\nallow = .test\nalow = x\n' >policy.ini; no_start 'line 3: unknown key "alow"'
+printf '[server]\nallow = .test\n' >policy.ini; no_start '--host: .*localhost'
+printf '[server]\nallow = .test, localhost, ::1, fd48::/16\ndeny = b.test\n[client]\ndeny = *\n' >policy.ini
+start --policy policy.ini
+post /v1/certificates "$(request server web.csr)"; expect 201 "names within the policy"
+openssl req -new -key web.key -subj / -addext 'subjectAltName=DNS:a.test,DNS:b.test' -out denied.csr
+post /v1/certificates "$(request server denied.csr)"; refused "a denied name" 403 'b\.test'
+openssl req -new -key web.key -subj / -addext 'subjectAltName=DNS:a.test,IP:fd49::1' -out denied.csr
+post /v1/certificates "$(request server denied.csr)"; refused "an address beyond" 403 'fd49::1'
+post /v1/certificates "$(request client alice.csr)"; refused "no client" 403 alice
+post /v1/certificates "$(request client alice.csr)"; bad "a name that the policy denies" 403 DENIED
+[ "$(grep -c '^| .* | 4[0-9][0-9] | `' "$docs")" = $rows ] || fail "docs/authority.md: rows not asked"
+post /v1/certificates "$(request code alice.csr)"; expect 201 "a profile without rules"
 
 say "SIGTERM"
 kill -TERM $pid

@@ -18,16 +18,23 @@ struct sockaddr_in6 forge_address(uint16_t port)
     return a;
 }
 
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 stoq_transport_params forge_params(const stoq_endpoint *ep)
 {
     stoq_transport_params p;
     stoq_transport_params_default(&p);
     p.max_idle_timeout_ms = ep->limits.max_idle_ms;
-    p.max_data = ep->limits.conn_window_bytes;
+    p.max_data = least(ep->limits.conn_window_bytes, STOQ_CONN_WINDOW);
     p.max_stream_data_bidi_local = p.max_stream_data_bidi_remote = p.max_stream_data_uni =
-        ep->limits.stream_window_bytes;
+        least(ep->limits.stream_window_bytes, STOQ_STREAM_WINDOW);
     p.max_streams_bidi = ep->limits.max_streams_bidi;
     p.max_streams_uni = ep->limits.max_streams_uni;
+    p.has_min_ack_delay = true;
+    p.min_ack_delay_us = STOQ_MIN_ACK_DELAY_US;
     p.active_cid_limit = STOQ_CIDS_MAX - 1;
     return p;
 }

@@ -103,16 +103,32 @@ static void on_writable(void *user, stoq_stream *s)
     push(user);
 }
 
+static void read_some(link_flow *f, stoq_stream *s, uint64_t most)
+{
+    hm_bytes view;
+    bool fin;
+    while (most > 0 && stoq_stream_peek(s, &view, &fin) == HM_OK && view.len > 0) {
+        size_t n = view.len < most ? view.len : (size_t)most;
+        f->received += n;
+        most -= n;
+        stoq_stream_consume(s, n);
+    }
+}
+
 static void on_readable(void *user, stoq_stream *s)
 {
     link_flow *f = stoq_conn_user(stoq_stream_conn(s));
-    hm_bytes view;
-    bool fin;
     (void)user;
-    while (stoq_stream_peek(s, &view, &fin) == HM_OK && view.len > 0) {
-        f->received += view.len;
-        stoq_stream_consume(s, view.len);
-    }
+    if (!f->holds)
+        read_some(f, s, UINT64_MAX);
+}
+
+void link_read(link_flow *f, uint64_t bytes)
+{
+    stoq_stream *s = stream_find(f->at_server, stoq_stream_id(f->stream));
+    if (s != NULL)
+        read_some(f, s, bytes);
+    f->link->server_poll = true;
 }
 
 static void on_closed(void *user, stoq_conn *c, uint64_t code, bool is_app, hm_bytes reason)
@@ -131,21 +147,21 @@ static stoq_endpoint *make_endpoint(link_sim *l, const stoq_net *net, uint16_t p
                                     stoq_congestion congestion, void *user)
 {
     stoq_endpoint *ep;
-    stoq_config config = {
-        .bind = forge_address(port),
-        .net = net,
-        .alpn = {STOQ_ALPN_MESH},
-        .random = &l->random,
-        .callbacks = {.stream_readable = on_readable,
-                      .stream_writable = on_writable,
-                      .conn_closed = on_closed},
-        .user = user,
-        .congestion = congestion,
-        .secret = {1},
-        .limits = {.stream_window_bytes = WINDOW,
-                   .conn_window_bytes = WINDOW,
-                   .stream_send_bytes = l->config.lent_bytes ? l->config.lent_bytes : WINDOW,
-                   .max_udp_payload_bytes = LINK_PACKET}};
+    stoq_config config = {.bind = forge_address(port),
+                          .net = net,
+                          .alpn = {STOQ_ALPN_MESH},
+                          .random = &l->random,
+                          .callbacks = {.stream_readable = on_readable,
+                                        .stream_writable = on_writable,
+                                        .conn_closed = on_closed},
+                          .user = user,
+                          .congestion = congestion,
+                          .secret = {1},
+                          .limits = {.max_udp_payload_bytes = LINK_PACKET}};
+    if (!l->config.default_limits) {
+        config.limits.stream_window_bytes = config.limits.conn_window_bytes = WINDOW;
+        config.limits.stream_send_bytes = l->config.lent_bytes ? l->config.lent_bytes : WINDOW;
+    }
     hm_assert(stoq_endpoint_create(&config, &ep) == HM_OK);
     stoq_endpoint_process(ep, l->now_us, false);
     return ep;

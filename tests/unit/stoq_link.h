@@ -20,6 +20,7 @@ typedef struct link_config {
     uint32_t jitter_us;  // added to the delay at random, so that packets pass each other
     bool bleached;       // marks ECT(0) are wiped out
     uint32_t lent_bytes; // that the application keeps a flow supplied with; 0: more than any window
+    bool default_limits; // of the endpoints; else windows and what is kept are never in the way
     uint64_t seed;
 } link_config;
 
@@ -33,6 +34,7 @@ typedef struct link_flow {
         marked;              // bytes at the application, packets that the link dropped, marked
     uint64_t paused_from_us; // the application has nothing more from then on; 0: never
     bool poll;               // has work
+    bool holds;              // the server reads only by link_read()
 } link_flow;
 
 typedef struct link {
@@ -59,6 +61,8 @@ link_flow *link_add(link_sim *l, stoq_congestion congestion);
 void link_pause(link_flow *f);
 void link_resume(link_flow *f);
 void link_run(link_sim *l, uint64_t us);
+// The server's application reads up to so many bytes.
+void link_read(link_flow *f, uint64_t bytes);
 // Forgets what was counted of the link, and what the flows have received.
 void link_measure(link_sim *l);
 uint64_t link_rate(const link_sim *l, const link_flow *f); // bytes a second since link_measure()

@@ -7,7 +7,6 @@
 
 #define DELAY_US 5000u
 #define LONG_US UINT64_C(10000000)
-#define CLIENT_PORT 5000
 #define SERVER_PORT 4433
 
 stoq_ids pair_ids;
@@ -30,6 +29,7 @@ typedef struct datagram {
     hm_heap_node node;
     unsigned to;
     bool preferred;
+    uint16_t client_port;
     size_t len;
     uint8_t bytes[];
 } datagram;
@@ -38,19 +38,21 @@ void pair_fly(pair_world *w, unsigned to, const uint8_t *bytes, size_t len)
 {
     datagram *d = malloc(sizeof *d + len);
     hm_assert(d != NULL);
-    *d = (datagram){.to = to, .preferred = w->preferred, .len = len};
+    *d = (datagram){.to = to, .preferred = w->preferred, .client_port = w->client_port, .len = len};
     memcpy(d->bytes, bytes, len);
     uint64_t at =
         w->now + DELAY_US + (w->jitter_us > 0 ? hm_prng_below(&w->prng, w->jitter_us) : 0);
     hm_assert(hm_heap_set(&w->flying, &d->node, at) == HM_OK);
 }
 
-static void send_all(pair_side *s, bool preferred, const uint8_t *bytes, size_t len, size_t segment)
+static void send_all(pair_side *s, bool preferred, uint16_t client_port, const uint8_t *bytes,
+                     size_t len, size_t segment)
 {
     static uint8_t copy[STOQ_UDP_MAX];
     pair_world *w = s->w;
     unsigned dest = s == &w->side[PAIR_CLIENT] ? PAIR_SERVER : PAIR_CLIENT;
     w->preferred = preferred;
+    w->client_port = client_port;
     for (size_t at = 0; at < len; at += segment) {
         size_t n = len - at < segment ? len - at : segment;
         memcpy(copy, bytes + at, n);
@@ -60,20 +62,35 @@ static void send_all(pair_side *s, bool preferred, const uint8_t *bytes, size_t 
             pair_fly(w, dest, copy, n);
     }
     w->preferred = false;
+    w->client_port = PAIR_CLIENT_PORT;
+}
+
+static uint16_t client_port_of(const pair_side *s, const struct sockaddr_in6 *to)
+{
+    return s == &s->w->side[PAIR_CLIENT] ? PAIR_CLIENT_PORT : ntohs(to->sin6_port);
 }
 
 static void net_send(void *ctx, const struct sockaddr_in6 *to, const uint8_t *bytes, size_t len,
                      size_t segment, uint8_t ecn)
 {
     (void)ecn;
-    send_all(ctx, to->sin6_port == htons(PAIR_PREFERRED_PORT), bytes, len, segment);
+    send_all(ctx, to->sin6_port == htons(PAIR_PREFERRED_PORT), client_port_of(ctx, to), bytes, len,
+             segment);
 }
 
 static void net_send_preferred(void *ctx, const struct sockaddr_in6 *to, const uint8_t *bytes,
                                size_t len, size_t segment, uint8_t ecn)
 {
-    (void)to, (void)ecn;
-    send_all(ctx, true, bytes, len, segment);
+    (void)ecn;
+    send_all(ctx, true, client_port_of(ctx, to), bytes, len, segment);
+}
+
+static void net_send_from(void *ctx, const struct sockaddr_in6 *from, const struct sockaddr_in6 *to,
+                          const uint8_t *bytes, size_t len, size_t segment, uint8_t ecn)
+{
+    (void)ecn;
+    send_all(ctx, to->sin6_port == htons(PAIR_PREFERRED_PORT), ntohs(from->sin6_port), bytes, len,
+             segment);
 }
 
 static void on_open(void *user, stoq_conn *c)
@@ -143,7 +160,7 @@ static void on_readable(void *user, stoq_stream *st)
 
 void pair_begin(pair_world *w, uint64_t seed)
 {
-    *w = (pair_world){.now = 1000000};
+    *w = (pair_world){.now = 1000000, .client_port = PAIR_CLIENT_PORT};
     hm_prng_seed(&w->prng, seed);
     w->random = hm_random_prng(&w->prng);
 }
@@ -151,9 +168,9 @@ void pair_begin(pair_world *w, uint64_t seed)
 void pair_endpoint(pair_world *w, unsigned side, stoq_config config)
 {
     pair_side *s = &w->side[side];
-    stoq_net net = {net_send, s, net_send_preferred};
+    stoq_net net = {net_send, s, net_send_preferred, net_send_from};
     s->w = w;
-    config.bind = forge_address(side == PAIR_SERVER ? SERVER_PORT : CLIENT_PORT);
+    config.bind = forge_address(side == PAIR_SERVER ? SERVER_PORT : PAIR_CLIENT_PORT);
     config.net = &net;
     config.random = &w->random;
     config.user = s;
@@ -163,8 +180,10 @@ void pair_endpoint(pair_world *w, unsigned side, stoq_config config)
     config.callbacks.session = on_session;
     config.callbacks.conn_closed = on_closed;
     config.callbacks.conn_failed = on_failed;
-    config.callbacks.stream_open = on_stream_open;
-    config.callbacks.stream_readable = on_readable;
+    if (config.callbacks.stream_readable == NULL) {
+        config.callbacks.stream_open = on_stream_open;
+        config.callbacks.stream_readable = on_readable;
+    }
     hm_assert(stoq_endpoint_create(&config, &s->ep) == HM_OK);
 }
 
@@ -183,19 +202,27 @@ void pair_end(pair_world *w)
     hm_heap_free(&w->flying);
 }
 
+static void arrive(pair_world *w, datagram *d)
+{
+    stoq_endpoint *ep = w->side[d->to].ep;
+    struct sockaddr_in6 client = forge_address(d->client_port),
+                        server = forge_address(d->preferred ? PAIR_PREFERRED_PORT : SERVER_PORT);
+    if (d->to == PAIR_CLIENT)
+        stoq_endpoint_receive_at(ep, &client, &server, d->bytes, d->len, d->len, 0, w->now);
+    else if (d->preferred)
+        stoq_endpoint_receive_preferred(ep, &client, d->bytes, d->len, d->len, 0, w->now);
+    else
+        stoq_endpoint_receive(ep, &client, d->bytes, d->len, d->len, 0, w->now);
+}
+
 static void deliver(pair_world *w)
 {
     hm_heap_node *n;
     while ((n = hm_heap_min(&w->flying)) != NULL && n->key <= w->now) {
         datagram *d = hm_container_of(n, datagram, node);
-        struct sockaddr_in6 from = forge_address(d->to == PAIR_SERVER ? CLIENT_PORT
-                                                 : d->preferred       ? PAIR_PREFERRED_PORT
-                                                                      : SERVER_PORT);
         hm_heap_remove(&w->flying, n);
         if (w->side[d->to].ep != NULL)
-            (d->to == PAIR_SERVER && d->preferred ? stoq_endpoint_receive_preferred
-                                                  : stoq_endpoint_receive)(
-                w->side[d->to].ep, &from, d->bytes, d->len, d->len, 0, w->now);
+            arrive(w, d);
         free(d);
     }
 }

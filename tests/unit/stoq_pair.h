@@ -15,6 +15,7 @@ int pair_free_ids(void **state);
 
 enum { PAIR_CLIENT, PAIR_SERVER };
 #define PAIR_PREFERRED_PORT 4434 // of ::1; the server's, if its config says so
+#define PAIR_CLIENT_PORT 5000
 
 typedef struct pair_world pair_world;
 
@@ -43,13 +44,14 @@ struct pair_world {
     // Called for each datagram; false: it is lost.
     bool (*watch)(pair_world *w, unsigned to, uint8_t *bytes, size_t len);
     void *watcher;
-    bool preferred; // it goes to or comes from the server's preferred address
+    bool preferred;       // it goes to or comes from the server's preferred address
+    uint16_t client_port; // and to or from this one of the client
     hm_heap flying;
     pair_side side[2];
 };
 
 void pair_begin(pair_world *w, uint64_t seed);
-// The rest of the config is filled in.
+// The rest of the config is filled in; who reads streams by a callback of his own opens them too.
 void pair_endpoint(pair_world *w, unsigned side, stoq_config config);
 void pair_end(pair_world *w);
 // A datagram that arrives later on.

@@ -170,7 +170,7 @@ size_t peer_say(peer *p, const uint8_t *payload, size_t len)
         return 0;
     size_t n =
         forge_short(&p->tx, &p->c->local[0].cid, p->pn++, p->phase, hm_bytes_of(payload, len), out);
-    stoq_endpoint_receive(p->ep, &from, out, n, n, 0, p->now);
+    stoq_endpoint_receive(p->ep, &from, out, n, n, p->ecn, p->now);
     return n;
 }
 

@@ -6,7 +6,7 @@
 #include "stoq_forge.h"
 
 #define MS UINT64_C(1000)
-#define PEER_TYPES 64
+#define PEER_TYPES 256
 
 typedef struct peer {
     hm_prng prng;
@@ -19,6 +19,7 @@ typedef struct peer {
     bool phase;
     uint64_t now;
     uint16_t port; // where the peer is
+    uint8_t ecn;   // of what it sends
     bool closed;
     uint64_t close_code;
     // What the connection has sent since the last peer_forget().

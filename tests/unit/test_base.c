@@ -3,6 +3,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -125,6 +126,33 @@ static void files_are_replaced_whole(void **state)
     char cmd[160];
     snprintf(cmd, sizeof cmd, "rm -r %s", dir);
     assert_int_equal(system(cmd), 0);
+}
+
+static void secrets_of_others_are_refused_but_credentials_may_have_a_mask(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/hm-base-XXXXXX", path[64], inner[64];
+    hm_buf b = {0};
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof(path), "%s/pin", dir);
+    snprintf(inner, sizeof(inner), "%s/../%s/pin", dir, dir + 5);
+    assert_int_equal(hm_file_write(path, hm_bytes_str("1234"), 0600), HM_OK);
+    unsetenv("CREDENTIALS_DIRECTORY");
+    assert_int_equal(hm_file_read_secret(path, 100, &b), HM_OK);
+    assert_int_equal(chmod(path, 0440), 0);
+    assert_int_equal(hm_file_read_secret(path, 100, &b), HM_E_DENIED);
+    assert_int_equal(setenv("CREDENTIALS_DIRECTORY", dir, 1), 0);
+    assert_int_equal(hm_file_read_secret(path, 100, &b), HM_OK);
+    assert_int_equal(hm_file_read_secret(inner, 100, &b), HM_E_DENIED);
+    assert_int_equal(chmod(path, 0444), 0);
+    assert_int_equal(hm_file_read_secret(path, 100, &b), HM_E_DENIED);
+    assert_int_equal(setenv("CREDENTIALS_DIRECTORY", "/tmp/hm-base", 1), 0);
+    assert_int_equal(chmod(path, 0440), 0);
+    assert_int_equal(hm_file_read_secret(path, 100, &b), HM_E_DENIED);
+    unsetenv("CREDENTIALS_DIRECTORY");
+    unlink(path);
+    rmdir(dir);
+    hm_buf_free(&b);
 }
 
 static void arena_aligns_zeroes_and_limits(void **state)
@@ -280,6 +308,7 @@ int main(void)
         cmocka_unit_test(wire_round_trip),
         cmocka_unit_test(wire_refuses_hostile_lengths),
         cmocka_unit_test(files_are_replaced_whole),
+        cmocka_unit_test(secrets_of_others_are_refused_but_credentials_may_have_a_mask),
         cmocka_unit_test(arena_aligns_zeroes_and_limits),
         cmocka_unit_test(pool_gives_each_object_once),
         cmocka_unit_test(siphash_reference_vector),

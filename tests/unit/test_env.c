@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "mesh/env.h"
+#include "base/env.h"
 
 #define PAGES 50u
 

@@ -316,6 +316,8 @@ static int setup(void **state)
     hm_http_listen_config tls = {.addr = {.sin6_family = AF_INET6, .sin6_addr = in6addr_any},
                                  .cert_path = crt,
                                  .key_path = key,
+                                 .static_dir = www,
+                                 .index = "/assets/a-1.js",
                                  .http3 = true};
     hm_http_listen_config plain = {.addr = {.sin6_family = AF_INET6, .sin6_addr = in6addr_loopback},
                                    .static_dir = www,
@@ -555,6 +557,16 @@ static void test_h3(void **state)
     assert_string_equal(out_text, "3");
 }
 
+static void test_index(void **state)
+{
+    (void)state;
+    assert_int_equal(sh("$C -i $T/"), 0);
+    OUT_HAS("x=1"); // the listener's own index
+    OUT_HAS("content-security-policy: default-src 'none'");
+    assert_int_equal(sh("$C $T/index.html"), 0);
+    OUT_HAS("<p>page</p>");
+}
+
 static void test_files(void **state)
 {
     (void)state;
@@ -717,15 +729,15 @@ static void test_no_ipv4(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_basic),       cmocka_unit_test(test_http2),
-        cmocka_unit_test(test_bodies),      cmocka_unit_test(test_download),
-        cmocka_unit_test(test_abort),       cmocka_unit_test(test_auth),
-        cmocka_unit_test(test_files),       cmocka_unit_test(test_raw),
-        cmocka_unit_test(test_refusals),    cmocka_unit_test(test_pipelined),
-        cmocka_unit_test(test_h3_basic),    cmocka_unit_test(test_h3_bodies),
-        cmocka_unit_test(test_h3_download), cmocka_unit_test(test_h3_abort),
-        cmocka_unit_test(test_h3_auth),     cmocka_unit_test(test_h3),
-        cmocka_unit_test(test_no_ipv4),
+        cmocka_unit_test(test_basic),     cmocka_unit_test(test_http2),
+        cmocka_unit_test(test_bodies),    cmocka_unit_test(test_download),
+        cmocka_unit_test(test_abort),     cmocka_unit_test(test_auth),
+        cmocka_unit_test(test_index),     cmocka_unit_test(test_files),
+        cmocka_unit_test(test_raw),       cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_pipelined), cmocka_unit_test(test_h3_basic),
+        cmocka_unit_test(test_h3_bodies), cmocka_unit_test(test_h3_download),
+        cmocka_unit_test(test_h3_abort),  cmocka_unit_test(test_h3_auth),
+        cmocka_unit_test(test_h3),        cmocka_unit_test(test_no_ipv4),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

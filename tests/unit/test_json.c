@@ -91,8 +91,7 @@ static void test_small(void **state)
     assert_int_equal(api_empty_read(hm_bytes_str("")), HM_OK);
     assert_int_equal(api_revoke_read(hm_bytes_str("{}"), word), HM_OK);
     assert_string_equal(word, "unspecified");
-    assert_int_equal(api_csr_read(hm_bytes_str("{\"csr\":\"x\",\"profile\":\"ca\"}"), &csr),
-                     HM_E_PARSE);
+    assert_int_equal(api_csr_read(hm_bytes_str("{\"csr\":\"x\",\"profile\":7}"), &csr), HM_E_PARSE);
     assert_int_equal(api_csr_read(hm_bytes_str("{\"csr\":\"x\",\"profile\":\"node\"}"), &csr),
                      HM_OK);
 }

@@ -477,6 +477,14 @@ static void test_revocation_and_evidence(void **state)
     OK(hm_ledger_open(&cfg, &l));
     hm_buf crl = {0}, payload = {0}, op = {0}, mine = {0};
     OK(tc_revoke(fx.authority, &fx.issued[2].serial, 1, fx.time_ms + 100));
+    // A delta, signed and new as it is, is not all that was revoked.
+    OK(tc_authority_delta_crl(fx.authority, TC_MESH, fx.time_ms + 200, &crl));
+    hm_node_payload_encode(hm_buf_bytes(&crl), &payload);
+    make_op(l, 0, HM_MODULE_NODE, HM_NODE_CRL, (hm_hash){0}, 1, hm_buf_bytes(&payload), &op, NULL);
+    step_one(l, NULL, &op, HM_E_PARSE);
+    hm_buf *all[] = {&crl, &payload, &op};
+    for (size_t i = 0; i < 3; i++)
+        hm_buf_reset(all[i]);
     OK(tc_authority_crl(fx.authority, TC_MESH, fx.time_ms + 200, &crl));
     hm_node_payload_encode(hm_buf_bytes(&crl), &payload);
     make_op(l, 0, HM_MODULE_NODE, HM_NODE_CRL, (hm_hash){0}, 1, hm_buf_bytes(&payload), &op, NULL);

@@ -439,6 +439,28 @@ static void test_bbr_startup(void **state)
     assert_near((double)p.c.pacing_bytes_s, 0.5 * 0.99 * (double)p.c.bbr.max_bw, 10);
 }
 
+// After an outage in which one packet a minute came through, the rate is still two packets a round
+// trip: by the model alone the next packet would wait for more than a minute.
+static void test_bbr_outage(void **state)
+{
+    (void)state;
+    begin(STOQ_CONGESTION_BBR);
+    emit(50);
+    for (int i = 0; i < 3000 && !p.c.bbr.full_bw_reached; i++, p.now += MS) {
+        ack(1, 50 * MS);
+        fill();
+    }
+    assert_true(p.c.bbr.full_bw_reached);
+    while (p.first < p.next)
+        ack(1, 50 * MS);
+    p.c.bbr.max_bw_filter[0] = p.c.bbr.max_bw_filter[1] = p.c.bbr.bw_shortterm = 100;
+    emit(1);
+    p.now += 60000 * MS;
+    ack(1, 50 * MS);
+    assert_true(p.c.bbr.bw < MSS);
+    assert_true(p.c.pacing_bytes_s >= 2 * MSS * 20);
+}
+
 // ---- ECN ----------------------------------------------------------------------------------------
 
 static void test_ecn(void **state)
@@ -496,6 +518,7 @@ int main(void)
         cmocka_unit_test(test_paths),
         cmocka_unit_test(test_bbr_inflight_too_high),
         cmocka_unit_test(test_bbr_startup),
+        cmocka_unit_test(test_bbr_outage),
         cmocka_unit_test(test_ecn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -336,9 +336,10 @@ static void test_strikes(void **state)
 {
     (void)state;
     uint64_t now = 5 * SECOND;
-    stoq_tickets t;
+    stoq_ticket_store store;
     uint8_t id[STOQ_STRIKE_BYTES] = {0};
-    stoq_tickets_init(&t, &hm_random_system, &now, 100 * SECOND, 1000);
+    stoq_ticket_store_init(&store, &hm_random_system, 1000);
+    stoq_tickets t = {.store = &store, .now_us = &now, .life_us = 100 * SECOND};
     for (unsigned i = 0; i < 1000; i++) {
         memcpy(id, &i, sizeof i);
         now = 5 * SECOND + i * (SECOND / 100);
@@ -348,7 +349,7 @@ static void test_strikes(void **state)
     unsigned more = 5000;
     memcpy(id, &more, sizeof more);
     assert_false(stoq_tickets_strike(&t, id)); // full
-    assert_int_equal(t.count, 1000);
+    assert_int_equal(store.count, 1000);
     now = 105 * SECOND - 1;
     assert_false(stoq_tickets_strike(&t, id));
     now = 105 * SECOND; // the first one is over
@@ -360,12 +361,12 @@ static void test_strikes(void **state)
         memcpy(id, &k, sizeof k);
         (void)stoq_tickets_strike(&t, id);
     }
-    assert_int_equal(t.count, 1000);
-    assert_true(t.cap == 1024 && t.struck.count == 1000);
+    assert_int_equal(store.count, 1000);
+    assert_true(store.cap == 1024 && store.struck.count == 1000);
     now += 1000 * SECOND;
     assert_true(stoq_tickets_strike(&t, id));
-    assert_int_equal(t.count, 1);
-    stoq_tickets_free(&t);
+    assert_int_equal(store.count, 1);
+    stoq_ticket_store_free(&store);
 }
 
 // With the register full early data is refused, and the connection is made without it.
@@ -375,7 +376,7 @@ static void test_full(void **state)
     pair_world w;
     hm_buf session;
     first(&w, server_config(), &session);
-    server_of(&w)->ep->tickets.strikes_max = 0;
+    server_of(&w)->ep->tickets.store->strikes_max = 0;
     expect_rejected(&w, hm_buf_bytes(&session), 3000);
     assert_int_equal(client_of(&w)->resumed, 1);
     hm_buf_free(&session);
@@ -397,12 +398,12 @@ static void changed(stoq_limits limits, uint64_t code, bool early)
     pair_world w;
     hm_buf session;
     first(&w, server_config(), &session);
-    stoq_ticket_key key = server_of(&w)->ep->tickets.now;
+    stoq_ticket_key key = server_of(&w)->ep->tickets.store->now;
     stoq_config server = server_config();
     server.limits = limits;
     remove_server(&w);
     pair_endpoint(&w, PAIR_SERVER, server);
-    server_of(&w)->ep->tickets.now = key;
+    server_of(&w)->ep->tickets.store->now = key;
     forget(&w);
     stoq_conn *c = pair_resume(&w, hm_buf_bytes(&session), early);
     if (early)
@@ -423,11 +424,11 @@ static void test_params(void **state)
     (void)state;
     changed((stoq_limits){0}, 0, true);
     changed((stoq_limits){.conn_window_bytes = 8 << 20, .max_streams_uni = 300}, 0, true);
-    changed((stoq_limits){.conn_window_bytes = 1 << 20}, STOQ_PROTOCOL_VIOLATION, true);
-    changed((stoq_limits){.stream_window_bytes = 1 << 19}, STOQ_PROTOCOL_VIOLATION, true);
+    changed((stoq_limits){.conn_window_bytes = 1 << 18}, STOQ_PROTOCOL_VIOLATION, true);
+    changed((stoq_limits){.stream_window_bytes = 1 << 17}, STOQ_PROTOCOL_VIOLATION, true);
     changed((stoq_limits){.max_streams_bidi = 255}, STOQ_PROTOCOL_VIOLATION, true);
     changed((stoq_limits){.max_streams_uni = 255}, STOQ_PROTOCOL_VIOLATION, true);
-    changed((stoq_limits){.conn_window_bytes = 1 << 20}, 0, false);
+    changed((stoq_limits){.conn_window_bytes = 1 << 18}, 0, false);
 }
 
 // Rejected by a server that allows less now: streams and bytes wait for their turn.
@@ -574,7 +575,9 @@ static void test_frames(void **state)
                                    STOQ_FRAME_HANDSHAKE_DONE,
                                    STOQ_FRAME_NEW_TOKEN,
                                    STOQ_FRAME_PATH_RESPONSE,
-                                   STOQ_FRAME_RETIRE_CONNECTION_ID};
+                                   STOQ_FRAME_RETIRE_CONNECTION_ID,
+                                   STOQ_FRAME_ACK_FREQUENCY,
+                                   STOQ_FRAME_IMMEDIATE_ACK};
     static const uint8_t some[] = {STOQ_FRAME_PADDING,       STOQ_FRAME_PING,
                                    STOQ_FRAME_STREAM,        STOQ_FRAME_RESET_STREAM,
                                    STOQ_FRAME_STOP_SENDING,  STOQ_FRAME_MAX_DATA,

@@ -193,6 +193,25 @@ static uint8_t *pings(peer *p, unsigned i, uint8_t *at)
     return at;
 }
 
+static uint8_t *immediate_acks(peer *p, unsigned i, uint8_t *at)
+{
+    (void)p, (void)i;
+    memset(at, STOQ_FRAME_IMMEDIATE_ACK, 100);
+    return at + 100;
+}
+
+// Every one another than before, and gaps in the numbers that are not to be told of.
+static uint8_t *frequencies(peer *p, unsigned i, uint8_t *at)
+{
+    p->pn += 2;
+    for (unsigned k = 0; k < 50; k++) {
+        at = stoq_varint_write(stoq_varint_write(at, STOQ_FRAME_ACK_FREQUENCY), 50 * i + k);
+        at = stoq_varint_write(stoq_varint_write(at, STOQ_VARINT_MAX), 16383999);
+        at = stoq_varint_write(at, k % 2 * (k + i));
+    }
+    return at;
+}
+
 // What was acknowledged before, again and again.
 static uint8_t *acks(peer *p, unsigned i, uint8_t *at)
 {
@@ -242,6 +261,27 @@ static uint8_t *moves(peer *p, unsigned i, uint8_t *at)
 {
     p->port = (uint16_t)(5000 + i % 60000);
     return pings(p, i, at);
+}
+
+// A probe from a new address a packet, with as many ids as are taken.
+static uint8_t *probes(peer *p, unsigned i, uint8_t *at)
+{
+    static uint64_t seq;
+    unsigned held = 0;
+    seq = i == 0 ? 0 : seq;
+    p->port = (uint16_t)(6000 + i % 50000);
+    at = path_challenge(p, i, at);
+    for (unsigned k = 0; k < STOQ_CIDS_MAX; k++)
+        held += p->c->remote[k].active;
+    if (held == STOQ_CIDS_MAX - 1)
+        return at;
+    at = stoq_frame_write2(at, STOQ_FRAME_NEW_CONNECTION_ID, ++seq, 0);
+    *at++ = STOQ_LOCAL_CID;
+    memset(at, 1, STOQ_LOCAL_CID);
+    memcpy(at, &seq, sizeof seq);
+    at += STOQ_LOCAL_CID;
+    memset(at, 2, STOQ_RESET_TOKEN);
+    return at + STOQ_RESET_TOKEN;
 }
 
 // The ids of this side, as fast as it gives new ones.
@@ -318,6 +358,12 @@ static const flood floods[] = {
      .amplified = 4,
      .pn_step = 1000,
      .turn = 1},
+    {.name = "immediate acknowledgements",
+     .write = immediate_acks,
+     .kib = 16,
+     .amplified = 1,
+     .turn = 1},
+    {.name = "acknowledgement frequencies", .write = frequencies, .kib = 16, .amplified = 0.5},
     {.name = "acknowledgements", .write = acks, .kib = 16, .amplified = 0.1},
     {.name = "optimistic acknowledgements",
      .write = optimistic_acks,
@@ -331,6 +377,7 @@ static const flood floods[] = {
      .turn = 1},
     {.name = "path responses", .write = path_responses, .kib = 16, .amplified = 0.5},
     {.name = "moves", .write = moves, .kib = 256, .amplified = 3},
+    {.name = "probes", .write = probes, .kib = 64, .amplified = 1, .acknowledges = true, .turn = 1},
     {.name = "retired ids",
      .write = retired_ids,
      .kib = 32,
@@ -385,7 +432,7 @@ static void run(const flood *f)
         // It still listens.
         uint64_t pn = p.pn;
         for (int i = 0; i < 4; i++)
-            peer_say1(&p, STOQ_FRAME_PING);
+            peer_say1(&p, STOQ_FRAME_IMMEDIATE_ACK);
         peer_turn(&p);
         assert_true(p.last[STOQ_FRAME_ACK].ack_largest >= pn);
     }

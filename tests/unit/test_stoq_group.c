@@ -7,6 +7,8 @@
 #include <cmocka.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "hypermesh/stoq_group.h"
 #include "stoq_ids.h"
@@ -87,6 +89,8 @@ static stoq_group *start(unsigned workers)
 
 typedef struct client {
     unsigned opened, answered, closed, by[WORKERS];
+    unsigned resumed, early, sessions;
+    hm_buf session; // the last one, owned
 } client;
 
 static void ask(void *user, stoq_conn *c)
@@ -240,6 +244,218 @@ static void test_taken_address(void **state)
     stoq_group_stop(g);
 }
 
+// ---- tickets ------------------------------------------------------------------------------------
+
+static void note_open(void *user, stoq_conn *c)
+{
+    client *k = user;
+    k->resumed += stoq_conn_resumed(c);
+    k->early += stoq_conn_early(c) == STOQ_EARLY_ACCEPTED;
+    k->opened++;
+}
+
+static void keep(void *user, stoq_conn *c, hm_bytes bytes)
+{
+    client *k = user;
+    (void)c;
+    k->session.len = 0;
+    hm_buf_put(&k->session, bytes);
+    k->sessions++;
+}
+
+static stoq_group *start_with_tickets(void)
+{
+    stoq_group *g;
+    stoq_group_config config = group_config();
+    config.endpoint.tickets = 1;
+    config.endpoint.early_data = true;
+    assert_int_equal(stoq_group_start(&config, &g), HM_OK);
+    return g;
+}
+
+static stoq_endpoint *make_keeper(client *k)
+{
+    stoq_endpoint *ep;
+    stoq_config config = {
+        .bind = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT},
+        .client_tls = ids.client,
+        .alpn = {STOQ_ALPN_MESH},
+        .callbacks = {.conn_open = note_open, .conn_closed = on_closed, .session = keep},
+        .user = k};
+    assert_int_equal(stoq_endpoint_create(&config, &ep), HM_OK);
+    return ep;
+}
+
+// So many connections at once, with the session of before or without one, until each has told a new
+// one; the last one stays.
+static void come(client *k, stoq_endpoint *ep, const stoq_group *g, unsigned n, hm_bytes session)
+{
+    struct sockaddr_in6 to;
+    stoq_conn *c;
+    unsigned sessions = k->sessions + n;
+    stoq_group_address(g, &to);
+    for (unsigned i = 0; i < n; i++)
+        assert_int_equal(session.len > 0 ? stoq_resume(ep, &to, NULL, session, true, NULL, &c)
+                                         : stoq_connect(ep, &to, NULL, NULL, NULL, &c),
+                         HM_OK);
+    for (uint64_t end = stoq_now_us() + LIMIT_US; k->sessions < sessions && stoq_now_us() < end;)
+        stoq_endpoint_wait(ep, end);
+    assert_int_equal(k->sessions, sessions);
+}
+
+static hm_buf taken(client *k)
+{
+    hm_buf out = k->session;
+    k->session = (hm_buf){0};
+    return out;
+}
+
+// A ticket is taken by whichever worker its client comes to.
+static void test_tickets_are_shared(void **state)
+{
+    (void)state;
+    stoq_group *g = start_with_tickets();
+    client k = {0};
+    stoq_endpoint *ep = make_keeper(&k);
+    come(&k, ep, g, 1, hm_bytes_of(NULL, 0));
+    for (unsigned i = 0; i < CONNS; i++) {
+        hm_buf s = taken(&k);
+        come(&k, ep, g, 1, hm_buf_bytes(&s));
+        hm_buf_free(&s);
+    }
+    assert_int_equal(k.resumed, CONNS);
+    assert_int_equal(k.early, CONNS);
+    for (unsigned i = 0; i < WORKERS; i++)
+        assert_true(works[i].opened > 0);
+    stoq_endpoint_destroy(ep);
+    hm_buf_free(&k.session);
+    stoq_group_stop(g);
+}
+
+// One ticket many times, at once and at all workers: early data is taken of one.
+static void test_early_data_once(void **state)
+{
+    (void)state;
+    stoq_group *g = start_with_tickets();
+    client k = {0};
+    stoq_endpoint *ep = make_keeper(&k);
+    come(&k, ep, g, 1, hm_bytes_of(NULL, 0));
+    hm_buf s = taken(&k);
+    for (unsigned i = 0; i < 2; i++) {
+        come(&k, ep, g, CONNS, hm_buf_bytes(&s));
+        assert_int_equal(k.early, 1);
+    }
+    assert_int_equal(k.resumed, 2 * CONNS);
+    for (unsigned i = 0; i < WORKERS; i++)
+        assert_true(works[i].opened > 0);
+    hm_buf_free(&s);
+    stoq_endpoint_destroy(ep);
+    hm_buf_free(&k.session);
+    stoq_group_stop(g);
+}
+
+static void renew(void *arg, stoq_endpoint *ep)
+{
+    stoq_endpoint_set_server_tls(ep, arg);
+}
+
+// One worker with a new context voids the tickets of all.
+static void test_context_changes(void **state)
+{
+    (void)state;
+    stoq_group *g = start_with_tickets();
+    client k = {0};
+    stoq_endpoint *ep = make_keeper(&k);
+    come(&k, ep, g, 1, hm_bytes_of(NULL, 0));
+    hm_buf s = taken(&k);
+    assert_int_equal(stoq_group_call(g, 0, renew, ids.server), HM_OK);
+    struct sockaddr_in6 to;
+    stoq_group_address(g, &to);
+    client early_bird = {0}; // comes before the others have it
+    stoq_endpoint *its = make_keeper(&early_bird);
+    stoq_conn *c;
+    for (unsigned i = 0; i < CONNS; i++)
+        assert_int_equal(stoq_resume(its, &to, NULL, hm_buf_bytes(&s), false, NULL, &c), HM_OK);
+    for (uint64_t end = stoq_now_us() + LIMIT_US; early_bird.opened < CONNS && stoq_now_us() < end;)
+        stoq_endpoint_wait(its, end);
+    assert_int_equal(early_bird.opened, CONNS);
+    assert_int_equal(early_bird.resumed, 0);
+    assert_int_equal(early_bird.closed, 0);
+    stoq_endpoint_destroy(its);
+    hm_buf_free(&early_bird.session);
+    for (unsigned i = 1; i < WORKERS; i++)
+        assert_int_equal(stoq_group_call(g, i, renew, ids.server), HM_OK);
+    come(&k, ep, g, CONNS, hm_buf_bytes(&s));
+    assert_int_equal(k.resumed, 0);
+    hm_buf_free(&s);
+    s = taken(&k); // of one of these
+    come(&k, ep, g, CONNS, hm_buf_bytes(&s));
+    assert_int_equal(k.resumed, CONNS);
+    hm_buf_free(&s);
+    stoq_endpoint_destroy(ep);
+    hm_buf_free(&k.session);
+    stoq_group_stop(g);
+}
+
+// ---- a preferred address ------------------------------------------------------------------------
+
+static struct sockaddr_in6 free_address(void)
+{
+    struct sockaddr_in6 a = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    socklen_t len = sizeof a;
+    int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof a) == 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
+    close(fd);
+    return a;
+}
+
+// All clients move there, and each stays with its worker.
+static void test_preferred_address(void **state)
+{
+    (void)state;
+    stoq_group *g;
+    stoq_group_config config = group_config();
+    config.endpoint.preferred = free_address();
+    assert_int_equal(stoq_group_start(&config, &g), HM_OK);
+    struct sockaddr_in6 to;
+    stoq_group_address(g, &to);
+    client k = {0};
+    stoq_endpoint *ep = make_client(&k);
+    stoq_conn *conns[CONNS];
+    for (unsigned i = 0; i < CONNS; i++)
+        assert_int_equal(stoq_connect(ep, &to, NULL, NULL, NULL, &conns[i]), HM_OK);
+    unsigned moved = 0;
+    for (uint64_t end = stoq_now_us() + LIMIT_US; moved < CONNS && stoq_now_us() < end;) {
+        stoq_endpoint_wait(ep, end);
+        moved = 0;
+        for (unsigned i = 0; i < CONNS; i++) {
+            stoq_conn_stats s;
+            stoq_conn_get_stats(conns[i], &s);
+            moved += s.at_preferred;
+        }
+    }
+    assert_int_equal(moved, CONNS);
+    for (unsigned i = 0; i < CONNS; i++) {
+        stoq_stream *s;
+        size_t took;
+        assert_int_equal(stoq_stream_open(conns[i], false, &s), HM_OK);
+        assert_int_equal(stoq_stream_send(s, hm_bytes_str("who"), true, &took), HM_OK);
+    }
+    for (uint64_t end = stoq_now_us() + LIMIT_US; k.answered < 2 * CONNS && stoq_now_us() < end;)
+        stoq_endpoint_wait(ep, end);
+    assert_int_equal(k.answered, 2 * CONNS);
+    stoq_endpoint_stats sum = {0};
+    for (unsigned i = 0; i < WORKERS; i++) {
+        assert_true(k.by[i] > 0);
+        assert_int_equal(stoq_group_call(g, i, add_stats, &sum), HM_OK);
+    }
+    assert_int_equal(sum.passed_on, 0);
+    assert_int_equal(k.closed, 0);
+    stoq_endpoint_destroy(ep);
+    stoq_group_stop(g);
+}
+
 static void count(void *arg, stoq_endpoint *ep)
 {
     (void)ep;
@@ -266,10 +482,10 @@ static void test_jobs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_connections_are_spread),
-        cmocka_unit_test(test_wrong_worker),
-        cmocka_unit_test(test_taken_address),
-        cmocka_unit_test(test_jobs),
+        cmocka_unit_test(test_connections_are_spread), cmocka_unit_test(test_wrong_worker),
+        cmocka_unit_test(test_taken_address),          cmocka_unit_test(test_tickets_are_shared),
+        cmocka_unit_test(test_early_data_once),        cmocka_unit_test(test_context_changes),
+        cmocka_unit_test(test_preferred_address),      cmocka_unit_test(test_jobs),
     };
     stoq_ids_make_plain(&ids);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -281,16 +281,134 @@ static void test_pause(void **state)
     link_end(&l);
 }
 
+// ---- acknowledgements ---------------------------------------------------------------------------
+
+// A sender that fills a window asks for few acknowledgements, and sends as well with them. Without
+// the offer of its peer there is one for every other packet.
+static void test_few_acknowledgements(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        bool offered = i & 1;
+        begin(100, 40, 1);
+        link_flow *f = link_add(&l, i & 2 ? STOQ_CONGESTION_BBR : STOQ_CONGESTION_CUBIC);
+        f->conn->theirs.has_min_ack_delay = offered;
+        link_run(&l, 3 * SECOND);
+        uint64_t acks = f->at_server->stats.packets_sent, packets = f->conn->stats.packets_sent;
+        link_measure(&l);
+        link_run(&l, 5 * SECOND);
+        acks = f->at_server->stats.packets_sent - acks;
+        packets = f->conn->stats.packets_sent - packets;
+        assert_between((double)packets / (double)acks, offered ? 3.9 : 1.9, offered ? 65 : 2.1);
+        assert_between(share(f), 0.94, 1.001);
+        link_end(&l);
+    }
+}
+
+// ---- windows of the receiver --------------------------------------------------------------------
+
+// By default, one stream fills a path that holds more than a window begins with: its own 2.5 MB,
+// and that of a short one.
+static void test_windows_grow(void **state)
+{
+    (void)state;
+    static const unsigned rtt_ms[] = {100, 2};
+    for (int i = 0; i < 2; i++) {
+        link_config k = {.rate_bytes_s = 200 * MBIT,
+                         .rtt_us = rtt_ms[i] * MS,
+                         .queue_bytes = 25000 * rtt_ms[i],
+                         .default_limits = true,
+                         .seed = 1};
+        link_begin(&l, &k);
+        link_flow *f = link_add(&l, STOQ_CONGESTION_DEFAULT);
+        measure(3 * SECOND, 5 * SECOND);
+        assert_between(share(f), 0.93, 1.001);
+        const stoq_stream *s = stream_find(f->at_server, stoq_stream_id(f->stream));
+        assert_true(s->rx.size <= s->rx.limit && f->at_server->rx.size <= f->at_server->rx.limit);
+        link_end(&l);
+    }
+}
+
+// While the sender doubles its window every round trip, those of the receiver are ahead of it.
+static void test_windows_lead_slow_start(void **state)
+{
+    (void)state;
+    for (int bbr = 0; bbr < 2; bbr++) {
+        link_config k = {.rate_bytes_s = 1000 * MBIT,
+                         .rtt_us = 50 * MS,
+                         .queue_bytes = 6250000,
+                         .default_limits = true,
+                         .seed = 1};
+        link_begin(&l, &k);
+        link_flow *f = link_add(&l, bbr ? STOQ_CONGESTION_BBR : STOQ_CONGESTION_CUBIC);
+        for (int i = 0; i < 120 && f->conn->cc.cwnd < 6250000; i++) {
+            link_run(&l, 5 * MS);
+            assert_true(f->stream->out.next < f->stream->tx_max);
+            assert_true(f->conn->tx_used < f->conn->tx_max);
+        }
+        assert_true(f->conn->cc.cwnd > 4000000);
+        link_end(&l);
+    }
+}
+
+// What is kept for a reader that is slow, or stops: the window that it had use for, never more than
+// the limit.
+static void test_windows_of_a_slow_reader(void **state)
+{
+    (void)state;
+    link_config k = {.rate_bytes_s = 200 * MBIT,
+                     .rtt_us = 100 * MS,
+                     .queue_bytes = 2500000,
+                     .default_limits = true,
+                     .seed = 1};
+    link_begin(&l, &k);
+    link_flow *f = link_add(&l, STOQ_CONGESTION_DEFAULT);
+    f->holds = true;
+    const stoq_conn *c = f->at_server;
+    for (int i = 0; i < 400; i++) { // a quarter of the first window takes one round trip and a half
+        link_read(f, 4000);
+        link_run(&l, 10 * MS);
+        assert_true(c->rx_seen - c->rx_taken <= STOQ_STREAM_WINDOW);
+    }
+    const stoq_stream *s = stream_find(f->at_server, stoq_stream_id(f->stream));
+    assert_int_equal(s->rx.size, STOQ_STREAM_WINDOW);
+    assert_true(s->in.cap <= STOQ_STREAM_WINDOW);
+    f->holds = false; // now it reads all, and the windows grow
+    link_read(f, UINT64_MAX);
+    link_run(&l, 5 * SECOND);
+    assert_true(s->rx.size > 2500000 && c->rx.size > 2500000);
+    f->holds = true;
+    for (int i = 0; i < 200; i++) {
+        link_run(&l, 10 * MS);
+        assert_true(c->rx_seen - c->rx_taken <= s->rx.limit);
+        assert_true(s->in.cap <= s->rx.limit);
+    }
+    assert_true(c->rx_seen - c->rx_taken > 2500000); // it did not stop before the window ended
+    assert_int_equal(s->rx_highest, s->rx.max);
+    link_end(&l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_full_link),         cmocka_unit_test(test_fair_shares),
-        cmocka_unit_test(test_coexistence),       cmocka_unit_test(test_random_loss_bbr),
-        cmocka_unit_test(test_random_loss_cubic), cmocka_unit_test(test_hystart),
-        cmocka_unit_test(test_bufferbloat),       cmocka_unit_test(test_marking_queue),
-        cmocka_unit_test(test_bleached_marks),    cmocka_unit_test(test_shallow_queue),
-        cmocka_unit_test(test_reordering),        cmocka_unit_test(test_changing_link),
-        cmocka_unit_test(test_probe_rtt),         cmocka_unit_test(test_pause),
+        cmocka_unit_test(test_full_link),
+        cmocka_unit_test(test_fair_shares),
+        cmocka_unit_test(test_coexistence),
+        cmocka_unit_test(test_random_loss_bbr),
+        cmocka_unit_test(test_random_loss_cubic),
+        cmocka_unit_test(test_hystart),
+        cmocka_unit_test(test_bufferbloat),
+        cmocka_unit_test(test_marking_queue),
+        cmocka_unit_test(test_bleached_marks),
+        cmocka_unit_test(test_shallow_queue),
+        cmocka_unit_test(test_reordering),
+        cmocka_unit_test(test_changing_link),
+        cmocka_unit_test(test_probe_rtt),
+        cmocka_unit_test(test_pause),
+        cmocka_unit_test(test_few_acknowledgements),
+        cmocka_unit_test(test_windows_grow),
+        cmocka_unit_test(test_windows_lead_slow_start),
+        cmocka_unit_test(test_windows_of_a_slow_reader),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

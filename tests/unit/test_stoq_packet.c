@@ -362,8 +362,12 @@ static void test_transport_params(void **state)
     static const char *bad[] = {
         "030244af", // max_udp_payload_size 1199
         "040104"
-        "040104", // twice
-        "0a0115", // ack_delay_exponent 21
+        "040104",                                   // twice
+        "0a0115",                                   // ack_delay_exponent 21
+        "c0000000ff04de1b04800061a9",               // min_ack_delay 25,001 us
+        "c0000000ff04de1b0143",                     // and one that is no integer
+        "c0000000ff04de1b00",                       // none
+        "c0000000ff04de1b0105c0000000ff04de1b0105", // twice
         "0b048000"
         "4000",   // max_ack_delay 2^14
         "0e0101", // active_connection_id_limit 1

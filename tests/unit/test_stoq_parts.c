@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "base/random.h"
+#include "stoq/window.h"
 #include "stoq/endpoint.h"
 
 // Against a plain table of numbers, in random order, until the oldest ranges are forgotten.
@@ -89,9 +90,45 @@ static void test_socket(void **state)
     stoq_io_close(&b);
 }
 
+// A window doubles when half of it was read within two round trips, up to its limit; it never
+// shrinks, and the peer hears of more at most once for each step.
+static void test_window(void **state)
+{
+    (void)state;
+    stoq_window w;
+    uint64_t now = 1000000, read = 0, rtt = 100000;
+    stoq_window_init(&w, 1 << 16, 100000, now);
+    assert_int_equal(w.max, 1 << 16);
+    assert_false(stoq_window_open(&w, read += 1 << 14, now, rtt)); // most of it is still there
+    assert_true(stoq_window_open(&w, read += 1, now += rtt + 100, rtt));
+    assert_int_equal(w.size, 1 << 16); // half would take more than two round trips
+    assert_int_equal(w.max, read + w.size);
+    assert_true(stoq_window_open(&w, read += (1 << 14) + 1, now += 100, 0));
+    assert_int_equal(w.size, 1 << 16); // of what length is not known
+    assert_true(stoq_window_open(&w, read += (1 << 14) + 1, now += rtt, rtt));
+    assert_int_equal(w.size, 100000); // not 1 << 17
+    assert_int_equal(w.max, read + w.size);
+    assert_false(stoq_window_open(&w, read += 50000, now, rtt)); // half, for it grows no more
+    for (int i = 0; i < 100; i++)
+        assert_true(stoq_window_open(&w, read = w.max, now, rtt));
+    assert_int_equal(w.size, 100000);
+    assert_true(stoq_window_open(&w, read = w.max, now += 1000 * rtt, rtt));
+    assert_int_equal(w.size, 100000);
+    stoq_window_init(&w, 1 << 16, 4096, now);
+    assert_int_equal(w.size, 4096); // a limit below what windows begin with
+    stoq_window_init(&w, 1 << 16, UINT32_MAX, now);
+    for (read = 0; w.size < UINT32_MAX; read = w.max)
+        (void)stoq_window_open(&w, read, now, rtt);
+    assert_true(stoq_window_open(&w, read = w.max, now, rtt));
+    assert_int_equal(w.max, read + UINT32_MAX);
+    assert_false(stoq_window_open(&w, read += STOQ_WINDOW_STEP, now, rtt));
+    assert_true(stoq_window_open(&w, read += 1, now, rtt)); // long before half of it
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_ranges), cmocka_unit_test(test_token),
-                                       cmocka_unit_test(test_socket)};
+                                       cmocka_unit_test(test_socket),
+                                       cmocka_unit_test(test_window)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

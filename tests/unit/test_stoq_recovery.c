@@ -30,7 +30,7 @@ static void test_limits_are_raised_under_load(void **state)
     peer_ack_all(&p);
     peer_turn(&p);
     peer_forget(&p);
-    uint64_t sent = 0, window = p.c->rx_max;
+    uint64_t sent = 0, window = p.c->rx.max;
     while (sent + 2000 <= window) { // on streams that need no new limit of their own
         for (int i = 0; i < 2; i++, sent += 1000)
             say_data(&p, sent / 400000 * 4, sent % 400000, 1000, false);

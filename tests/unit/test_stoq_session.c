@@ -221,7 +221,7 @@ static void test_decode(void **state)
     assert_int_equal(stoq_session_decode(b, NULL, now - 1000, &s), HM_E_INVALID);
     OK(stoq_session_decode(b, NULL, now + LIFE_S - 10, &s));
     assert_true(hm_bytes_eq(s.alpn, hm_bytes_str(STOQ_ALPN_MESH)));
-    assert_int_equal(s.params.max_data, 4 << 20);
+    assert_int_equal(s.params.max_data, STOQ_CONN_WINDOW);
     assert_false(s.params.has_initial_scid || s.params.has_reset_token);
     // A day after the last proof, whatever the ticket says.
     SSL_SESSION_set_time_ex(s.tls, (time_t)now);
@@ -265,30 +265,67 @@ static void test_keys(void **state)
 {
     (void)state;
     uint64_t now = 5 * SECOND;
-    stoq_tickets t;
-    stoq_ticket_key keys[3];
-    stoq_tickets_init(&t, &hm_random_system, &now, 100 * SECOND, 0);
-    keys[0] = *stoq_tickets_seal(&t);
+    stoq_ticket_store store;
+    stoq_ticket_key keys[3], k;
+    stoq_ticket_store_init(&store, &hm_random_system, 0);
+    stoq_tickets t = {.store = &store, .now_us = &now, .life_us = 100 * SECOND};
+    assert_true(stoq_tickets_seal(&t, &keys[0]));
     now += 99 * SECOND;
-    assert_memory_equal(stoq_tickets_seal(&t)->name, keys[0].name, 16);
+    assert_true(stoq_tickets_seal(&t, &k));
+    assert_memory_equal(k.name, keys[0].name, 16);
     now += 1 * SECOND;
-    keys[1] = *stoq_tickets_seal(&t);
+    assert_true(stoq_tickets_seal(&t, &keys[1]));
     assert_memory_not_equal(keys[1].name, keys[0].name, 16);
     assert_memory_not_equal(keys[1].aes, keys[0].aes, 32);
-    assert_memory_equal(stoq_tickets_open(&t, keys[0].name)->aes, keys[0].aes, 32);
+    assert_true(stoq_tickets_open(&t, keys[0].name, &k));
+    assert_memory_equal(k.aes, keys[0].aes, 32);
     now += 99 * SECOND; // the end of its last ticket
-    assert_non_null(stoq_tickets_open(&t, keys[0].name));
+    assert_true(stoq_tickets_open(&t, keys[0].name, &k));
     now += 1 * SECOND;
-    assert_null(stoq_tickets_open(&t, keys[0].name));
-    assert_non_null(stoq_tickets_open(&t, keys[1].name));
-    keys[2] = *stoq_tickets_seal(&t);
-    assert_null(stoq_tickets_open(&t, keys[0].name));
-    assert_non_null(stoq_tickets_open(&t, keys[1].name));
+    assert_false(stoq_tickets_open(&t, keys[0].name, &k));
+    assert_true(stoq_tickets_open(&t, keys[1].name, &k));
+    assert_true(stoq_tickets_seal(&t, &keys[2]));
+    assert_false(stoq_tickets_open(&t, keys[0].name, &k));
+    assert_true(stoq_tickets_open(&t, keys[1].name, &k));
     stoq_tickets_forget(&t);
-    assert_null(stoq_tickets_open(&t, keys[1].name));
-    assert_null(stoq_tickets_open(&t, keys[2].name));
+    assert_false(stoq_tickets_open(&t, keys[1].name, &k));
+    assert_false(stoq_tickets_open(&t, keys[2].name, &k));
     static const uint8_t none[16];
-    assert_null(stoq_tickets_open(&t, none));
+    assert_false(stoq_tickets_open(&t, none, &k));
+    stoq_ticket_store_free(&store);
+}
+
+// Two views of one store: what one gives the other takes, though its clock is a moment behind; and
+// one that has not forgotten yet neither gives nor takes.
+static void test_shared_keys(void **state)
+{
+    (void)state;
+    uint64_t now[2] = {5 * SECOND, 5 * SECOND - 3};
+    uint8_t id[STOQ_STRIKE_BYTES] = {1};
+    stoq_ticket_store store;
+    stoq_ticket_key given, k;
+    stoq_ticket_store_init(&store, &hm_random_system, 10);
+    stoq_tickets t[2];
+    for (int i = 0; i < 2; i++)
+        t[i] = (stoq_tickets){.store = &store, .now_us = &now[i], .life_us = 100 * SECOND};
+    assert_true(stoq_tickets_seal(&t[0], &given));
+    assert_true(stoq_tickets_open(&t[1], given.name, &k));
+    assert_memory_equal(k.mac, given.mac, 32);
+    assert_true(stoq_tickets_seal(&t[1], &k));
+    assert_memory_equal(k.name, given.name, 16);
+    assert_true(stoq_tickets_strike(&t[1], id));
+    assert_false(stoq_tickets_strike(&t[0], id));
+    stoq_tickets_forget(&t[0]);
+    for (int i = 0; i < 2; i++)
+        assert_false(stoq_tickets_open(&t[i], given.name, &k));
+    assert_true(stoq_tickets_seal(&t[0], &given));
+    assert_false(stoq_tickets_seal(&t[1], &k));
+    assert_false(stoq_tickets_open(&t[1], given.name, &k));
+    stoq_tickets_forget(&t[1]); // and what the first one gave since is good
+    assert_true(stoq_tickets_open(&t[1], given.name, &k));
+    assert_true(stoq_tickets_seal(&t[1], &k));
+    assert_memory_equal(k.name, given.name, 16);
+    stoq_ticket_store_free(&store);
 }
 
 // A new context, such as one with other certificates, takes no ticket given under the old one.
@@ -325,15 +362,11 @@ static void test_config(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_resumed),
-        cmocka_unit_test(test_how_many),
-        cmocka_unit_test(test_pieces),
-        cmocka_unit_test(test_mutual),
-        cmocka_unit_test(test_fall_back),
-        cmocka_unit_test(test_decode),
-        cmocka_unit_test(test_lifetime),
-        cmocka_unit_test(test_keys),
-        cmocka_unit_test(test_server_tls_changes),
+        cmocka_unit_test(test_resumed),     cmocka_unit_test(test_how_many),
+        cmocka_unit_test(test_pieces),      cmocka_unit_test(test_mutual),
+        cmocka_unit_test(test_fall_back),   cmocka_unit_test(test_decode),
+        cmocka_unit_test(test_lifetime),    cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_shared_keys), cmocka_unit_test(test_server_tls_changes),
         cmocka_unit_test(test_config),
     };
     return cmocka_run_group_tests(tests, pair_make_ids, pair_free_ids);

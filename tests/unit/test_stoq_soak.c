@@ -1,7 +1,8 @@
 // The transport over seeded networks from bad to dreadful: loss up to 30 %, reordering,
-// duplication, corruption, delays up to 600 ms, black-outs, a client whose address changes, windows
-// of a few kilobytes, streams that are reset or stopped halfway, key updates in between, slow
-// readers; bytes sent by copy and lent, datagrams that come alone and many at once.
+// duplication, corruption, delays up to 600 ms, black-outs, a client behind a NAT whose mappings
+// change and that moves between four addresses of its own, to ones that are dead and from ones that
+// died, windows of a few kilobytes, streams that are reset or stopped halfway, key updates in
+// between, slow readers; bytes sent by copy and lent, datagrams that come alone and many at once.
 //
 // For every seed: bytes arrive exactly, every stream and connection comes to its end within a time
 // that follows from the network, nothing is ever waited for that does not come, and nothing is
@@ -23,6 +24,8 @@
 #define FLOWS 24u // of a connection in each direction
 #define SERVER 0u
 #define CLIENT 1u
+#define PLACES 4u // local addresses of the client
+#define PLACE_PORT 5000u
 #define LEAK_BYTES (1 << 20) // what caches of libraries may keep
 
 // ---- the plan of a seed -------------------------------------------------------------------------
@@ -51,6 +54,8 @@ typedef struct party {
     unsigned side;
     stoq_conn *conn; // NULL before and after
     bool opened, closed;
+    bool moving; // to `target`
+    unsigned target;
     flow out[4 * FLOWS]; // what this side sends, by stream id
     stoq_stream *streams[4 * FLOWS];
     unsigned to_open[2], open_count, close_count;
@@ -59,11 +64,18 @@ typedef struct party {
 typedef struct datagram {
     hm_heap_node node;
     unsigned to;
+    unsigned place; // of the client
     uint16_t from_port;
     size_t len;
     uint8_t ecn;
     uint8_t bytes[];
 } datagram;
+
+// A local address of the client as the server sees it.
+typedef struct place {
+    uint16_t outside; // a port of the NAT
+    uint64_t dead_until_us;
+} place;
 
 typedef struct world {
     uint64_t seed;
@@ -78,8 +90,12 @@ typedef struct world {
     bool together; // what arrives at one time does so in one piece
     uint64_t delay_us, jitter_us;
     uint64_t dark_from_us, dark_to_us;
-    uint16_t client_port;
-    unsigned moves; // changes of the client's address that are to come
+    place places[PLACES];
+    unsigned rebinds;       // changes of the NAT's mapping that are to come
+    unsigned moves, deaths; // of the client, and of places
+    unsigned moves_planned; // at the beginning
+    uint64_t dead_us;       // of all deaths
+    bool whole;             // nothing that is sent gets lost
     hm_heap flying;
     // the endpoints and who uses them
     stoq_endpoint *ep[2];
@@ -102,6 +118,10 @@ static bool chance(world *w, unsigned per_mille)
 {
     return below(w, 1000) < per_mille;
 }
+static bool is_dead(const world *w, unsigned at)
+{
+    return w->places[at].dead_until_us > w->now;
+}
 static void wrong(world *w, const char *what)
 {
     if (w->wrong == NULL)
@@ -110,14 +130,18 @@ static void wrong(world *w, const char *what)
 
 // ---- the network --------------------------------------------------------------------------------
 
-static void fly(world *w, unsigned to, const uint8_t *bytes, size_t len, uint8_t ecn)
+static void fly(world *w, unsigned to, unsigned at_place, const uint8_t *bytes, size_t len,
+                uint8_t ecn)
 {
-    if (len > (w->now < w->narrow_us ? w->path_mtu : w->narrow_mtu) || chance(w, w->loss) ||
-        (w->now >= w->dark_from_us && w->now < w->dark_to_us))
+    if (is_dead(w, at_place) || len > (w->now < w->narrow_us ? w->path_mtu : w->narrow_mtu) ||
+        chance(w, w->loss) || (w->now >= w->dark_from_us && w->now < w->dark_to_us))
         return;
     datagram *d = malloc(sizeof *d + len);
     hm_assert(d != NULL);
-    *d = (datagram){.to = to, .len = len, .from_port = to == SERVER ? w->client_port : 4433};
+    *d = (datagram){.to = to,
+                    .len = len,
+                    .place = at_place,
+                    .from_port = to == SERVER ? w->places[at_place].outside : 4433};
     if (ecn != 0)
         d->ecn = chance(w, w->ce) ? 3 : chance(w, w->bleached) ? 0 : ecn;
     memcpy(d->bytes, bytes, len);
@@ -133,26 +157,42 @@ typedef struct net {
 } net;
 static net nets[2];
 
+static void send_all(net *n, unsigned at_place, const uint8_t *bytes, size_t len, size_t segment,
+                     uint8_t ecn)
+{
+    world *w = n->w;
+    for (size_t at = 0; at < len; at += segment) {
+        size_t part = len - at < segment ? len - at : segment;
+        fly(w, !n->side, at_place, bytes + at, part, ecn);
+        if (chance(w, w->dup))
+            fly(w, !n->side, at_place, bytes + at, part, ecn);
+    }
+}
+
 static void net_send(void *ctx, const struct sockaddr_in6 *to, const uint8_t *bytes, size_t len,
                      size_t segment, uint8_t ecn)
 {
     net *n = ctx;
-    world *w = n->w;
-    if (n->side == SERVER && ntohs(to->sin6_port) != w->client_port)
-        return; // nobody is there any more
-    for (size_t at = 0; at < len; at += segment) {
-        size_t part = len - at < segment ? len - at : segment;
-        fly(w, !n->side, bytes + at, part, ecn);
-        if (chance(w, w->dup))
-            fly(w, !n->side, bytes + at, part, ecn);
-    }
+    unsigned at = 0;
+    while (n->side == SERVER && n->w->places[at].outside != ntohs(to->sin6_port))
+        if (++at == PLACES)
+            return; // nobody is there any more
+    send_all(n, at, bytes, len, segment, ecn);
+}
+
+static void net_send_from(void *ctx, const struct sockaddr_in6 *from, const struct sockaddr_in6 *to,
+                          const uint8_t *bytes, size_t len, size_t segment, uint8_t ecn)
+{
+    (void)to;
+    send_all(ctx, ntohs(from->sin6_port) - PLACE_PORT, bytes, len, segment, ecn);
 }
 
 // Of one length but for the last, as generic receive offload hands them over.
 static bool joins(const world *w, const datagram *first, const datagram *last, const datagram *d)
 {
-    return w->together && d->to == first->to && d->from_port == first->from_port &&
-           last->len == first->len && d->len <= first->len && d->ecn == first->ecn;
+    return w->together && d->to == first->to && d->place == first->place &&
+           d->from_port == first->from_port && last->len == first->len && d->len <= first->len &&
+           d->ecn == first->ecn;
 }
 
 static void deliver(world *w)
@@ -176,7 +216,10 @@ static void deliver(world *w)
                 free(last);
             last = d;
         }
-        stoq_endpoint_receive(w->ep[first->to], &from, joined, len, first->len, first->ecn, w->now);
+        struct sockaddr_in6 at =
+            forge_address(first->to == SERVER ? 4433 : (uint16_t)(PLACE_PORT + first->place));
+        stoq_endpoint_receive_at(w->ep[first->to], &at, &from, joined, len, first->len, first->ecn,
+                                 w->now);
         memset(joined, 0xdd, len); // nobody may look at it any more
         if (last != first)
             free(last);
@@ -416,6 +459,67 @@ static void on_closed(void *user, stoq_conn *c, uint64_t code, bool is_app, hm_b
     p->conn = NULL;
 }
 
+static unsigned place_of(const stoq_conn *c)
+{
+    struct sockaddr_in6 at;
+    stoq_conn_local_address(c, &at);
+    return ntohs(at.sin6_port) - PLACE_PORT;
+}
+
+static unsigned moved_total, stayed_total;
+
+static void on_moved(void *user, stoq_conn *c, bool moved)
+{
+    net *n = user;
+    party *p = stoq_conn_user(c);
+    if (!p->moving || (place_of(c) == p->target) != moved)
+        wrong(n->w, "it is not where it says");
+    if (!moved && n->w->whole)
+        wrong(n->w, "it stayed, though the way was good");
+    p->moving = false;
+    *(moved ? &moved_total : &stayed_total) += 1;
+}
+
+static void move(party *p)
+{
+    world *w = p->w;
+    unsigned target = (unsigned)below(w, PLACES), at = place_of(p->conn);
+    struct sockaddr_in6 to = forge_address((uint16_t)(PLACE_PORT + target));
+    hm_err err = stoq_conn_migrate(p->conn, &to);
+    if (err == HM_OK) {
+        p->moving = true;
+        p->target = target;
+    } else if (err != HM_E_AGAIN && !(err == HM_E_EXISTS && target == at)) {
+        wrong(w, "a move failed");
+    }
+}
+
+// The client moves as it likes, and soon from where nothing gets through any more.
+static void wander(world *w)
+{
+    for (unsigned i = 0; i < w->conns; i++) {
+        party *p = &w->parties[CLIENT][i];
+        if (p->conn == NULL || w->moves_planned == 0)
+            continue;
+        if (w->moves > 0 && chance(w, 100)) {
+            w->moves--;
+            move(p);
+        } else if (is_dead(w, place_of(p->conn)) && !p->moving && chance(w, 500)) {
+            move(p);
+        }
+    }
+    if (w->deaths > 0 && chance(w, 50)) {
+        uint64_t us = below(w, 5 * SECOND);
+        w->deaths--;
+        w->dead_us += us;
+        w->places[below(w, PLACES)].dead_until_us = w->now + us;
+    }
+    if (w->rebinds > 0 && chance(w, 50)) {
+        w->rebinds--;
+        w->places[chance(w, 500) ? 0 : below(w, PLACES)].outside++;
+    }
+}
+
 static void tick(world *w)
 {
     bool all_open = true; // an address that changes earlier ends a handshake
@@ -437,10 +541,8 @@ static void tick(world *w)
                     wrong(w, "a key update failed");
             }
         }
-    if (w->moves > 0 && all_open && chance(w, 50)) {
-        w->moves--;
-        w->client_port++;
-    }
+    if (all_open)
+        wander(w);
 }
 
 // ---- a run --------------------------------------------------------------------------------------
@@ -449,9 +551,9 @@ static void make_endpoint(world *w, unsigned side, bool retry)
 {
     static const uint32_t windows[] = {4096, 16384, 65536, 1 << 20};
     nets[side] = (net){w, side};
-    stoq_net n = {net_send, &nets[side]};
+    stoq_net n = {.send = net_send, .ctx = &nets[side], .send_from = net_send_from};
     stoq_config config = {
-        .bind = forge_address(side == SERVER ? 4433 : w->client_port),
+        .bind = forge_address(side == SERVER ? 4433 : PLACE_PORT),
         .net = &n,
         .server_tls = side == SERVER ? ids.server : NULL,
         .client_tls = side == CLIENT ? ids.client : NULL,
@@ -463,7 +565,8 @@ static void make_endpoint(world *w, unsigned side, bool retry)
                       .stream_readable = on_readable,
                       .stream_writable = on_writable,
                       .stream_closed = on_stream_closed,
-                      .stream_returned = on_returned},
+                      .stream_returned = on_returned,
+                      .conn_moved = on_moved},
         .user = &nets[side],
         .always_retry = retry,
         .congestion = STOQ_CONGESTION_CUBIC + (stoq_congestion)below(w, 2),
@@ -483,7 +586,9 @@ static void make_endpoint(world *w, unsigned side, bool retry)
 static void begin(world *w, uint64_t seed)
 {
     static const uint64_t delays[] = {500, 5 * MS, 40 * MS, 150 * MS, 600 * MS};
-    *w = (world){.seed = seed, .now = SECOND, .client_port = 5000};
+    *w = (world){.seed = seed, .now = SECOND};
+    for (unsigned i = 0; i < PLACES; i++)
+        w->places[i].outside = (uint16_t)(6000 + 100 * i);
     hm_prng_seed(&w->prng, seed);
     w->random = hm_random_prng(&w->prng);
     bool retry = chance(w, 250);
@@ -503,7 +608,10 @@ static void begin(world *w, uint64_t seed)
         w->dark_from_us = w->now + below(w, 20 * w->delay_us + SECOND);
         w->dark_to_us = w->dark_from_us + below(w, 3 * SECOND);
     }
-    w->moves = chance(w, 200) ? 1 + (unsigned)below(w, 2) : 0;
+    w->rebinds = chance(w, 200) ? 1 + (unsigned)below(w, 2) : 0;
+    w->moves = w->moves_planned = chance(w, 400) ? 1 + (unsigned)below(w, 8) : 0;
+    w->deaths = w->moves > 0 && chance(w, 500) ? 1 + (unsigned)below(w, 3) : 0;
+    w->whole = w->loss + w->corrupt + w->rebinds + w->deaths + (unsigned)w->dark_to_us == 0;
     w->read_max = chance(w, 300) ? 500 + below(w, 4000) : 0;
     w->tick_us = w->delay_us > 20 * MS ? w->delay_us : 20 * MS;
     w->next_tick_us = w->now + w->tick_us;
@@ -572,7 +680,8 @@ static uint64_t time_allowed(const world *w)
     uint64_t rounds = 100 + w->bytes / window + 4 * FLOWS * w->conns;
     double through = (1 - w->loss / 1000.0) * (1 - w->corrupt / 1000.0);
     return (uint64_t)((double)(rounds * rtt) * 2 / (through * through)) + 256 * rtt +
-           4 * (w->dark_to_us - w->dark_from_us) + 60 * SECOND;
+           4 * (w->dark_to_us - w->dark_from_us + w->dead_us) +
+           w->moves_planned * (8 * rtt + 4 * SECOND) + 60 * SECOND;
 }
 
 // Turns the world until the condition holds.
@@ -607,8 +716,10 @@ static void finish(world *w)
     for (unsigned i = 0; i < w->conns && w->wrong == NULL; i++)
         stoq_conn_close(w->parties[below(w, 2)][i].conn, 99, "done");
     w->finishing = true;
-    w->loss = w->corrupt = w->moves = 0; // a close is said once
+    w->loss = w->corrupt = w->rebinds = w->deaths = w->moves_planned = 0; // a close is said once
     w->dark_to_us = 0;
+    for (unsigned i = 0; i < PLACES; i++)
+        w->places[i].dead_until_us = 0;
     if (w->wrong == NULL)
         run(w, all_closed);
     for (int i = 0; i < 2 && w->wrong == NULL; i++)
@@ -632,11 +743,12 @@ static void finish(world *w)
 static void describe(const world *w)
 {
     printf("# seed %llu: %s; loss %u dup %u corrupt %u per mille, delay %llu jitter %llu us, dark "
-           "%llu us, %u connections, %llu bytes, at %llu us\n",
+           "%llu us, dead %llu us, %u moves, %u connections, %llu bytes, at %llu us\n",
            (unsigned long long)w->seed, w->wrong, w->loss, w->dup, w->corrupt,
            (unsigned long long)w->delay_us, (unsigned long long)w->jitter_us,
-           (unsigned long long)(w->dark_to_us - w->dark_from_us), w->conns,
-           (unsigned long long)w->bytes, (unsigned long long)w->now);
+           (unsigned long long)(w->dark_to_us - w->dark_from_us), (unsigned long long)w->dead_us,
+           w->moves_planned - w->moves, w->conns, (unsigned long long)w->bytes,
+           (unsigned long long)w->now);
 }
 
 // True when all was well. *share: of the time allowed.
@@ -671,6 +783,7 @@ int main(int argc, char **argv)
     }
     size_t after = mallinfo2().uordblks;
     bool leaks = after > before + LEAK_BYTES;
+    printf("# the clients moved %u times, and stayed %u times\n", moved_total, stayed_total);
     printf("1..2\n");
     printf("%s 1 - seeds %llu to %llu: %llu failed, the slowest took %.2f of the time allowed\n",
            bad == 0 ? "ok" : "not ok", (unsigned long long)first,

@@ -13,7 +13,7 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
-#include "trustchain/trustchain.h"
+#include "trustchain/authority.h"
 
 #define NOW UINT64_C(1800000000000)
 #define DAY UINT64_C(86400000)
@@ -234,6 +234,107 @@ static void what_was_issued_is_remembered(void **state)
     assert_int_equal(tc_serial_parse(hm_bytes_str("12"), &parsed), HM_E_PARSE);
     hm_buf_free(&chain);
     hm_buf_free(&der);
+    mesh_close(&m);
+}
+
+static void certificates_are_found_by_name(void **state)
+{
+    (void)state;
+    mesh m;
+    hm_buf csr = {0}, key = {0}, chain = {0};
+    const char *names[] = {"found.test", "also.found.test"};
+    uint64_t issued[2], revoked[2], index;
+    mesh_open(&m, dir);
+    size_t before = tc_issued_count(m.a);
+    for (int i = 0; i < 2; i++) {
+        hm_buf_reset(&csr);
+        hm_buf_reset(&key);
+        assert_int_equal(tc_server_csr(names, 2, &key, &csr), HM_OK);
+        assert_int_equal(tc_issue_server(m.a, hm_buf_bytes(&csr), NOW, &chain, NULL), HM_OK);
+    }
+    assert_int_equal(tc_issued_named(m.a, "found.test", before + 2, &index), HM_OK);
+    assert_int_equal(index, before + 1);
+    assert_int_equal(tc_issued_named(m.a, "also.found.test", index, &index), HM_OK);
+    assert_int_equal(index, before);
+    assert_int_equal(tc_issued_named(m.a, "found.test", index, &index), HM_E_NOTFOUND);
+    assert_int_equal(tc_issued_named(m.a, "found.tes", before + 2, &index), HM_E_NOTFOUND);
+    tc_issued_totals(m.a, issued, revoked);
+    assert_int_equal(issued[0] + issued[1], before + 2);
+    hm_buf_free(&csr);
+    hm_buf_free_secret(&key);
+    hm_buf_free(&chain);
+    mesh_close(&m);
+}
+
+// ---- the transparency log -----------------------------------------------------------------------
+
+// The entry of a TileLeaf: its bytes, and the leaf's hash by hand (RFC 6962, 3.4).
+static size_t leaf_of(hm_bytes entries, hm_hash *leaf)
+{
+    const uint8_t *p = entries.ptr;
+    uint8_t mem[TC_CERT_MAX] = {0, 0}; // v1, timestamped_entry
+    size_t at = 8 + 2 + 32, tbs = (size_t)p[at] << 16 | (size_t)p[at + 1] << 8 | p[at + 2];
+    assert_int_equal(p[9], 1); // precert_entry
+    at += 3 + tbs;
+    assert_memory_equal(p + at, "\0\x08\0\0\x05", 5); // leaf_index
+    at += 10;
+    memcpy(mem + 2, p, at);
+    *leaf = hm_merkle_leaf(hm_bytes_of(mem, at + 2));
+    at += 3 + ((size_t)p[at] << 16 | (size_t)p[at + 1] << 8 | p[at + 2]);
+    assert_memory_equal(p + at, "\0\x20", 2); // one fingerprint
+    return at + 2 + 32;
+}
+
+static void the_log_has_every_certificate(void **state)
+{
+    (void)state;
+    mesh m;
+    hm_buf chain = {0}, der = {0}, note = {0}, again = {0}, entries = {0}, tile = {0};
+    tc_issued info;
+    hm_hash leaf, proof[64 + 16];
+    size_t count;
+    mesh_open(&m, dir);
+    issue_node(&m, node_key, "logged", &chain, &der, &info);
+    size_t size = tc_issued_count(m.a);
+    assert_int_equal(tc_log_tile(m.a, 0, 0, (unsigned)size, &tile), HM_E_NOTFOUND); // unsigned yet
+    assert_int_equal(tc_log_checkpoint(m.a, NOW, &note), HM_OK);
+    char want[64];
+    snprintf(want, sizeof want, "testmesh/log\n%zu\n", size);
+    assert_memory_equal(note.ptr, want, strlen(want));
+    // The next is signed when the log grew and a second went by; after a restart it is the same.
+    issue_node(&m, node_key, "later", &chain, &der, &info);
+    assert_int_equal(tc_log_checkpoint(m.a, NOW + 999, &again), HM_OK);
+    assert_true(hm_bytes_eq(hm_buf_bytes(&note), hm_buf_bytes(&again)));
+    mesh_close(&m);
+    mesh_open(&m, dir);
+    hm_buf_reset(&again);
+    assert_int_equal(tc_log_checkpoint(m.a, NOW + 999, &again), HM_OK);
+    assert_true(hm_bytes_eq(hm_buf_bytes(&note), hm_buf_bytes(&again)));
+    hm_buf_reset(&again);
+    assert_int_equal(tc_log_checkpoint(m.a, NOW + 1000, &again), HM_OK);
+    assert_false(hm_bytes_eq(hm_buf_bytes(&note), hm_buf_bytes(&again)));
+    size++;
+    assert_int_equal(tc_log_tile(m.a, 0, 0, (unsigned)size, &tile), HM_OK);
+    assert_int_equal(tc_log_tile(m.a, 0, 0, (unsigned)size + 1, &again), HM_E_NOTFOUND);
+    assert_int_equal(tc_log_tile(m.a, 0, UINT64_MAX / 256, 1, &again), HM_E_NOTFOUND);
+    assert_int_equal(tc_log_tile(m.a, 1, 0, 1, &again), HM_E_NOTFOUND);
+    assert_int_equal(tc_log_tile(m.a, 0, 0, 0, &again), HM_E_NOTFOUND);
+    assert_int_equal(tc_log_entries(m.a, 0, (unsigned)size, &entries), HM_OK);
+    assert_int_equal(tile.len, size * HM_HASH_BYTES);
+    size_t at = 0;
+    hm_hash root = hm_merkle_root((const hm_hash *)tile.ptr, size);
+    for (size_t i = 0; i < size; i++) {
+        at += leaf_of(hm_bytes_of(entries.ptr + at, entries.len - at), &leaf);
+        assert_memory_equal(leaf.b, tile.ptr + i * HM_HASH_BYTES, HM_HASH_BYTES);
+        assert_int_equal(tc_log_prove_inclusion(m.a, i, size, proof, &count), HM_OK);
+        assert_true(hm_merkle_verify(&root, size, i, &leaf, proof, count));
+    }
+    assert_int_equal(at, entries.len);
+    assert_int_equal(tc_log_prove_consistency(m.a, 1, size, proof, &count), HM_OK);
+    assert_int_equal(tc_log_prove_inclusion(m.a, 0, size + 1, proof, &count), HM_E_RANGE);
+    hm_buf *all[] = {&chain, &der, &note, &again, &entries, &tile};
+    for (int i = 0; i < 6; i++)
+        hm_buf_free(all[i]);
     mesh_close(&m);
 }
 
@@ -677,6 +778,43 @@ static void clients_are_refused_for_a_reason(void **state)
     mesh_close(&other);
 }
 
+static void a_batch_is_issued_as_a_whole(void **state)
+{
+    static const char *const host[] = {"batch.test"};
+    const hm_bytes wrong = hm_bytes_str("no request");
+    mesh m;
+    tc_issued first, second;
+    hm_buf key = {0}, csr = {0}, chain = {0};
+    (void)state;
+    mesh_open(&m, dir);
+    size_t before = tc_issued_count(m.a);
+    assert_int_equal(tc_server_csr(host, 1, &key, &csr), HM_OK);
+    assert_int_equal(tc_batch_begin(m.a), HM_OK);
+    assert_int_equal(tc_issue_server(m.a, hm_buf_bytes(&csr), NOW, &chain, &first), HM_OK);
+    assert_int_equal(tc_issue_server(m.a, wrong, NOW, &chain, NULL), HM_E_CSR);
+    // A step that fails with half of its changes made takes them back, and nothing else.
+    assert_int_equal(authority_begin(m.a), HM_OK);
+    m.a->next.issued[TC_EDGE] += 5;
+    m.a->next.tree.size += 5;
+    authority_abort(m.a);
+    assert_int_equal(tc_issue_server(m.a, hm_buf_bytes(&csr), NOW, &chain, &second), HM_OK);
+    assert_int_equal(tc_issued_count(m.a), before); // not yet
+    assert_int_equal(tc_batch_commit(m.a), HM_OK);
+    assert_int_equal(tc_issued_count(m.a), before + 2);
+    assert_memory_equal(&tc_issued_at(m.a, before)->serial, &first.serial, TC_SERIAL_BYTES);
+    assert_memory_equal(&tc_issued_at(m.a, before + 1)->serial, &second.serial, TC_SERIAL_BYTES);
+    // Without its commit, as after a crash, none of it is there.
+    assert_int_equal(tc_batch_begin(m.a), HM_OK);
+    assert_int_equal(tc_issue_server(m.a, hm_buf_bytes(&csr), NOW, &chain, NULL), HM_OK);
+    mesh_close(&m);
+    mesh_open(&m, dir); // looks whether the tree fits its records
+    assert_int_equal(tc_issued_count(m.a), before + 2);
+    mesh_close(&m);
+    hm_buf_free_secret(&key);
+    hm_buf_free(&csr);
+    hm_buf_free(&chain);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -684,6 +822,9 @@ int main(void)
         cmocka_unit_test(a_node_certificate_verifies_in_its_time_and_under_its_root_only),
         cmocka_unit_test(revocation_is_honoured_and_survives),
         cmocka_unit_test(what_was_issued_is_remembered),
+        cmocka_unit_test(certificates_are_found_by_name),
+        cmocka_unit_test(the_log_has_every_certificate),
+        cmocka_unit_test(a_batch_is_issued_as_a_whole),
         cmocka_unit_test(requests_that_are_wrong_are_refused),
         cmocka_unit_test(server_certificates_verify_as_any_client_does),
         cmocka_unit_test(nodes_talk_only_to_nodes_of_their_mesh),

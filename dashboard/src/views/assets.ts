@@ -3,17 +3,11 @@ import { api, type Asset, type AssetQuery, type ChunkPage, type Commitment, type
 import { h, s, type Child } from "../dom";
 import { bytes, count, foreign, fullId, plural, shortId, time, title, words } from "../format";
 import { store } from "../store";
-import { assetState, card, crumb, facts, head, link, pill, table } from "./parts";
-import { pager } from "./blocks";
+import { assetState, card, crumb, facts, head, link, pager, pill, table } from "./parts";
 
 const kinds = ["cpu", "gpu", "memory", "storage", "network", "container", "service", "name", "data", "economic"];
 const states = ["available", "allocated", "in_use", "suspended", "maintenance", "failed", "retired"];
 const fields = ["q", "kind", "state", "owner"] as const;
-
-export const hashOf = (q: Record<string, string>): string => {
-  const set = Object.entries(q).filter(([, v]) => v);
-  return set.length ? `#/assets?${new URLSearchParams(set).toString()}` : "#/assets";
-};
 
 const options = (values: [string, string][], chosen: string): HTMLElement[] =>
   [["", "any"] as [string, string], ...values].map(([v, text]) => h("option", { value: v, selected: v === chosen }, text));
@@ -41,7 +35,7 @@ export async function assets(query: URLSearchParams): Promise<HTMLElement> {
     head("Assets"),
     h(
       "form",
-      { class: "search", role: "search", id: "asset-search", autocomplete: "off" },
+      { class: "search", role: "search", "data-page": "#/assets", autocomplete: "off" },
       h("label", { class: "grow" }, h("span", {}, "Name or id ", h("kbd", {}, "/")), h("input", { type: "search", name: "q", value: p.q, id: "search", maxlength: "255", spellcheck: "false", placeholder: "part of a name, or the start of an id" })),
       select("Kind", "kind", worded(kinds), p.kind),
       select("State", "state", worded(states), p.state),

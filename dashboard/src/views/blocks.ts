@@ -2,7 +2,7 @@
 import { api, type Block, type Proof } from "../api";
 import { h, type Child } from "../dom";
 import { bytes, count, foreign, fullId, plural, short, time, title } from "../format";
-import { card, crumb, facts, head, link, operationsTable, opWords, pill, table } from "./parts";
+import { card, crumb, facts, head, link, operationsTable, opWords, pager, pill, table } from "./parts";
 
 export async function blocks(query: URLSearchParams): Promise<HTMLElement> {
   const cursor = query.get("cursor") ?? "";
@@ -27,20 +27,6 @@ export async function blocks(query: URLSearchParams): Promise<HTMLElement> {
       pager("#/blocks", cursor, page.next),
     ),
   );
-}
-
-export const pager = (base: string, cursor: string, next: string | null, more: Record<string, string> = {}): Child =>
-  cursor || next
-    ? h(
-        "nav",
-        { class: "pager", "aria-label": "Pages of this list" },
-        cursor ? h("a", { class: "button", href: with_(base, more) }, "Newest") : null,
-        next ? h("a", { class: "button", id: "next", href: with_(base, { ...more, cursor: next }) }, "Older") : h("span", { class: "dim" }, "End of the list"),
-      )
-    : null;
-function with_(base: string, params: Record<string, string>): string {
-  const set = Object.entries(params).filter(([, v]) => v);
-  return set.length ? `${base}?${new URLSearchParams(set).toString()}` : base;
 }
 
 export async function block(height: string, query: URLSearchParams): Promise<HTMLElement> {

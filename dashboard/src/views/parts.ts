@@ -1,5 +1,6 @@
 // What several pages have in common.
 import type { Asset, MeshNode, NodeEvent, Operation } from "../api";
+import { hashTo } from "../app";
 import { h, type Child } from "../dom";
 import { count, duration, foreign, plural, short, time, title, words } from "../format";
 import { store } from "../store";
@@ -72,6 +73,17 @@ export function operationsTable(items: Operation[], empty: string): HTMLElement 
     empty,
   );
 }
+
+/** To the pages of a long list. */
+export const pager = (base: string, cursor: string, next: string | null, more: Record<string, string> = {}): Child =>
+  cursor || next
+    ? h(
+        "nav",
+        { class: "pager", "aria-label": "Pages of this list" },
+        cursor ? h("a", { class: "button", href: hashTo(base, more) }, "Newest") : null,
+        next ? h("a", { class: "button", id: "next", href: hashTo(base, { ...more, cursor: next }) }, "Older") : h("span", { class: "dim" }, "End of the list"),
+      )
+    : null;
 
 // ---- events -------------------------------------------------------------------------------------
 

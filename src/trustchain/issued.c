@@ -1,0 +1,326 @@
+// What the store knows of certificates: records, look-ups, totals.
+#include <ctype.h>
+#include <stdio.h>
+
+#include "trustchain/authority.h"
+
+#define NAME_KEY_MAX 300u // longer names are found by search alone
+
+static hm_bytes index_key(uint64_t index, uint8_t mem[8])
+{
+    hm_buf b = hm_buf_fixed(mem, 8);
+    hm_wr_u64(&b, index);
+    return hm_buf_bytes(&b);
+}
+
+static hm_bytes serial_bytes(const tc_serial *s)
+{
+    return hm_bytes_of(s->b, TC_SERIAL_BYTES);
+}
+
+// ---- totals, transactions -----------------------------------------------------------------------
+
+hm_err authority_totals_load(tc_authority *a)
+{
+    hm_bytes value;
+    hm_err err = tc_store_get(a->store, TC_STATE, hm_bytes_str("totals"), &value);
+    if (err == HM_E_NOTFOUND)
+        return HM_OK;
+    HM_TRY(err);
+    authority_totals t = {0};
+    hm_rd r = hm_rd_of(value);
+    for (int f = 0; f < 2; f++) {
+        t.issued[f] = hm_rd_u64(&r);
+        t.revoked[f] = hm_rd_u64(&r);
+    }
+    t.tree.size = hm_rd_u64(&r);
+    if (t.tree.size >= TC_LOG_SIZE_MAX)
+        hm_rd_refuse(&r, HM_E_CORRUPT);
+    for (int i = 0; hm_rd_ok(&r) && i < __builtin_popcountll(t.tree.size); i++)
+        hm_rd_copy(&r, t.tree.edge[i].b, HM_HASH_BYTES);
+    if (hm_rd_end(&r) != HM_OK || t.issued[0] + t.issued[1] != t.tree.size)
+        return hm_fail(HM_E_CORRUPT, "%s: the store's record of totals is damaged", a->dir);
+    a->totals = t;
+    return HM_OK;
+}
+
+static hm_err totals_put(tc_authority *a)
+{
+    const authority_totals *t = &a->next;
+    uint8_t mem[sizeof *t];
+    hm_buf b = hm_buf_fixed(mem, sizeof mem);
+    for (int f = 0; f < 2; f++) {
+        hm_wr_u64(&b, t->issued[f]);
+        hm_wr_u64(&b, t->revoked[f]);
+    }
+    hm_wr_u64(&b, t->tree.size);
+    for (int i = 0; i < __builtin_popcountll(t->tree.size); i++)
+        hm_wr_raw(&b, t->tree.edge[i].b, HM_HASH_BYTES);
+    HM_TRY(hm_buf_status(&b));
+    return tc_store_put(a->store, TC_STATE, hm_bytes_str("totals"), hm_buf_bytes(&b));
+}
+
+hm_err authority_begin(tc_authority *a)
+{
+    if (a->batch) {
+        HM_TRY(tc_store_begin(a->store));
+        a->before = a->next;
+        a->in_step = true;
+        return HM_OK;
+    }
+    HM_TRY(tc_store_begin(a->store));
+    // From the store and not from memory, which a commit that failed may have left behind.
+    hm_err err = authority_totals_load(a);
+    if (err != HM_OK)
+        tc_store_abort(a->store);
+    a->next = a->totals;
+    return err;
+}
+
+// What was committed is now so in memory too.
+static void totals_publish(tc_authority *a)
+{
+    for (int f = 0; f < 2; f++)
+        a->family[f].crl_dirty |= a->next.revoked[f] != a->totals.revoked[f];
+    a->totals = a->next;
+}
+
+hm_err authority_commit(tc_authority *a)
+{
+    HM_TRY(totals_put(a));
+    hm_err err = tc_store_commit(a->store);
+    if (a->batch && err != HM_OK)
+        a->next = a->before;
+    if (a->batch)
+        a->in_step = false;
+    else if (err == HM_OK)
+        totals_publish(a);
+    return err;
+}
+
+void authority_abort(tc_authority *a)
+{
+    if (a->batch && !a->in_step)
+        return;
+    tc_store_abort(a->store);
+    if (a->batch)
+        a->next = a->before;
+    a->in_step = false;
+}
+
+hm_err tc_batch_begin(tc_authority *a)
+{
+    hm_assert(!a->batch);
+    HM_TRY(authority_begin(a));
+    a->batch = true;
+    return HM_OK;
+}
+
+hm_err tc_batch_commit(tc_authority *a)
+{
+    hm_assert(a->batch && !a->in_step);
+    a->batch = false;
+    HM_TRY(tc_store_commit(a->store)); // each step has put the totals
+    totals_publish(a);
+    return HM_OK;
+}
+
+// ---- records ------------------------------------------------------------------------------------
+
+static hm_bytes name_key(const char *name, size_t len, uint64_t index,
+                         uint8_t mem[NAME_KEY_MAX + 9])
+{
+    hm_buf b = hm_buf_fixed(mem, NAME_KEY_MAX + 9);
+    for (size_t i = 0; i < len; i++)
+        hm_wr_u8(&b, (uint8_t)tolower((unsigned char)name[i]));
+    hm_wr_u8(&b, 0);
+    hm_wr_u64(&b, index);
+    return hm_buf_bytes(&b);
+}
+
+// A subject has its names with spaces between.
+static hm_err put_names(tc_authority *a, const char *subject, uint64_t index)
+{
+    uint8_t mem[NAME_KEY_MAX + 9];
+    while (*subject) {
+        size_t len = strcspn(subject, " ");
+        if (len > 0 && len <= NAME_KEY_MAX)
+            HM_TRY(tc_store_put(a->store, TC_NAMES, name_key(subject, len, index, mem),
+                                hm_bytes_of(NULL, 0)));
+        subject += len + (subject[len] == ' ');
+    }
+    return HM_OK;
+}
+
+hm_err authority_record_issued(tc_authority *a, const tc_issued *info, hm_bytes der)
+{
+    uint8_t mem[8];
+    hm_bytes taken;
+    hm_buf b = {0};
+    hm_err err = tc_store_get(a->store, TC_CERTS, serial_bytes(&info->serial), &taken);
+    if (err != HM_E_NOTFOUND)
+        return err == HM_OK ? hm_fail(HM_E_CORRUPT, "a serial would be used twice") : err;
+    // Its entry in the log is there already.
+    uint64_t index = a->next.tree.size - 1;
+    hm_wr_u64(&b, index);
+    hm_wr_u8(&b, info->family);
+    hm_wr_bytes(&b, hm_bytes_str(info->subject));
+    hm_wr_u64(&b, info->not_before_ms);
+    hm_wr_u64(&b, info->not_after_ms);
+    hm_wr_bytes(&b, der);
+    HM_TRY_OUT(hm_buf_status(&b));
+    HM_TRY_OUT(tc_store_put(a->store, TC_CERTS, serial_bytes(&info->serial), hm_buf_bytes(&b)));
+    HM_TRY_OUT(
+        tc_store_put(a->store, TC_ORDER, index_key(index, mem), serial_bytes(&info->serial)));
+    HM_TRY_OUT(put_names(a, info->subject, index));
+    a->next.issued[info->family]++;
+out:
+    hm_buf_free(&b);
+    return err;
+}
+
+static hm_bytes revoked_key(tc_family f, const tc_serial *serial, uint8_t mem[1 + TC_SERIAL_BYTES])
+{
+    mem[0] = (uint8_t)f;
+    memcpy(mem + 1, serial->b, TC_SERIAL_BYTES);
+    return hm_bytes_of(mem, 1 + TC_SERIAL_BYTES);
+}
+
+hm_err authority_record_revoked(tc_authority *a, const tc_issued *info, uint8_t reason,
+                                uint64_t now_ms)
+{
+    uint8_t key[1 + TC_SERIAL_BYTES], mem[9];
+    hm_buf b = hm_buf_fixed(mem, sizeof mem);
+    hm_wr_u8(&b, reason);
+    hm_wr_u64(&b, now_ms);
+    HM_TRY(tc_store_put(a->store, TC_REVOKED, revoked_key(info->family, &info->serial, key),
+                        hm_buf_bytes(&b)));
+    a->next.revoked[info->family]++;
+    return HM_OK;
+}
+
+// ---- look-ups -----------------------------------------------------------------------------------
+
+static hm_err revocation_read(hm_bytes value, tc_issued *info)
+{
+    hm_rd r = hm_rd_of(value);
+    info->revoked = true;
+    info->reason = hm_rd_enum(&r, TC_REASON_MAX);
+    info->revoked_ms = hm_rd_u64(&r);
+    return hm_rd_end(&r);
+}
+
+// The record of a certificate; der may be NULL.
+static hm_err record(const tc_authority *a, const tc_serial *serial, tc_issued *info, hm_bytes *der)
+{
+    uint8_t key[1 + TC_SERIAL_BYTES];
+    hm_bytes value;
+    hm_err err = tc_store_get(a->store, TC_CERTS, serial_bytes(serial), &value);
+    if (err == HM_E_NOTFOUND)
+        return hm_fail(err, "no certificate of this authority has that serial");
+    HM_TRY(err);
+    *info = (tc_issued){.serial = *serial};
+    hm_rd r = hm_rd_of(value);
+    (void)hm_rd_u64(&r); // where in the log
+    info->family = (tc_family)hm_rd_enum(&r, TC_EDGE);
+    hm_bytes subject = hm_rd_bytes(&r, sizeof info->subject - 1);
+    info->not_before_ms = hm_rd_u64(&r);
+    info->not_after_ms = hm_rd_u64(&r);
+    hm_bytes cert = hm_rd_bytes(&r, TC_CERT_MAX);
+    HM_TRY(hm_rd_end(&r));
+    memcpy(info->subject, subject.ptr, subject.len);
+    if (der)
+        *der = cert;
+    err = tc_store_get(a->store, TC_REVOKED, revoked_key(info->family, serial, key), &value);
+    if (err == HM_OK)
+        err = revocation_read(value, info);
+    return err == HM_E_NOTFOUND ? HM_OK : err;
+}
+
+hm_err authority_each_revoked(tc_authority *a, tc_family f,
+                              hm_err (*each)(void *ctx, const tc_issued *info), void *ctx)
+{
+    uint8_t prefix = (uint8_t)f, at[1 + TC_SERIAL_BYTES];
+    hm_bytes after = {0}, key, value;
+    hm_err err;
+    while ((err = tc_store_next(a->store, TC_REVOKED, hm_bytes_of(&prefix, 1), after, &key,
+                                &value)) == HM_OK) {
+        tc_issued info = {.family = f};
+        if (key.len != sizeof at)
+            return hm_fail(HM_E_CORRUPT, "%s: a revocation in the store is damaged", a->dir);
+        memcpy(at, key.ptr, sizeof at);
+        memcpy(info.serial.b, at + 1, TC_SERIAL_BYTES);
+        HM_TRY(revocation_read(value, &info));
+        HM_TRY(each(ctx, &info));
+        after = hm_bytes_of(at, sizeof at);
+    }
+    return err == HM_E_NOTFOUND ? HM_OK : err;
+}
+
+hm_err authority_serial(tc_authority *a, tc_serial *out)
+{
+    hm_bytes value;
+    tc_serial s;
+    hm_err err;
+    do {
+        hm_random_fill(&hm_random_system, s.b, sizeof s.b);
+        s.b[0] = (s.b[0] & 0x7f) | 0x40;
+        err = a ? tc_store_get(a->store, TC_CERTS, serial_bytes(&s), &value) : HM_E_NOTFOUND;
+    } while (err == HM_OK);
+    if (err != HM_E_NOTFOUND)
+        return err;
+    *out = s;
+    return HM_OK;
+}
+
+size_t tc_issued_count(const tc_authority *a)
+{
+    return (size_t)a->totals.tree.size;
+}
+
+void tc_issued_totals(const tc_authority *a, uint64_t issued[2], uint64_t revoked[2])
+{
+    memcpy(issued, a->totals.issued, sizeof a->totals.issued);
+    memcpy(revoked, a->totals.revoked, sizeof a->totals.revoked);
+}
+
+const tc_issued *tc_issued_at(const tc_authority *a, size_t index)
+{
+    uint8_t mem[8];
+    hm_bytes value;
+    tc_serial serial;
+    if (tc_store_get(a->store, TC_ORDER, index_key(index, mem), &value) != HM_OK ||
+        value.len != TC_SERIAL_BYTES)
+        return NULL;
+    memcpy(serial.b, value.ptr, TC_SERIAL_BYTES);
+    return tc_issued_find(a, &serial);
+}
+
+const tc_issued *tc_issued_find(const tc_authority *a, const tc_serial *serial)
+{
+    tc_issued info;
+    if (record(a, serial, &info, NULL) != HM_OK)
+        return NULL;
+    *a->found = info;
+    return a->found;
+}
+
+hm_err tc_issued_named(const tc_authority *a, const char *name, uint64_t before, uint64_t *index)
+{
+    uint8_t mem[NAME_KEY_MAX + 9];
+    hm_bytes key, value;
+    size_t len = strlen(name);
+    if (len > NAME_KEY_MAX)
+        return HM_E_NOTFOUND;
+    hm_bytes at = name_key(name, len, before, mem);
+    HM_TRY(tc_store_prev(a->store, TC_NAMES, hm_bytes_of(mem, len + 1), at, &key, &value));
+    hm_rd r = hm_rd_of(hm_bytes_of(key.ptr + len + 1, key.len - len - 1));
+    *index = hm_rd_u64(&r);
+    return hm_rd_end(&r);
+}
+
+hm_err tc_issued_der(const tc_authority *a, const tc_serial *serial, hm_bytes *der)
+{
+    tc_issued info;
+    return record(a, serial, &info, der);
+}
