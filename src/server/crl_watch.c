@@ -143,19 +143,20 @@ static void on_timer(uv_timer_t *t)
     crl_watch *w = t->data;
     uint64_t number = 0;
     hm_bytes old;
-    w->err = hm_node_crl(hm_ledger_tip(hm_node_ledger(w->node)), &number, &old);
+    hm_err err = hm_node_crl(hm_ledger_tip(hm_node_ledger(w->node)), &number, &old);
     if (w->submitting && w->brought > number)
         number = w->brought;
     snprintf(w->path, sizeof w->path, "/v1/crl?family=mesh&after=%llu&wait=%u",
              (unsigned long long)number, w->wait_s);
-    if (w->err == HM_OK && uv_thread_create(&w->thread, ask, w) != 0)
-        w->err = hm_fail(HM_E_INTERNAL, "no thread");
-    w->asking = w->err == HM_OK;
-    if (!w->asking) {
-        snprintf(w->detail, sizeof w->detail, "%.190s", hm_err_detail());
-        tell(w);
-        ask_later(w, FAILED_MS);
-    }
+    if (err == HM_OK && uv_thread_create(&w->thread, ask, w) != 0)
+        err = hm_fail(HM_E_INTERNAL, "no thread");
+    w->asking = err == HM_OK;
+    if (w->asking)
+        return; // err, detail and answer are the thread's until it is joined
+    w->err = err;
+    snprintf(w->detail, sizeof w->detail, "%.190s", hm_err_detail());
+    tell(w);
+    ask_later(w, FAILED_MS);
 }
 
 static void ask_later(crl_watch *w, uint64_t after_ms)
