@@ -203,18 +203,6 @@ void stoq_sendbuf_copy(stoq_sendbuf *b, uint64_t offset, size_t len, uint8_t *ou
     }
 }
 
-void stoq_sendbuf_next(const stoq_sendbuf *b, uint64_t limit, size_t max, uint64_t *offset,
-                       size_t *len)
-{
-    uint64_t lo = b->next, hi = b->end < limit ? b->end : limit;
-    if (b->lost.count) {
-        lo = b->lost.at[0].lo;
-        hi = b->lost.at[0].hi;
-    }
-    *offset = lo;
-    *len = hi <= lo ? 0 : hi - lo < max ? (size_t)(hi - lo) : max;
-}
-
 void stoq_sendbuf_sent(stoq_sendbuf *b, uint64_t offset, size_t len)
 {
     if (offset + len > b->next)

@@ -55,8 +55,17 @@ void stoq_sendbuf_abandon(stoq_sendbuf *b);
 // All is to be sent anew, as if nothing had been (asserted: nothing is acknowledged).
 void stoq_sendbuf_rewind(stoq_sendbuf *b);
 // What to send next: lost bytes first, then new ones before limit. *len is 0 for nothing.
-void stoq_sendbuf_next(const stoq_sendbuf *b, uint64_t limit, size_t max, uint64_t *offset,
-                       size_t *len);
+static inline void stoq_sendbuf_next(const stoq_sendbuf *b, uint64_t limit, size_t max,
+                                     uint64_t *offset, size_t *len)
+{
+    uint64_t lo = b->next, hi = b->end < limit ? b->end : limit;
+    if (b->lost.count) {
+        lo = b->lost.at[0].lo;
+        hi = b->lost.at[0].hi;
+    }
+    *offset = lo;
+    *len = hi <= lo ? 0 : hi - lo < max ? (size_t)(hi - lo) : max;
+}
 // These bytes in place; NULL when they are not in one piece. Valid until the next call that
 // changes the buffer.
 const uint8_t *stoq_sendbuf_view(stoq_sendbuf *b, uint64_t offset, size_t len);

@@ -448,7 +448,7 @@ uint8_t *streams_write(stoq_conn *c, uint8_t *p, uint8_t *end, stoq_sent *sent, 
         p = write_data(s, p, end, sent, tail, any);
         if (!has_work(s)) {
             hm_list_remove(it);
-        } else if (p != before) { // its turn is over
+        } else if (p != before && it != c->sending.prev) { // its turn is over
             hm_list_remove(it);
             hm_list_append(&c->sending, it);
         }
