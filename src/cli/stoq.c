@@ -107,6 +107,10 @@ void session_note_peer(session *s, stoq_conn *conn)
 static void on_conn_open(void *user, stoq_conn *conn)
 {
     session *s = user;
+    if (conn != s->conn) {
+        s->joined++;
+        return;
+    }
     s->handshake_us = stoq_now_us() - s->started_us;
     s->resumed = stoq_conn_resumed(conn);
     s->early = stoq_conn_early(conn);
@@ -179,6 +183,8 @@ void session_note_end(session *s, const stoq_conn *conn, uint64_t code, bool is_
 static void on_conn_closed(void *user, stoq_conn *conn, uint64_t code, bool is_app, hm_bytes reason)
 {
     session *s = user;
+    if (!s->conn)
+        return; // the first one that ended says why
     s->conn = NULL;
     session_note_end(s, conn, code, is_app, reason);
 }
@@ -367,6 +373,26 @@ hm_err session_open(session *s, cli *c, const char *alpn)
     return HM_OK;
 }
 
+hm_err session_widen(session *s, unsigned connections)
+{
+    s->connections = connections;
+    while (s->conn && s->more_count + 1 < connections) {
+        unsigned i = s->more_count;
+        HM_TRY(stoq_endpoint_create(&s->config, &s->more[i]));
+        s->more_count++;
+        HM_TRY(stoq_connect(s->more[i], &s->to, s->name, NULL, NULL, &s->beside[i]));
+    }
+    while (!s->open || s->joined + 1 < connections)
+        if (!session_turn(s, HM_TIME_NEVER))
+            return session_end(s);
+    return HM_OK;
+}
+
+stoq_conn *session_conn(const session *s, unsigned index)
+{
+    return index == 0 ? s->conn : s->beside[index - 1];
+}
+
 void session_close(session *s)
 {
     // An answer to early data is here before the next session, which this server will give.
@@ -432,7 +458,7 @@ static const char *const early_words[] = {[STOQ_EARLY_NONE] = "none",
 
 void session_json(const session *s, hm_buf *b)
 {
-    if (s->set)
+    if (s->connections > 0)
         hm_jw_u64(b, "connections", s->connections - s->failed);
     hm_jw_str(b, "target", s->target);
     hm_jw_str(b, "peer", s->peer);

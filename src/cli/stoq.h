@@ -1,5 +1,5 @@
-// Private to src/cli: one connection to a STOQ server, or a bundle of them, driven by whoever waits
-// for something on it.
+// Private to src/cli: one connection to a STOQ server, several or a bundle of them, driven by
+// whoever waits for something on it.
 #ifndef HM_CLI_STOQ_H
 #define HM_CLI_STOQ_H
 
@@ -38,6 +38,8 @@ typedef struct session {
     stoq_config config;   // of the endpoints
     stoq_endpoint *more[STOQ_BUNDLE_CONNS_MAX - 1]; // owned
     unsigned more_count;
+    stoq_conn *beside[STOQ_BUNDLE_CONNS_MAX - 1]; // of session_widen(), by endpoint
+    unsigned joined;                              // of these are open
     unsigned tried, failed;
     uint64_t ping_us;
 } session;
@@ -46,6 +48,11 @@ typedef struct session {
 // early, and waits for the handshake, unless data may be sent before it is over. End with
 // session_close() also after a failure. The callbacks may be set after it.
 HM_CHECK hm_err session_open(session *s, cli *c, const char *alpn);
+// More connections to the same server, each by a socket of its own, until there are so many, and
+// waits for their handshakes. The session ends with the first of them that ends.
+HM_CHECK hm_err session_widen(session *s, unsigned connections);
+// From 0 on, which is conn.
+stoq_conn *session_conn(const session *s, unsigned index);
 // Only the endpoint, for a command that connects by itself; the callbacks' user is the session.
 HM_CHECK hm_err session_prepare(session *s, cli *c, const char *alpn,
                                 const stoq_callbacks *callbacks);
@@ -75,7 +82,8 @@ HM_CHECK hm_err session_connections(const cli *c, unsigned *out);
 bool session_turn(session *s, uint64_t until_us);
 bool session_interrupted(void);
 HM_CHECK hm_err session_end(const session *s);
-// connections of a bundle, target, peer, quic, group, cipher, handshake_us, resumed, early.
+// connections where they are counted, target, peer, quic, group, cipher, handshake_us, resumed,
+// early.
 void session_json(const session *s, hm_buf *b);
 void session_print(session *s); // once, when it is open
 

@@ -8,9 +8,9 @@
 #include "cli/stoq.h"
 
 #define HEAD_BYTES 8u
-#define STREAMS_MAX 4096u
-#define KEPT (16u << 20) // unacknowledged upload of all streams
-#define KEPT_MIN 16384u  // of one
+#define STREAMS_MAX 4096u // of all connections
+#define KEPT (16u << 20)  // unacknowledged upload of all streams
+#define KEPT_MIN 16384u   // of one
 #define SHOW_EVERY_US 250000u
 #define DEFAULT_SECONDS 5u
 #define STOP_CODE 0u
@@ -20,12 +20,12 @@ typedef struct run {
     bool up;
     uint64_t bytes;    // wanted in all; UINT64_MAX: until the time is over
     uint64_t until_us; // HM_TIME_NEVER: until the bytes are through
-    unsigned streams;  // wanted
+    unsigned streams;  // wanted; connections take turns
     unsigned opened, ended, refused;
     bool stopping;
     hm_list flows; // open
     uint64_t started_us, elapsed_us, moved;
-    stoq_conn_stats before, after;
+    stoq_conn_stats before, after; // see total()
 } run;
 
 typedef struct flow { // of a stream
@@ -110,7 +110,8 @@ static hm_err open_one(run *r)
     if (!f)
         return HM_E_NOMEM;
     f->r = r;
-    hm_err err = stoq_stream_open(r->s->conn, false, &f->st);
+    stoq_conn *conn = session_conn(r->s, r->opened % r->s->connections);
+    hm_err err = stoq_stream_open(conn, false, &f->st);
     if (err != HM_OK) {
         free(f);
         return err;
@@ -158,6 +159,22 @@ static void stop(run *r)
 
 // ---- a run --------------------------------------------------------------------------------------
 
+// What adds up is of all connections, the rest of the first.
+static void total(const session *s, stoq_conn_stats *out)
+{
+    stoq_conn_get_stats(s->conn, out);
+    for (unsigned i = 1; i < s->connections; i++) {
+        stoq_conn_stats of;
+        stoq_conn_get_stats(session_conn(s, i), &of);
+        out->packets_sent += of.packets_sent;
+        out->packets_received += of.packets_received;
+        out->packets_lost += of.packets_lost;
+        out->cwnd_bytes += of.cwnd_bytes;
+        out->pacing_bytes_s += of.pacing_bytes_s;
+        out->ce_marked += of.ce_marked;
+    }
+}
+
 static double gbps(uint64_t bytes, uint64_t us)
 {
     return us ? (double)bytes * 8 / (double)us / 1000 : 0;
@@ -183,7 +200,7 @@ static hm_err run_it(run *r)
     s->stream_closed = on_stream_closed;
     if (!s->conn)
         return session_end(s);
-    stoq_conn_get_stats(s->conn, &r->before);
+    total(s, &r->before);
     r->started_us = stoq_now_us();
     if (r->until_us != HM_TIME_NEVER)
         r->until_us += r->started_us;
@@ -207,7 +224,7 @@ static hm_err run_it(run *r)
     }
     if (r->up || !r->stopping)
         r->elapsed_us = stoq_now_us() - r->started_us;
-    stoq_conn_get_stats(s->conn, &r->after);
+    total(s, &r->after);
     if (r->refused)
         err =
             hm_fail(HM_E_STOQ_RESET, "%s reset %u of %u streams", s->target, r->refused, r->opened);
@@ -219,10 +236,11 @@ out:
 
 static void print_run(const run *r)
 {
-    printf("%s  %.2f s  %llu bytes  %.3f Gbps  %u streams  packets %llu sent, %llu received, "
+    printf("%s  %.2f s  %llu bytes  %.3f Gbps  %u connections  %u streams  packets %llu sent, %llu "
+           "received, "
            "%llu lost, of up to %u bytes  rtt %.3f ms\n",
            r->up ? "up  " : "down", (double)r->elapsed_us / 1e6, (unsigned long long)r->moved,
-           gbps(r->moved, r->elapsed_us), r->opened,
+           gbps(r->moved, r->elapsed_us), r->s->connections, r->opened,
            (unsigned long long)(r->after.packets_sent - r->before.packets_sent),
            (unsigned long long)(r->after.packets_received - r->before.packets_received),
            (unsigned long long)(r->after.packets_lost - r->before.packets_lost), r->after.mtu_bytes,
@@ -272,12 +290,16 @@ hm_err stoq_size_of(const cli *c, const char *name, uint64_t *out)
 }
 
 // One run for each direction that is asked for; without any, both for a time.
-static hm_err plan(const cli *c, run runs[2], size_t *count)
+static hm_err plan(const cli *c, unsigned connections, run runs[2], size_t *count)
 {
     static const char *const names[] = {"down", "up"};
     uint64_t seconds = DEFAULT_SECONDS, streams;
     bool sized = hm_config_get(&c->cfg, "down") || hm_config_get(&c->cfg, "up");
     HM_TRY(hm_config_u64(&c->cfg, "streams", 1, STREAMS_MAX, &streams));
+    streams *= connections;
+    if (streams > STREAMS_MAX)
+        return hm_fail(HM_E_USAGE, "--streams of all --connections are at most %u together",
+                       STREAMS_MAX);
     if (hm_config_get(&c->cfg, "seconds")) {
         if (sized)
             return hm_fail(HM_E_USAGE, "either --seconds or the bytes of --down and --up");
@@ -302,17 +324,27 @@ hm_err cli_stoq_perf(cli *c, const cli_command *cmd)
     session s = {.conn = NULL};
     run runs[2];
     size_t count = 0;
+    unsigned connections;
     hm_buf b = {0};
     hm_err err;
+    HM_TRY(session_connections(c, &connections));
     if (hm_config_get(&c->cfg, "handshakes")) {
         if (hm_config_get(&c->cfg, "session"))
             return hm_fail(HM_E_USAGE, "either --handshakes or --session");
+        if (connections > 0)
+            return hm_fail(HM_E_USAGE, "either --handshakes, with --parallel, or --connections");
         return stoq_handshakes(c, cmd);
     }
+    if (connections > 0 && hm_config_get(&c->cfg, "session"))
+        return hm_fail(HM_E_USAGE, "either --connections or --session");
+    connections = connections > 0 ? connections : 1;
     if (hm_config_on(&c->cfg, "resume"))
         return hm_fail(HM_E_USAGE, "--resume goes with --handshakes");
-    HM_TRY(plan(c, runs, &count));
+    HM_TRY(plan(c, connections, runs, &count));
     HM_TRY_OUT(session_open(&s, c, "perf"));
+    s.connections = 1;
+    if (connections > 1) // not with early data, which need not wait for the handshake
+        HM_TRY_OUT(session_widen(&s, connections));
     if (!c->json)
         session_print(&s);
     hm_jw_open(&b, NULL, '{');

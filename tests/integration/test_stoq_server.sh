@@ -146,6 +146,16 @@ check_perf 200 30000001 30000001
 code 0 perf --down 4000 --up 4000 --streams 1000 --json # more than the server takes at once
 check_perf 1000 4000 4000
 code 0 perf --seconds 1 --streams 16; says '16 streams'
+code 0 perf --down 30000001 --up 30000001 --connections 32 --streams 3 --json
+check_perf 96 30000001 30000001
+python3 -c 'import json; assert json.load(open("out"))["connections"] == 32' || fail "not 32 connections"
+before=$(counter hm_stoq_accepted_total)
+code 0 perf --seconds 1 --connections 8; says '8 connections  8 streams'
+[ $(($(counter hm_stoq_accepted_total) - before)) = 8 ] || fail "not 8 connections"
+code 2 perf --connections 33; says 33
+code 2 perf --connections 32 --streams 129; says together
+code 2 perf --connections 2 --handshakes 1; says either
+code 2 perf --connections 2 --session kept; says either
 [ "$(counter hm_stoq_streams)" = 0 ] || fail "streams are left"
 code 2 perf --seconds 1 --up 1; says either
 code 2 perf --up 1X; says 1X
