@@ -104,6 +104,7 @@ static void receive(stoq_io *io, bool protect, int result)
     cost c;
     struct timeval patience = {.tv_usec = QUIET_US};
     struct sockaddr_in6 from;
+    hm_udp_local local;
     size_t len, segment;
     uint8_t ecn;
     uint64_t datagrams = 0, first_us = 0, last_us = 0;
@@ -111,7 +112,7 @@ static void receive(stoq_io *io, bool protect, int result)
     // A blocking socket that gives up when nothing comes any more.
     must(setsockopt(io->fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) == 0, "timeout");
     for (;;) {
-        if (!stoq_io_receive(io, &from, &len, &segment, &ecn)) {
+        if (!stoq_io_receive(io, &local, &from, &len, &segment, &ecn)) {
             if (datagrams > 0)
                 break;
             continue;
@@ -141,7 +142,7 @@ static void send_all(const struct sockaddr_in6 *to, size_t size, bool protect, u
     for (; now < start_us + seconds * 1000000; now = now_us()) {
         if (protect)
             seal(count, size, datagrams);
-        must(stoq_io_send(&io, to, bytes, count * size, size, 0), "sending");
+        must(stoq_io_send(&io, &(hm_udp_local){0}, to, bytes, count * size, size, 0), "sending");
         datagrams += count;
     }
     take_cost(&c, datagrams, now - start_us);

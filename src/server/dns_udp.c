@@ -6,10 +6,16 @@
 #include <unistd.h>
 
 #include "base/config.h"
+#include "base/udp_local.h"
 
 #define BATCH 32u
 #define ROUNDS 4u // of a batch before others on the loop have their turn
 #define QUERY_MAX 4096u
+
+typedef union control {
+    char bytes[HM_UDP_LOCAL_SPACE];
+    struct cmsghdr align;
+} control;
 
 struct dns_udp {
     dns_core *core;
@@ -19,6 +25,8 @@ struct dns_udp {
     struct sockaddr_in6 from[BATCH];
     struct iovec in[BATCH], out[BATCH];
     struct mmsghdr came[BATCH], goes[BATCH];
+    hm_udp_local local[BATCH]; // where the queries came to
+    control in_control[BATCH], out_control[BATCH];
     uint8_t queries[BATCH][QUERY_MAX];
     uint8_t answers[BATCH][DNS_UDP_MAX];
 };
@@ -28,33 +36,58 @@ typedef struct udp_query {
     hm_list link;
     dns_udp *udp;
     struct sockaddr_in6 from;
+    hm_udp_local local;
 } udp_query;
+
+// What goes from there to there. The parts are borrowed.
+static struct msghdr message(struct iovec *bytes, const hm_udp_local *from, control *c,
+                             struct sockaddr_in6 *to)
+{
+    size_t len = hm_udp_local_write(from, &c->align);
+    return (struct msghdr){.msg_name = to,
+                           .msg_namelen = sizeof *to,
+                           .msg_iov = bytes,
+                           .msg_iovlen = 1,
+                           .msg_control = len > 0 ? c : NULL,
+                           .msg_controllen = len};
+}
 
 static void on_forwarded(dns_wait *w, hm_bytes answer)
 {
     udp_query *q = hm_container_of(w, udp_query, wait);
-    ssize_t n = sendto(q->udp->fd, answer.ptr, answer.len, MSG_DONTWAIT,
-                       (const struct sockaddr *)&q->from, sizeof q->from);
+    struct iovec bytes = {(void *)answer.ptr, answer.len};
+    control c;
+    const struct msghdr m = message(&bytes, &q->local, &c, &q->from);
+    ssize_t n = sendmsg(q->udp->fd, &m, MSG_DONTWAIT);
     (void)n; // lost as a datagram is: the client asks again
     hm_list_remove(&q->link);
     free(q);
 }
 
-static size_t forward(dns_udp *d, const dns_msg *query, const struct sockaddr_in6 *from,
-                      uint8_t *out)
+static size_t forward(dns_udp *d, const dns_msg *query, unsigned i, uint8_t *out)
 {
     udp_query *q = malloc(sizeof *q);
     if (q == NULL)
         return 0;
     q->wait.done = on_forwarded;
     q->udp = d;
-    q->from = *from;
+    q->from = d->from[i];
+    q->local = d->local[i];
     size_t len = dns_core_forward(d->core, query, DNS_WAY_UDP, &q->wait, out);
     if (len > 0)
         free(q);
     else
         hm_list_append(&d->waiting, &q->link);
     return len;
+}
+
+static void note_local(dns_udp *d, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        const struct cmsghdr *c = CMSG_FIRSTHDR(&d->came[i].msg_hdr);
+        if (c == NULL || !hm_udp_local_read(c, &d->local[i]))
+            d->local[i] = (hm_udp_local){0};
+    }
 }
 
 static unsigned answer_all(dns_udp *d, unsigned count)
@@ -66,14 +99,12 @@ static unsigned answer_all(dns_udp *d, unsigned count)
         size_t len = dns_core_ask(d->core, hm_bytes_of(d->queries[i], d->came[i].msg_len),
                                   DNS_WAY_UDP, &query, out);
         if (len == DNS_LATER)
-            len = forward(d, &query, &d->from[i], out);
+            len = forward(d, &query, i, out);
         if (len == 0)
             continue;
         d->out[ready] = (struct iovec){out, len};
-        d->goes[ready].msg_hdr = (struct msghdr){.msg_name = &d->from[i],
-                                                 .msg_namelen = sizeof d->from[i],
-                                                 .msg_iov = &d->out[ready],
-                                                 .msg_iovlen = 1};
+        d->goes[ready].msg_hdr =
+            message(&d->out[ready], &d->local[i], &d->out_control[ready], &d->from[i]);
         ready++;
     }
     return ready;
@@ -90,11 +121,14 @@ static void on_poll(uv_poll_t *p, int status, int events)
             d->came[i].msg_hdr = (struct msghdr){.msg_name = &d->from[i],
                                                  .msg_namelen = sizeof d->from[i],
                                                  .msg_iov = &d->in[i],
-                                                 .msg_iovlen = 1};
+                                                 .msg_iovlen = 1,
+                                                 .msg_control = &d->in_control[i],
+                                                 .msg_controllen = sizeof d->in_control[i]};
         }
         int n = recvmmsg(d->fd, d->came, BATCH, MSG_DONTWAIT, NULL);
         if (n <= 0)
             return;
+        note_local(d, (unsigned)n);
         unsigned ready = answer_all(d, (unsigned)n), sent = 0;
         while (sent < ready) {
             int m = sendmmsg(d->fd, d->goes + sent, ready - sent, MSG_DONTWAIT);
@@ -116,6 +150,7 @@ hm_err dns_udp_open(dns_core *core, const struct sockaddr_in6 *at, dns_udp **out
     d->fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     hm_err err = HM_OK;
     if (d->fd < 0 || setsockopt(d->fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one) != 0 ||
+        hm_udp_local_ask(d->fd, at) != 0 ||
         bind(d->fd, (const struct sockaddr *)at, sizeof *at) != 0)
         err = hm_addr_fail(at, "UDP", errno);
     else if (uv_poll_init(core->loop, &d->poll, d->fd) != 0)

@@ -655,6 +655,10 @@ void stoq_conn_local_address(const stoq_conn *c, struct sockaddr_in6 *out)
     *out = c->via != NULL                    ? c->via->bound
            : c->is_server && c->at_preferred ? c->ep->preferred
                                              : c->ep->bound;
+    if (!IN6_IS_ADDR_UNSPECIFIED(&c->own.info.ipi6_addr) && !c->at_preferred) {
+        out->sin6_addr = c->own.info.ipi6_addr;
+        out->sin6_scope_id = c->own.info.ipi6_ifindex;
+    }
 }
 
 void stoq_conn_get_stats(const stoq_conn *c, stoq_conn_stats *out)

@@ -10,6 +10,7 @@
 #include "base/heap.h"
 #include "base/list.h"
 #include "base/map.h"
+#include "base/udp_local.h"
 #include "hypermesh/stoq.h"
 #include "stoq/cc.h"
 #include "stoq/ecn.h"
@@ -256,6 +257,7 @@ struct stoq_conn {
     struct stoq_other *other; // owned; NULL unless another path is being proven, or was in use
     bool at_preferred;        // all goes to or from a server's preferred address
     stoq_socket *via;         // of a client that moved; NULL: one of the endpoint's own
+    hm_udp_local own;         // of a server: where the client came to first; else zero
     enum { STOQ_MOVE_NONE, STOQ_MOVE_FAILED, STOQ_MOVE_DONE } move; // to be told
 
     // path MTU: of the UDP payload

@@ -19,14 +19,14 @@
 
 // ---- stateless answers --------------------------------------------------------------------------
 
-bool endpoint_send(stoq_endpoint *ep, stoq_socket *via, bool preferred,
+bool endpoint_send(stoq_endpoint *ep, stoq_socket *via, bool preferred, const hm_udp_local *local,
                    const struct sockaddr_in6 *to, const uint8_t *bytes, size_t len, size_t segment,
                    uint8_t ecn)
 {
     const stoq_net *net = &ep->net;
     if (!ep->has_net) {
         stoq_io *io = via != NULL ? &via->io : preferred ? &ep->io_preferred : &ep->io;
-        return stoq_io_send(io, to, bytes, len, segment, ecn);
+        return stoq_io_send(io, local, to, bytes, len, segment, ecn);
     }
     if (via != NULL)
         net->send_from(net->ctx, &via->bound, to, bytes, len, segment, ecn);
@@ -39,7 +39,7 @@ bool endpoint_send(stoq_endpoint *ep, stoq_socket *via, bool preferred,
 static void send_back(stoq_endpoint *ep, const struct sockaddr_in6 *to, const uint8_t *bytes,
                       size_t len)
 {
-    (void)endpoint_send(ep, ep->via, ep->at_preferred, to, bytes, len, len, 0);
+    (void)endpoint_send(ep, ep->via, ep->at_preferred, &ep->local, to, bytes, len, len, 0);
 }
 
 void endpoint_reset_token(const stoq_endpoint *ep, const stoq_cid *cid,
@@ -140,6 +140,7 @@ static stoq_conn *accept_client(stoq_endpoint *ep, const struct sockaddr_in6 *fr
         conn_free(c);
         return NULL;
     }
+    c->own = ep->local;
     begin_log(ep, c);
     return c;
 }
@@ -258,7 +259,7 @@ static bool receive_from_socket(stoq_endpoint *ep, stoq_io *io, bool preferred, 
         struct sockaddr_in6 from;
         size_t len, segment;
         uint8_t ecn;
-        if (!stoq_io_receive(io, &from, &len, &segment, &ecn))
+        if (!stoq_io_receive(io, &ep->local, &from, &len, &segment, &ecn))
             return false;
         bool handshake = len > 0 && io->buffer[0] & 0x80;
         receive_all(ep, &from, io->buffer, len, segment, ecn);
@@ -291,6 +292,7 @@ static void receive_from_net(stoq_endpoint *ep, bool preferred, stoq_socket *via
     ep->now_us = now_us;
     ep->at_preferred = preferred;
     ep->via = via;
+    ep->local = (hm_udp_local){0};
     receive_all(ep, from, bytes, len, segment, ecn);
     end_loans(ep);
     ep->via = NULL;
@@ -324,8 +326,8 @@ void stoq_endpoint_receive_preferred(stoq_endpoint *ep, const struct sockaddr_in
 
 static bool send_for(stoq_endpoint *ep, const stoq_conn *c, size_t len, size_t segment)
 {
-    return endpoint_send(ep, c->via, c->is_server && c->at_preferred, &c->peer, ep->batch, len,
-                         segment, c->ecn_mark);
+    return endpoint_send(ep, c->via, c->is_server && c->at_preferred, &c->own, &c->peer, ep->batch,
+                         len, segment, c->ecn_mark);
 }
 
 // Tells and sends what a connection has; false when it is gone.
@@ -346,8 +348,8 @@ static bool serve(stoq_endpoint *ep, stoq_conn *c, uint64_t now)
     size_t probe = other_send(c, ep->batch, now);
     const stoq_other *o = c->other;
     if (probe > 0)
-        (void)endpoint_send(ep, o->via, c->is_server && o->at_preferred, &o->to, ep->batch, probe,
-                            probe, 0);
+        (void)endpoint_send(ep, o->via, c->is_server && o->at_preferred, &c->own, &o->to, ep->batch,
+                            probe, probe, 0);
     bool to_tell = !hm_list_empty(&c->telling) || !hm_list_empty(&c->ended) ||
                    (c->state >= STOQ_CONN_CLOSING && !c->told_closed);
     if (more || to_tell)

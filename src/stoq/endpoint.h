@@ -39,9 +39,10 @@ struct stoq_endpoint {
     bool has_net;
     stoq_net net;
     stoq_io io, io_preferred;
-    hm_list sockets;  // others
-    stoq_socket *via; // what is received now came by that one; NULL: by one of the endpoint's own
-    int all_fd;       // waits for sockets and rings; -1: there is one socket or none
+    hm_list sockets;    // others
+    stoq_socket *via;   // what is received now came by that one; NULL: by one of the endpoint's own
+    hm_udp_local local; // and to this address
+    int all_fd;         // waits for sockets and rings; -1: there is one socket or none
     struct sockaddr_in6 bound;
     struct sockaddr_in6 preferred; // port 0: none
     bool at_preferred;             // what is received now came there
@@ -74,7 +75,7 @@ HM_CHECK hm_err endpoint_create(const stoq_config *config, stoq_ticket_store *ti
                                 stoq_endpoint **out);
 // By that socket, or NULL: from the preferred address or the other. False: longer than what this
 // host can send there.
-bool endpoint_send(stoq_endpoint *ep, stoq_socket *via, bool preferred,
+bool endpoint_send(stoq_endpoint *ep, stoq_socket *via, bool preferred, const hm_udp_local *local,
                    const struct sockaddr_in6 *to, const uint8_t *bytes, size_t len, size_t segment,
                    uint8_t ecn);
 // Lets ep->all_fd wait for this one too.

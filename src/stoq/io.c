@@ -52,6 +52,8 @@ hm_err stoq_io_open(stoq_io *io, const struct sockaddr_in6 *bind_to, unsigned co
         return fail(io, "IPV6_V6ONLY");
     if (setsockopt(io->fd, IPPROTO_IPV6, IPV6_RECVTCLASS, &one, sizeof one) != 0)
         return fail(io, "IPV6_RECVTCLASS");
+    if (hm_udp_local_ask(io->fd, &addr) != 0)
+        return fail(io, "IPV6_RECVPKTINFO");
     // Never fragment (RFC 9000, section 14). The rest only makes things faster.
     if (setsockopt(io->fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &probe, sizeof probe) != 0)
         return fail(io, "IPV6_MTU_DISCOVER");
@@ -91,11 +93,11 @@ void stoq_io_close(stoq_io *io)
     *io = (stoq_io){.fd = -1};
 }
 
-static bool send_once(stoq_io *io, const struct sockaddr_in6 *to, const uint8_t *bytes, size_t len,
-                      size_t segment, uint8_t ecn)
+static bool send_once(stoq_io *io, const hm_udp_local *local, const struct sockaddr_in6 *to,
+                      const uint8_t *bytes, size_t len, size_t segment, uint8_t ecn)
 {
     union {
-        char buf[CMSG_SPACE(sizeof(uint16_t)) + CMSG_SPACE(sizeof(int))];
+        char buf[CMSG_SPACE(sizeof(uint16_t)) + CMSG_SPACE(sizeof(int)) + HM_UDP_LOCAL_SPACE];
         struct cmsghdr align;
     } control = {0};
     struct cmsghdr *c = &control.align;
@@ -114,7 +116,9 @@ static bool send_once(stoq_io *io, const struct sockaddr_in6 *to, const uint8_t 
         *c = (struct cmsghdr){CMSG_LEN(sizeof tclass), IPPROTO_IPV6, IPV6_TCLASS};
         memcpy(CMSG_DATA(c), &tclass, sizeof tclass);
         m.msg_controllen += CMSG_SPACE(sizeof tclass);
+        c = (struct cmsghdr *)(control.buf + m.msg_controllen);
     }
+    m.msg_controllen += hm_udp_local_write(local, c);
     if (m.msg_controllen > 0)
         m.msg_control = control.buf;
     ssize_t n;
@@ -124,35 +128,37 @@ static bool send_once(stoq_io *io, const struct sockaddr_in6 *to, const uint8_t 
     return n >= 0 || (errno != EIO && errno != EINVAL && errno != EMSGSIZE);
 }
 
-bool stoq_io_send(stoq_io *io, const struct sockaddr_in6 *to, const uint8_t *bytes, size_t len,
-                  size_t segment, uint8_t ecn)
+bool stoq_io_send(stoq_io *io, const hm_udp_local *local, const struct sockaddr_in6 *to,
+                  const uint8_t *bytes, size_t len, size_t segment, uint8_t ecn)
 {
     if (io->xdp != NULL && stoq_xdp_send(io->xdp, to, bytes, len, segment, ecn))
         return true;
     if (len <= segment)
-        return send_once(io, to, bytes, len, segment, ecn);
+        return send_once(io, local, to, bytes, len, segment, ecn);
     if (!io->no_gso) {
-        if (send_once(io, to, bytes, len, segment, ecn))
+        if (send_once(io, local, to, bytes, len, segment, ecn))
             return true;
         // Where one goes alone, this kernel or device does not segment; else the route has changed.
-        io->no_gso = send_once(io, to, bytes, segment, segment, ecn);
+        io->no_gso = send_once(io, local, to, bytes, segment, segment, ecn);
         if (!io->no_gso)
             return true;
         bytes += segment;
         len -= segment;
     }
     for (size_t at = 0; at < len; at += segment)
-        (void)send_once(io, to, bytes + at, len - at < segment ? len - at : segment, segment, ecn);
+        (void)send_once(io, local, to, bytes + at, len - at < segment ? len - at : segment, segment,
+                        ecn);
     return true;
 }
 
-bool stoq_io_receive(stoq_io *io, struct sockaddr_in6 *from, size_t *len, size_t *segment,
-                     uint8_t *ecn)
+bool stoq_io_receive(stoq_io *io, hm_udp_local *local, struct sockaddr_in6 *from, size_t *len,
+                     size_t *segment, uint8_t *ecn)
 {
+    *local = (hm_udp_local){0};
     if (io->xdp != NULL && stoq_xdp_receive(io->xdp, io->buffer, from, len, segment, ecn))
         return true;
     union {
-        char buf[CMSG_SPACE(sizeof(int)) * 2];
+        char buf[CMSG_SPACE(sizeof(int)) * 2 + HM_UDP_LOCAL_SPACE];
         struct cmsghdr align;
     } control;
     struct iovec iov = {io->buffer, STOQ_IO_DATAGRAM_MAX};
@@ -172,6 +178,8 @@ bool stoq_io_receive(stoq_io *io, struct sockaddr_in6 *from, size_t *len, size_t
     *ecn = 0;
     for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c != NULL; c = CMSG_NXTHDR(&m, c)) {
         int value;
+        if (hm_udp_local_read(c, local))
+            continue;
         if (c->cmsg_len < CMSG_LEN(sizeof value))
             continue;
         memcpy(&value, CMSG_DATA(c), sizeof value);

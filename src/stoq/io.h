@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 
 #include "base/bytes.h"
+#include "base/udp_local.h"
 
 #define STOQ_IO_DATAGRAM_MAX 65536u
 
@@ -23,11 +24,13 @@ HM_CHECK hm_err stoq_io_open(stoq_io *io, const struct sockaddr_in6 *bind_to, un
                              unsigned index, struct sockaddr_in6 *bound);
 void stoq_io_close(stoq_io *io);
 // Datagrams of `segment` bytes each, the last one maybe shorter. Loss by a full socket is as good
-// as loss on the way. False when a single datagram is longer than the route's device carries.
-bool stoq_io_send(stoq_io *io, const struct sockaddr_in6 *to, const uint8_t *bytes, size_t len,
-                  size_t segment, uint8_t ecn);
+// as loss on the way. False when a single datagram is longer than the route's device carries, or
+// cannot go from there.
+bool stoq_io_send(stoq_io *io, const hm_udp_local *local, const struct sockaddr_in6 *to,
+                  const uint8_t *bytes, size_t len, size_t segment, uint8_t ecn);
 // One receive: bytes (in io->buffer) that are datagrams of *segment each. False when there is none.
-bool stoq_io_receive(stoq_io *io, struct sockaddr_in6 *from, size_t *len, size_t *segment,
-                     uint8_t *ecn);
+// *local is zero unless the socket is bound to all addresses.
+bool stoq_io_receive(stoq_io *io, hm_udp_local *local, struct sockaddr_in6 *from, size_t *len,
+                     size_t *segment, uint8_t *ecn);
 
 #endif

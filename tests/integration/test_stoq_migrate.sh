@@ -14,7 +14,8 @@ ip netns add $a 2>/dev/null || skip "no network namespaces here"
 trap 'cleanup; ip netns del $a; ip netns del $b 2>/dev/null' EXIT
 logs=(server.log err)
 ip netns add $b
-# The server is at fd02::1. From each of the client's two links there is a way of its own to it.
+# The server is at fd02::1 and listens at ::, so that it must answer from there: the kernel would choose
+# the link's address. From each of the client's two links there is a way of its own to it.
 ip -n $a link set lo up
 ip -n $b link set lo up
 ip -n $a addr add fd02::1/128 dev lo nodad
@@ -24,7 +25,7 @@ for n in 0 1; do
     ip -n $b addr add fd0$n::2/64 dev w$n nodad
     ip -n $a link set v$n up
     ip -n $b link set w$n up
-    ip -n $a route add fd0$n::/64 dev v$n src fd02::1 # the server's socket has no address
+    ip -n $a route add fd0$n::/64 dev v$n
     ip -n $b route add fd02::1 via fd0$n::1 dev w$n table $((100 + n))
     ip -6 -n $b rule add from fd0$n::/64 table $((100 + n))
 done

@@ -6,7 +6,9 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -203,6 +205,36 @@ static void test_udp(void **state)
     OK(dns_msg_read(hm_bytes_of(got, (size_t)n), &m));
     assert_true(m.id == 78 && dns_msg_rcode(&m) == DNS_FORMERR);
     close(fd);
+}
+
+// At all addresses, in a network of its own: the answer comes from the one that was asked.
+static void test_udp_at_all_addresses(void **state)
+{
+    (void)state;
+    static const struct in6_addr second = {{{0xfd, [15] = 0x53}}};
+    struct sockaddr_in6 at = {.sin6_family = AF_INET6}, mine = at;
+    uint8_t query[DNS_QUERY_MAX];
+    dns_udp *all;
+    int before = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+    if (before < 0 || unshare(CLONE_NEWNET) != 0)
+        skip();
+    assert_int_equal(system("ip link set lo up && ip address add fd00::53/128 dev lo nodad"), 0);
+    OK(dns_udp_open(&core, &at, &all));
+    dns_udp_address(all, &at);
+    at.sin6_addr = second;
+    mine.sin6_addr = in6addr_loopback;
+    int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(fd, (const struct sockaddr *)&mine, sizeof mine), 0);
+    assert_int_equal(connect(fd, (const struct sockaddr *)&at, sizeof at), 0); // hears no other
+    size_t len = make_query("www." ZONE, 79, query);
+    assert_int_equal(send(fd, query, len, 0), len);
+    assert_true(receive(fd, got, sizeof got, 1, LIMIT_MS) > (ssize_t)len);
+    close(fd);
+    dns_udp_close(all);
+    uv_run(&loop, UV_RUN_NOWAIT);
+    dns_udp_free(all);
+    assert_int_equal(setns(before, CLONE_NEWNET), 0);
+    close(before);
 }
 
 static size_t frame(uint8_t *out, const char *name, uint16_t id)
@@ -513,6 +545,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_udp),
+        cmocka_unit_test(test_udp_at_all_addresses),
         cmocka_unit_test(test_tcp),
         cmocka_unit_test(test_tcp_without_reading),
         cmocka_unit_test(test_quic),

@@ -67,18 +67,21 @@ static void test_socket(void **state)
     stoq_io a, b;
     struct sockaddr_in6 any = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
     struct sockaddr_in6 at_a, at_b, from;
+    hm_udp_local local;
     uint8_t data[3000], got[3000];
     for (size_t i = 0; i < sizeof data; i++)
         data[i] = (uint8_t)(i * 31);
     assert_int_equal(stoq_io_open(&a, &any, 1, 0, &at_a), HM_OK);
     assert_int_equal(stoq_io_open(&b, &any, 1, 0, &at_b), HM_OK);
-    assert_true(stoq_io_send(&a, &at_b, data, sizeof data, 1200, STOQ_ECN_ECT0));
+    assert_true(
+        stoq_io_send(&a, &(hm_udp_local){0}, &at_b, data, sizeof data, 1200, STOQ_ECN_ECT0));
     size_t total = 0, len, segment;
     uint8_t ecn;
-    while (stoq_io_receive(&b, &from, &len, &segment, &ecn)) {
+    while (stoq_io_receive(&b, &local, &from, &len, &segment, &ecn)) {
         assert_true(segment <= 1200 && total + len <= sizeof got);
         assert_int_equal(from.sin6_port, at_a.sin6_port);
         assert_int_equal(ecn, STOQ_ECN_ECT0);
+        assert_true(IN6_IS_ADDR_UNSPECIFIED(&local.info.ipi6_addr));
         memcpy(got + total, b.buffer, len);
         total += len;
     }
