@@ -24,20 +24,7 @@ enum { CLOSE_BYE = 0, CLOSE_REPLACED = 1, CLOSE_MESSAGE = 2, CLOSE_BACKLOG = 3, 
 static hm_err member_of_cert(hm_node *n, hm_bytes leaf, uint32_t *index)
 {
     tc_node_cert cert;
-    uint64_t number;
-    hm_bytes crl;
-    HM_TRY(tc_node_cert_verify(leaf, n->genesis->issuing_cert, n->genesis->root_cert, (hm_bytes){0},
-                               node_wall_ms(), &cert));
-    HM_TRY(hm_node_crl(hm_ledger_tip(n->ledger), &number, &crl));
-    bool revoked = false;
-    if (number > 0) {
-        hm_bytes serial = hm_bytes_of(cert.serial.b, TC_SERIAL_BYTES);
-        while (serial.len > 1 && serial.ptr[0] == 0)
-            serial = hm_bytes_of(serial.ptr + 1, serial.len - 1);
-        HM_TRY(tc_crl_contains(crl, serial, &revoked));
-    }
-    if (revoked)
-        return hm_fail(HM_E_CERT_REVOKED, "the certificate of %s is revoked", cert.name);
+    HM_TRY(hm_trust_node_cert(hm_ledger_tip(n->ledger), leaf, node_wall_ms(), &cert, NULL));
     for (uint32_t i = 0; i < n->count; i++)
         if (hm_hash_eq(&n->ids[i], &cert.node)) {
             *index = i;
@@ -545,8 +532,9 @@ void peers_tick(hm_node *n, uint64_t now_us)
     }
 }
 
-// The certificate that a connection began with may be over: what counts then is the newest one, of
-// the ledger, which a member that renews its own brings there.
+// The certificate that a connection began with may be over, or of an authority that is in force no
+// more: what counts then is the newest one, of the ledger, which a member that renews its own
+// brings there.
 static bool renewed_in_force(const hm_node *n, uint32_t i)
 {
     hm_member m;
@@ -563,12 +551,14 @@ void peers_recheck(hm_node *n)
         uint32_t index;
         node_peer *p = &n->peers[i];
         hm_err err = p->state == HM_PEER_UP ? member_of_conn(n, p->conn, &index) : HM_OK;
-        if (err == HM_OK || (err == HM_E_CERT_EXPIRED && renewed_in_force(n, i)))
+        bool behind = err == HM_E_CERT_EXPIRED || err == HM_E_CERT_UNTRUSTED;
+        if (err == HM_OK || (behind && renewed_in_force(n, i)))
             continue;
         node_refused(n, COUNT_REFUSED_PEER, &p->id, "%s", hm_err_detail());
         peer_drop(p, CLOSE_REVOKED,
-                  err == HM_E_CERT_EXPIRED ? "its certificate is over"
-                                           : "its certificate is revoked");
+                  err == HM_E_CERT_EXPIRED     ? "its certificate is over"
+                  : err == HM_E_CERT_UNTRUSTED ? "the authority of its certificate was withdrawn"
+                                               : "its certificate is revoked");
     }
 }
 

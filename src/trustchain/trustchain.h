@@ -76,6 +76,23 @@ typedef struct tc_node_cert {
 HM_CHECK hm_err tc_node_cert_verify(hm_bytes leaf, hm_bytes issuing, hm_bytes root, hm_bytes crl,
                                     uint64_t time_ms, tc_node_cert *out);
 
+// An issuing certificate of the mesh family.
+typedef struct tc_issuing_cert {
+    hm_hash key_id;              // SHA-256 of its SubjectPublicKeyInfo
+    char name[TC_NAME_MAX + 33]; // CN
+    uint64_t not_before_ms, not_after_ms;
+} tc_issuing_cert;
+
+// What the certificate (DER) says of itself; nothing is verified. HM_E_PARSE, HM_E_CERT_PROFILE.
+HM_CHECK hm_err tc_issuing_read(hm_bytes der, tc_issuing_cert *out);
+// May it issue for this mesh? Signed by the root and in force at time_ms, a CA of path length 0
+// with a FALCON-1024 key for certificates and revocation lists alone, and bound to the zone and the
+// addresses of the mesh, critically and byte for byte as the present issuing certificate is (RFC
+// 5280, 4.2.1.10); when that is bound to nothing, as `mesh`, the mesh's name, asks for. All in DER.
+// HM_E_CERT_UNTRUSTED, HM_E_CERT_EXPIRED, HM_E_CERT_PROFILE, HM_E_PARSE.
+HM_CHECK hm_err tc_issuing_verify(hm_bytes der, hm_bytes root, hm_bytes present, const char *mesh,
+                                  uint64_t time_ms, tc_issuing_cert *out);
+
 typedef struct tc_crl_info {
     uint64_t number;
     uint64_t this_update_ms, next_update_ms;
