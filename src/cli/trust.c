@@ -108,8 +108,9 @@ hm_err cli_find_trust(cli *c, const char *what, char id[65])
     size_t at, max, several = 0, len = strlen(what);
     hm_err err;
     if (len < ID_BEGINNING_MIN || len > 64 || strspn(what, "0123456789abcdefABCDEF") != len)
-        return hm_fail(HM_E_USAGE, "\"%.80s\" is no id, nor the beginning of one with %u digits or "
-                                   "more",
+        return hm_fail(HM_E_USAGE,
+                       "\"%.80s\" is no id, nor the beginning of one with %u digits or "
+                       "more",
                        what, ID_BEGINNING_MIN);
     HM_TRY(cli_ask(&c->client, "GET", "/v1/trust", (hm_bytes){0}, &doc));
     HM_TRY_OUT(cli_need_items(c, yyjson_doc_get_root(doc), "id"));

@@ -207,6 +207,19 @@ hm_err hm_trust_node_cert(const hm_view *v, hm_bytes leaf, uint64_t time_ms, tc_
     return refuse(&r);
 }
 
+hm_err hm_trust_node_cert_by(const hm_view *v, hm_bytes leaf, hm_bytes issuing, uint64_t time_ms,
+                             tc_node_cert *out)
+{
+    const hm_genesis *g = hm_view_genesis(v);
+    tc_issuing_cert info;
+    bool gone;
+    HM_TRY(tc_issuing_verify(issuing, g->root_cert, g->issuing_cert, g->name, time_ms, &info));
+    HM_TRY(was_withdrawn(v, &info.key_id, &gone));
+    if (gone)
+        return hm_fail(HM_E_CERT_UNTRUSTED, "the authority of the certificate was withdrawn");
+    return tc_node_cert_verify(leaf, issuing, g->root_cert, (hm_bytes){0}, time_ms, out);
+}
+
 hm_err hm_trust_crl(const hm_view *v, hm_bytes crl, uint64_t time_ms, tc_crl_info *out,
                     hm_authority *authority)
 {

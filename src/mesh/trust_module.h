@@ -61,6 +61,11 @@ HM_CHECK hm_err hm_trust_authority(const hm_view *v, const hm_hash *id, uint64_t
 // tc_node_cert_verify(); who is a member is for the caller to see.
 HM_CHECK hm_err hm_trust_node_cert(const hm_view *v, hm_bytes leaf, uint64_t time_ms,
                                    tc_node_cert *out, hm_authority *authority);
+// The same by an authority that the ledger does not know, which it may only not know yet: the
+// issuing certificate that came with the leaf is one that could be proposed, and was not withdrawn.
+// So a member that was away while the authority changed can go to the others and hear of it.
+HM_CHECK hm_err hm_trust_node_cert_by(const hm_view *v, hm_bytes leaf, hm_bytes issuing,
+                                      uint64_t time_ms, tc_node_cert *out);
 // Whose revocation list is it, of those in force? Errors as tc_crl_verify().
 HM_CHECK hm_err hm_trust_crl(const hm_view *v, hm_bytes crl, uint64_t time_ms, tc_crl_info *out,
                              hm_authority *authority);

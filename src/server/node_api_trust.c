@@ -173,9 +173,10 @@ void api_trust_get(void *ctx, hm_http_req *r)
     if (err == HM_OK)
         send_or_refuse(r, put_proposal(a, &b, &p), &b);
     else
-        hm_http_reply_err(r, err, err == HM_E_NOTFOUND
-                                      ? "no authority in force and no open proposal has this id"
-                                      : hm_err_detail());
+        hm_http_reply_err(r, err,
+                          err == HM_E_NOTFOUND
+                              ? "no authority in force and no open proposal has this id"
+                              : hm_err_detail());
 }
 
 // ---- writing ------------------------------------------------------------------------------------

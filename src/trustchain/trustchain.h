@@ -142,6 +142,11 @@ typedef hm_err (*tc_peer_check)(void *ctx, hm_bytes leaf_der);
 // resumption. chain_pem: own certificate, then the issuing CA. ctx of the hook is borrowed.
 HM_CHECK hm_err tc_node_tls(bool is_server, const hm_key *key, hm_bytes chain_pem,
                             tc_peer_check check, void *check_ctx, SSL_CTX **out);
+// The same with the certificate that the peer showed behind its own, in DER, or empty.
+typedef hm_err (*tc_chain_check)(void *ctx, hm_bytes leaf_der, hm_bytes issuing_der);
+// Decides from now on in place of the check of tc_node_tls(), with the same ctx. Before the context
+// is used.
+void tc_node_tls_chain_check(SSL_CTX *ctx, tc_chain_check check);
 // Connections from now on show this chain, of the same key; those that are there go on.
 HM_CHECK hm_err tc_node_tls_renew(SSL_CTX *ctx, const hm_key *key, hm_bytes chain_pem);
 

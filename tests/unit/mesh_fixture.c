@@ -69,8 +69,8 @@ void mesh_fixture_make_for(mesh_fixture *f, const mesh_fixture_options *o)
     g.issuing_cert = hm_buf_bytes(&issuing);
     g.validators = validators;
     g.params = hm_genesis_params_default();
-    g.params.epoch_blocks = 8;
-    g.params.beacon_blocks = 2;
+    g.params.epoch_blocks = o->epoch_blocks != 0 ? o->epoch_blocks : 8;
+    g.params.beacon_blocks = o->beacon_blocks != 0 ? o->beacon_blocks : 2;
     g.params.time_bits = 256;
     g.params.time_iterations = 200;
     g.params.time_max_age = 3;

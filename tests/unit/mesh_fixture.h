@@ -28,6 +28,7 @@ typedef struct mesh_fixture_options {
     uint16_t ports[FIXTURE_MEMBERS]; // at ::1
     uint64_t stakes[FIXTURE_MEMBERS];
     uint32_t chunk_bytes;
+    uint32_t epoch_blocks, beacon_blocks;
 } mesh_fixture_options;
 
 // For tests with cmocka: must be HM_OK, and the failure tells why it is not.
