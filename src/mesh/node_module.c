@@ -269,13 +269,13 @@ hm_err hm_member_certs_withdraw(hm_view *v, const hm_authority *a)
 hm_err hm_member_power_apart(const hm_view *v, const hm_authority *a, uint64_t time_ms,
                              uint64_t *power, uint64_t *total)
 {
-    uint32_t count;
+    uint32_t count = 0;
     uint64_t apart = 0, all = 0;
     HM_TRY(hm_member_count(v, &count));
     for (uint32_t i = 0; i < count; i++) {
         hm_member m;
         hm_member_cert c;
-        bool under;
+        bool under = false;
         HM_TRY(hm_member_at(v, i, &m));
         HM_TRY(hm_member_cert_find(v, &m.cert, &c));
         HM_TRY(cert_is_under(v, &m.cert, a, &under));

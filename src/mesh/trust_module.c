@@ -71,7 +71,7 @@ static hm_err authority_read(hm_bytes value, hm_authority *a)
 static hm_err was_withdrawn(const hm_view *v, const hm_hash *id, bool *gone)
 {
     key k;
-    hm_bytes value;
+    hm_bytes value = {0};
     hm_err err = hm_view_get(v, key_of(&k, 'w', id), &value);
     *gone = err == HM_OK;
     return err == HM_E_NOTFOUND ? HM_OK : err;
@@ -82,7 +82,7 @@ static hm_err first_authority(const hm_view *v, hm_authority *out)
 {
     key k;
     tc_issuing_cert info;
-    hm_bytes value;
+    hm_bytes value = {0};
     hm_authority a = {.cert = hm_view_genesis(v)->issuing_cert, .first = true};
     HM_TRY(tc_issuing_read(a.cert, &info));
     a.id = info.key_id;
@@ -107,8 +107,8 @@ hm_err hm_trust_authorities(const hm_view *v, uint64_t time_ms,
 {
     hm_authority first, a;
     hm_hash at = {0};
-    hm_bytes value;
-    bool gone;
+    hm_bytes value = {0};
+    bool gone = false;
     uint32_t n = 0;
     hm_err err;
     HM_TRY(first_authority(v, &first));
@@ -134,7 +134,7 @@ hm_err hm_trust_authorities(const hm_view *v, uint64_t time_ms,
 hm_err hm_trust_authority(const hm_view *v, const hm_hash *id, uint64_t time_ms, hm_authority *out)
 {
     hm_authority all[HM_TRUST_AUTHORITIES_MAX];
-    uint32_t count;
+    uint32_t count = 0;
     HM_TRY(hm_trust_authorities(v, time_ms, all, &count));
     for (uint32_t i = 0; i < count; i++)
         if (hm_hash_eq(&all[i].id, id)) {
@@ -173,7 +173,7 @@ static hm_err refuse(const refusal *r)
 
 static hm_err revocation_check(const hm_view *v, const hm_authority *a, const tc_node_cert *cert)
 {
-    uint64_t number;
+    uint64_t number = 0;
     hm_bytes crl = {0}, serial = hm_bytes_of(cert->serial.b, TC_SERIAL_BYTES);
     bool revoked = false;
     HM_TRY(hm_node_crl(v, a, &number, &crl));
@@ -189,7 +189,7 @@ hm_err hm_trust_node_cert(const hm_view *v, hm_bytes leaf, uint64_t time_ms, tc_
                           hm_authority *authority)
 {
     hm_authority all[HM_TRUST_AUTHORITIES_MAX];
-    uint32_t count;
+    uint32_t count = 0;
     refusal r = {0};
     HM_TRY(hm_trust_authorities(v, time_ms, all, &count));
     for (uint32_t i = 0; i < count; i++) {
@@ -212,7 +212,7 @@ hm_err hm_trust_node_cert_by(const hm_view *v, hm_bytes leaf, hm_bytes issuing, 
 {
     const hm_genesis *g = hm_view_genesis(v);
     tc_issuing_cert info;
-    bool gone;
+    bool gone = false;
     HM_TRY(tc_issuing_verify(issuing, g->root_cert, g->issuing_cert, g->name, time_ms, &info));
     HM_TRY(was_withdrawn(v, &info.key_id, &gone));
     if (gone)
@@ -224,7 +224,7 @@ hm_err hm_trust_crl(const hm_view *v, hm_bytes crl, uint64_t time_ms, tc_crl_inf
                     hm_authority *authority)
 {
     hm_authority all[HM_TRUST_AUTHORITIES_MAX];
-    uint32_t count;
+    uint32_t count = 0;
     refusal r = {0};
     HM_TRY(hm_trust_authorities(v, time_ms, all, &count));
     for (uint32_t i = 0; i < count; i++) {
@@ -307,7 +307,7 @@ bool hm_proposal_has(const hm_proposal *p, uint32_t member)
 
 hm_err hm_proposal_power(const hm_view *v, const hm_proposal *p, uint64_t *power, uint64_t *total)
 {
-    uint32_t count;
+    uint32_t count = 0;
     uint64_t with = 0, all = 0;
     HM_TRY(hm_member_count(v, &count));
     for (uint32_t i = 0; i < count; i++) {
@@ -379,8 +379,8 @@ static hm_err check_add(const hm_exec *x, hm_bytes cert, tc_issuing_cert *info)
 {
     const hm_genesis *g = x->genesis;
     hm_authority all[HM_TRUST_AUTHORITIES_MAX];
-    uint32_t count;
-    bool gone, known = false;
+    uint32_t count = 0;
+    bool gone = false, known = false;
     hm_err err = tc_issuing_verify(cert, g->root_cert, g->issuing_cert, g->name, x->time_ms, info);
     if (err != HM_OK) {
         char why[300];
@@ -419,8 +419,8 @@ static hm_err check_add(const hm_exec *x, hm_bytes cert, tc_issuing_cert *info)
 static hm_err check_leave(const hm_exec *x, const hm_hash *id, hm_authority *a)
 {
     hm_authority all[HM_TRUST_AUTHORITIES_MAX];
-    uint32_t count;
-    uint64_t power, total;
+    uint32_t count = 0;
+    uint64_t power = 0, total = 0;
     hm_err err = hm_trust_authority(x->view, id, x->time_ms, a);
     if (err == HM_E_NOTFOUND)
         return hm_fail(HM_E_OP_STATE, "no authority with this id is in force");
@@ -453,7 +453,7 @@ static hm_err check_open(uint32_t open)
 static hm_err check_done(const hm_exec *x, const hm_proposal *p, const hm_member *m, bool *done)
 {
     hm_proposal with = *p;
-    uint64_t power, total;
+    uint64_t power = 0, total = 0;
     tc_issuing_cert info;
     hm_authority a;
     with.approvals[m->index / 8] |= (uint8_t)(1u << m->index % 8);
@@ -495,8 +495,8 @@ static hm_err decide_propose(const hm_exec *x, hm_bytes payload, decision *d)
 {
     hm_bytes cert = {0};
     tc_issuing_cert info;
-    bool there;
-    uint32_t open;
+    bool there = false;
+    uint32_t open = 0;
     HM_TRY(cert_decode(payload, &cert));
     HM_TRY(check_add(x, cert, &info));
     HM_TRY(proposal_find(x, HM_TRUST_ADD, &info.key_id, cert, d->m.index, &d->p, &there, &open));
@@ -510,8 +510,8 @@ static hm_err decide_propose(const hm_exec *x, hm_bytes payload, decision *d)
 
 static hm_err decide_withdraw(const hm_exec *x, const hm_hash *id, decision *d)
 {
-    bool there;
-    uint32_t open;
+    bool there = false;
+    uint32_t open = 0;
     hm_authority a;
     hm_err err = hm_trust_proposal(x->view, id, x->time_ms, &d->p);
     if (err == HM_OK) {

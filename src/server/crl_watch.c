@@ -114,7 +114,7 @@ static hm_err submit_newer(line *w)
 {
     tc_crl_info info;
     hm_authority a;
-    uint64_t number;
+    uint64_t number = 0;
     HM_TRY(ledger_number(w, &a, &number));
     HM_TRY(tc_crl_verify(hm_buf_bytes(&w->answer), a.cert, &info));
     if (info.number <= number || w->submitting)
@@ -263,7 +263,7 @@ static bool has_line(const crl_watch *w, const hm_hash *id)
 static hm_err match_lines(crl_watch *w)
 {
     hm_authority now[HM_TRUST_AUTHORITIES_MAX];
-    uint32_t count;
+    uint32_t count = 0;
     HM_TRY(hm_trust_authorities(hm_ledger_tip(hm_node_ledger(w->node)), wall_ms(), now, &count));
     for (uint32_t i = 0; i < HM_TRUST_AUTHORITIES_MAX; i++)
         if (w->lines[i] && !is_among(&w->lines[i]->issuer, now, count)) {

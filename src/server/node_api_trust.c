@@ -51,8 +51,8 @@ static hm_err put_cert(hm_buf *b, hm_bytes der)
 
 static hm_err put_authority(const hm_node_api *a, hm_buf *b, const hm_authority *x)
 {
-    uint64_t number, power, total;
-    hm_bytes crl;
+    uint64_t number = 0, power = 0, total = 0;
+    hm_bytes crl = {0};
     hm_view *v = tip(a);
     HM_TRY(hm_node_crl(v, x, &number, &crl));
     HM_TRY(hm_member_power_apart(v, x, block_time(v), &power, &total));
@@ -71,7 +71,7 @@ static hm_err put_authority(const hm_node_api *a, hm_buf *b, const hm_authority 
 
 static hm_err put_approvals(const hm_node_api *a, hm_buf *b, const hm_proposal *p)
 {
-    uint32_t count;
+    uint32_t count = 0;
     HM_TRY(hm_member_count(tip(a), &count));
     hm_jw_open(b, "approvals", '[');
     for (uint32_t i = 0; i < count; i++) {
@@ -95,7 +95,7 @@ static hm_err put_proposal(const hm_node_api *a, hm_buf *b, const hm_proposal *p
 {
     hm_member m;
     char name[64];
-    uint64_t power, total;
+    uint64_t power = 0, total = 0;
     HM_TRY(hm_member_at(tip(a), p->proposer, &m));
     HM_TRY(hm_proposal_power(tip(a), p, &power, &total));
     api_node_name(a, &m.id, name);
@@ -129,7 +129,7 @@ static void send_or_refuse(hm_http_req *r, hm_err err, hm_buf *b)
 static hm_err put_all(const hm_node_api *a, hm_buf *b)
 {
     hm_authority all[HM_TRUST_AUTHORITIES_MAX];
-    uint32_t count;
+    uint32_t count = 0;
     hm_proposal p;
     hm_hash at = {0};
     hm_err err;

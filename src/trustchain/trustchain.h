@@ -205,8 +205,8 @@ void tc_authority_close(tc_authority *a); // NULL is fine
 // Can it sign? HM_E_BUSY when its token cannot be used, HM_E_DENIED when that refuses the PIN.
 HM_CHECK hm_err tc_authority_ready(tc_authority *a);
 
-// Takes another certificate of the edge family's issuing key, and the cross-signature, that
-// ceremony.h put into the directory. HM_E_CORRUPT.
+// Takes other certificates of the issuing keys, and the cross-signature, that ceremony.h put into
+// the directory. HM_E_CORRUPT.
 HM_CHECK hm_err tc_authority_reload(tc_authority *a);
 
 #define TC_PUBLIC_URL_MAX 200u

@@ -290,16 +290,16 @@ static void test_change_under_way(void **state)
 
     // In force with three of four, everywhere.
     hm_trust_propose_encode(hm_buf_bytes(&issuing), &payload);
-    assert_int_equal(
-        ask(0, HM_MODULE_TRUST, HM_TRUST_PROPOSE, hm_buf_bytes(&payload), &proposal), HM_OK);
+    assert_int_equal(ask(0, HM_MODULE_TRUST, HM_TRUST_PROPOSE, hm_buf_bytes(&payload), &proposal),
+                     HM_OK);
     assert_int_equal(vote(1, HM_TRUST_APPROVE, &proposal), HM_OK);
     assert_int_equal(authorities(1, now), 1);
     assert_int_equal(vote(2, HM_TRUST_APPROVE, &proposal), HM_OK);
     UNTIL(all_have(2));
     more_final(2);
 
-    // One after another renews by the new key, and shows the certificate to the others: it comes back
-    // from a restart with it, while they run on.
+    // One after another renews by the new key, and shows the certificate to the others: it comes
+    // back from a restart with it, while they run on.
     UNTIL(all_up());
     renew(3, next, NULL);
     traffic_stop(3);
@@ -369,8 +369,9 @@ static void test_change_under_way(void **state)
     mesh_fixture_free(&fx);
 }
 
-// Node 3 was away during all of it: when it comes back, all others show certificates of an authority
-// that it never heard of. And one that the mesh did not put in force does not become one so.
+// Node 3 was away during all of it: when it comes back, all others show certificates of an
+// authority that it never heard of. And one that the mesh did not put in force does not become one
+// so.
 static void test_away_meanwhile(void **state)
 {
     (void)state;
@@ -386,8 +387,8 @@ static void test_away_meanwhile(void **state)
     first = now[0].id;
     close_node(3);
     hm_trust_propose_encode(hm_buf_bytes(&issuing), &payload);
-    assert_int_equal(
-        ask(0, HM_MODULE_TRUST, HM_TRUST_PROPOSE, hm_buf_bytes(&payload), &proposal), HM_OK);
+    assert_int_equal(ask(0, HM_MODULE_TRUST, HM_TRUST_PROPOSE, hm_buf_bytes(&payload), &proposal),
+                     HM_OK);
     assert_int_equal(vote(1, HM_TRUST_APPROVE, &proposal), HM_OK);
     assert_int_equal(vote(2, HM_TRUST_APPROVE, &proposal), HM_OK);
     UNTIL(all_have(2));
