@@ -137,7 +137,8 @@ static void clean_up(void)
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
-    static const hm_module *const modules[] = {&hm_module_node, &hm_module_proof, &hm_module_asset};
+    static const hm_module *const modules[] = {&hm_module_node, &hm_module_proof, &hm_module_asset,
+                                               &hm_module_trust};
     char dir[128];
     (void)argc, (void)argv;
     mesh_fixture_make(&fx);
@@ -145,7 +146,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     hm_ledger_config cfg = {.dir = dir,
                             .genesis = hm_buf_bytes(&fx.genesis),
                             .modules = modules,
-                            .module_count = 3,
+                            .module_count = 4,
                             .proofs = &hm_proof_rules_v1,
                             .evidence = evidence_says,
                             .no_sync = true};

@@ -205,6 +205,9 @@ hm_err cli_put_path(cli *c, const cli_command *cmd, hm_buf *path)
     } else if (strcmp(cmd->arg, "NODE") == 0) {
         HM_TRY(cli_find_node(c, arg, id));
         arg = id;
+    } else if (strcmp(cmd->arg, "TRUST") == 0) {
+        HM_TRY(cli_find_trust(c, arg, id));
+        arg = id;
     } else if (strcmp(cmd->arg, "HEIGHT") == 0 &&
                (strspn(arg, "0123456789") != strlen(arg) || strlen(arg) > HEIGHT_DIGITS_MAX)) {
         return hm_fail(HM_E_USAGE, "\"%.80s\" is no height of a block, a number from 1", arg);

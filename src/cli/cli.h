@@ -160,6 +160,13 @@ HM_CHECK hm_err cli_dns_set(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_dns_delegate(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_dns_renew(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_dns_transfer(cli *c, const cli_command *cmd);
+// trust.c
+HM_CHECK hm_err cli_trust_show(cli *c, yyjson_val *answer);
+HM_CHECK hm_err cli_trust_facts(cli *c, yyjson_val *answer);
+HM_CHECK hm_err cli_trust_propose(cli *c, const cli_command *cmd);
+HM_CHECK hm_err cli_trust_say(cli *c, const cli_command *cmd);
+// The id of an authority or proposal that begins so.
+HM_CHECK hm_err cli_find_trust(cli *c, const char *what, char id[65]);
 // dns_resolve.c
 HM_CHECK hm_err cli_dns_resolve(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_resolved_show(cli *c, yyjson_val *answer);

@@ -27,6 +27,7 @@ const cli_word cli_groups[] = {
     {"proof", "the four proofs of an operation"},
     {"ledger", "blocks and operations"},
     {"dns", "names of the mesh, and asking for them"},
+    {"trust", "the authorities that the mesh believes, and votes about them"},
     {"cert", "certificates of the authority"},
     {"log", "the transparency log of the authority: checked, watched"},
     {"stoq", "the STOQ transport: measured, and files sent"},
@@ -41,6 +42,7 @@ const cli_word cli_args[] = {
     {"NODE", "a node: its name, its id, or the beginning of it (4 digits or more)"},
     {"HEIGHT", "the height of a block, from 1"},
     {"DOMAIN", "a name of the mesh, with its zone behind it or without: www, www.dev.internal"},
+    {"TRUST", "an authority or a proposal: its id, or the beginning of it (4 digits or more)"},
     {"SERIAL", "the serial number of a certificate, 32 hexadecimal digits"},
     {"INDEX", "the number of an entry of the log, from 0"},
     {"CSR", "a certificate request, a file in PEM"},
@@ -463,6 +465,36 @@ const cli_command cli_commands[] = {
      .examples = "hypermesh dns resolve www\n"
                  "hypermesh dns resolve www.dev.internal --type TXT --server localhost:8856",
      .options = dns_resolve_options, .run = cli_dns_resolve, .show = cli_resolved_show},
+
+    {"trust", "list", NULL, "the authorities in force, and what is proposed",
+     .about = "The genesis names the first authority; others come and go by votes of the members. "
+              "Certificates of members, and revocation lists, count when an authority in force "
+              "signed them.",
+     .run = cli_get, .path = "/v1/trust", .show = cli_trust_show, .item_needs = "id kind total#"},
+    {"trust", "show", "TRUST", "an authority, or a proposal and who approves of it", .run = cli_get,
+     .path = "/v1/trust/%s", .show = cli_trust_facts, .needs = "id kind total#"},
+    {"trust", "propose", "FILE", "propose an issuing certificate for this mesh",
+     .about =
+         "FILE is the certificate in PEM; what follows it in the file is left out. It must be "
+         "under the root of the genesis, with the name constraints of the present one, and end no "
+         "sooner than that. The operation's id is the proposal's: the other members approve of it "
+         "by that, within seven days. This node's proposal is its approval.\n\n" TOKEN,
+     .examples = "hypermesh trust propose mesh.chain", .run = cli_trust_propose,
+     .path = "/v1/trust", .show = cli_receipt_show, .needs = CLI_NEEDS_RECEIPT},
+    {"trust", "approve", "TRUST", "approve of a proposal",
+     .about = "Once members with more than two thirds of the voting power approve, it is "
+              "done.\n\n" TOKEN,
+     .examples = "hypermesh trust show 3fa9c1d2\n"
+                 "hypermesh trust approve 3fa9c1d2",
+     .run = cli_trust_say, .path = "/v1/trust/%s/approve", .show = cli_receipt_show,
+     .needs = CLI_NEEDS_RECEIPT},
+    {"trust", "withdraw", "TRUST", "propose that an authority leaves, or approve of that",
+     .about = "For good: its key never comes back, and the certificates that members have of it "
+              "are revoked. Members with more than two thirds of the voting power must have one of "
+              "another authority by then: trust show tells. Of a proposal of this node it ends "
+              "that.\n\n" TOKEN,
+     .run = cli_trust_say, .path = "/v1/trust/%s/withdraw", .show = cli_receipt_show,
+     .needs = CLI_NEEDS_RECEIPT},
 
     {"cert", "list", NULL, "certificates of the authority, newest first",
      .options = cert_list_options, .run = cli_list, .path = "/v1/certificates", .page_max = 500,

@@ -83,6 +83,7 @@ typedef struct hm_proof_rules {
 
 extern const hm_module hm_module_node;
 extern const hm_module hm_module_asset;
+extern const hm_module hm_module_trust;        // trust_module.h
 extern const hm_module hm_module_proof;        // proof_module.h
 extern const hm_proof_rules hm_proof_rules_v1; // proof_module.h
 

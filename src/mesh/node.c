@@ -236,7 +236,8 @@ static hm_err evidence_verify(const hm_exec *x, hm_bytes evidence, uint32_t *off
 
 static hm_err open_ledger(hm_node *n, hm_bytes genesis)
 {
-    static const hm_module *const modules[] = {&hm_module_node, &hm_module_proof, &hm_module_asset};
+    static const hm_module *const modules[] = {&hm_module_node, &hm_module_proof, &hm_module_asset,
+                                               &hm_module_trust};
     char dir[4100];
     snprintf(dir, sizeof dir, "%s/ledger", n->dir);
     HM_TRY(ledger_was_kept(n, dir));

@@ -165,18 +165,27 @@ static void tell_nullified(hm_node *n, const hm_block_header *h, uint64_t parent
                    (unsigned long long)first, (unsigned long long)(h->view - 1));
 }
 
+// May a peer that was believed before the block be one no more?
+static bool may_end_trust(const hm_block *block)
+{
+    for (uint32_t i = 0; i < block->count; i++) {
+        hm_op op;
+        if (hm_op_decode(block->ops[i], &op, NULL) == HM_OK &&
+            (op.module == HM_MODULE_TRUST ||
+             (op.module == HM_MODULE_NODE && op.kind == HM_NODE_CRL)))
+            return true;
+    }
+    return false;
+}
+
 static void do_final(hm_node *n, const hm_simplex_action *a)
 {
     const hm_block_header *tip = hm_view_header(hm_ledger_tip(n->ledger));
     uint64_t parent_view = tip == NULL ? 0 : tip->view;
     hm_hash id = a->id, parent = a->parent;
-    uint64_t crl_before, crl_after;
-    hm_bytes crl;
     hm_block block;
     hm_view *v = NULL;
-    hm_err err = hm_node_crl(hm_ledger_tip(n->ledger), &crl_before, &crl);
-    if (err == HM_OK)
-        err = hm_block_decode(a->bytes, &block);
+    hm_err err = hm_block_decode(a->bytes, &block);
     if (err != HM_OK)
         fatal(n, "a final block cannot be read", err);
     err = execute(n, &id, &parent, a->bytes, &v);
@@ -190,8 +199,9 @@ static void do_final(hm_node *n, const hm_simplex_action *a)
     tell_final(n, v, block.count);
     hm_view_release(v);
     pool_committed(n, &block);
+    bool recheck = may_end_trust(&block);
     hm_block_free(&block);
-    if (hm_node_crl(hm_ledger_tip(n->ledger), &crl_after, &crl) == HM_OK && crl_after != crl_before)
+    if (recheck)
         peers_recheck(n);
     if (hm_wal_size_bytes(n->wal) > WAL_REWRITE_BYTES)
         rewrite_wal(n);

@@ -67,6 +67,9 @@ typedef struct node_peer {
     uint64_t retry_wait_us; // for who cannot be reached
     uint64_t flap_wait_us;  // for who falls as soon as it is up, or is refused
     uint64_t up_us;         // since when it is up
+    hm_hash on_word;        // certificate that the mesh root alone speaks for: see check_peer()
+    bool trial;             // its connection began with that, and has to prove itself
+    bool told;              // since it is up it told its height
     uint64_t height;        // what it last told
     hm_hash state_root;
     uint64_t bytes_sent, bytes_received; // of earlier connections

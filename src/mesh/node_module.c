@@ -5,7 +5,9 @@
 #include "trustchain/trustchain.h"
 
 // Keys: 'm' index -> member, 'i' NodeID -> index, 'c' hash -> certificate's facts,
-// 'd' hash -> its DER, 'l' -> newest revocation list, 'n' -> number of members.
+// 'd' hash -> its DER, 'u' hash -> the authority that it is under, 'l' authority -> newest
+// revocation list, 'n' -> number of members. Of the genesis' authority there is no 'u', and 'l' is
+// alone.
 
 typedef struct key {
     uint8_t mem[2 + HM_HASH_BYTES];
@@ -157,7 +159,8 @@ hm_err hm_member_cert_der(const hm_view *v, const hm_hash *hash, hm_bytes *der)
     return hm_view_get(v, key_of(&k, 'd', hash->b, HM_HASH_BYTES), der);
 }
 
-static hm_err cert_add(hm_view *v, hm_bytes der, const tc_node_cert *info)
+// a NULL: the genesis'.
+static hm_err cert_add(hm_view *v, hm_bytes der, const tc_node_cert *info, const hm_authority *a)
 {
     key k;
     hm_member_cert c = {
@@ -168,14 +171,39 @@ static hm_err cert_add(hm_view *v, hm_bytes der, const tc_node_cert *info)
         .not_after_ms = info->not_after_ms,
     };
     HM_TRY(cert_put(v, &c));
+    if (a != NULL && !a->first)
+        HM_TRY(hm_view_put(v, key_of(&k, 'u', c.hash.b, HM_HASH_BYTES), hm_hash_bytes(&a->id)));
     return hm_view_put(v, key_of(&k, 'd', c.hash.b, HM_HASH_BYTES), der);
 }
 
-hm_err hm_node_crl(const hm_view *v, uint64_t *number, hm_bytes *der)
+static hm_err cert_is_under(const hm_view *v, const hm_hash *cert, const hm_authority *a,
+                            bool *under)
 {
     key k;
     hm_bytes value = {0};
-    hm_err err = hm_view_get(v, key_of(&k, 'l', NULL, 0), &value);
+    hm_err err = hm_view_get(v, key_of(&k, 'u', cert->b, HM_HASH_BYTES), &value);
+    if (err != HM_OK && err != HM_E_NOTFOUND)
+        return err;
+    *under = err == HM_OK ? hm_bytes_eq(value, hm_hash_bytes(&a->id)) : a->first;
+    return HM_OK;
+}
+
+static hm_bytes key_list(key *k, const hm_authority *a)
+{
+    return key_of(k, 'l', a->id.b, a->first ? 0 : HM_HASH_BYTES);
+}
+
+hm_err hm_node_crl_forget(hm_view *v, const hm_authority *a)
+{
+    key k;
+    return hm_view_del(v, key_list(&k, a));
+}
+
+hm_err hm_node_crl(const hm_view *v, const hm_authority *a, uint64_t *number, hm_bytes *der)
+{
+    key k;
+    hm_bytes value = {0};
+    hm_err err = hm_view_get(v, key_list(&k, a), &value);
     if (err == HM_E_NOTFOUND) {
         *number = 0;
         *der = (hm_bytes){0};
@@ -188,8 +216,10 @@ hm_err hm_node_crl(const hm_view *v, uint64_t *number, hm_bytes *der)
     return hm_rd_end(&r) == HM_OK ? HM_OK : damaged("revocation list");
 }
 
-// Marks every certificate that the list names.
-static hm_err crl_mark(hm_view *v, hm_bytes crl)
+// Marks every certificate that is_named() says.
+static hm_err certs_mark(hm_view *v, const hm_authority *a,
+                         hm_err (*is_named)(hm_bytes crl, const hm_member_cert *c, bool *yes),
+                         hm_bytes crl)
 {
     const uint8_t prefix[] = {HM_MODULE_NODE, 'c'};
     uint8_t at[2 + HM_HASH_BYTES];
@@ -204,9 +234,11 @@ static hm_err crl_mark(hm_view *v, hm_bytes crl)
         memcpy(hash.b, at + 2, HM_HASH_BYTES);
         hm_member_cert c;
         HM_TRY(cert_read(value, &hash, &c));
-        bool revoked = false;
-        HM_TRY(tc_crl_contains(crl, c.serial, &revoked));
-        if (!revoked || c.revoked)
+        bool under = false, named = false;
+        HM_TRY(cert_is_under(v, &hash, a, &under));
+        if (under)
+            HM_TRY(is_named(crl, &c, &named));
+        if (!named || c.revoked)
             continue;
         uint8_t serial[TC_SERIAL_BYTES]; // the borrowed one may go with the write
         memcpy(serial, c.serial.ptr, c.serial.len);
@@ -215,6 +247,45 @@ static hm_err crl_mark(hm_view *v, hm_bytes crl)
         HM_TRY(cert_put(v, &c));
     }
     return err == HM_E_NOTFOUND ? HM_OK : err;
+}
+
+static hm_err in_list(hm_bytes crl, const hm_member_cert *c, bool *yes)
+{
+    return tc_crl_contains(crl, c->serial, yes);
+}
+
+static hm_err all_of_them(hm_bytes crl, const hm_member_cert *c, bool *yes)
+{
+    (void)crl, (void)c;
+    *yes = true;
+    return HM_OK;
+}
+
+hm_err hm_member_certs_withdraw(hm_view *v, const hm_authority *a)
+{
+    return certs_mark(v, a, all_of_them, (hm_bytes){0});
+}
+
+hm_err hm_member_power_apart(const hm_view *v, const hm_authority *a, uint64_t time_ms,
+                             uint64_t *power, uint64_t *total)
+{
+    uint32_t count = 0;
+    uint64_t apart = 0, all = 0;
+    HM_TRY(hm_member_count(v, &count));
+    for (uint32_t i = 0; i < count; i++) {
+        hm_member m;
+        hm_member_cert c;
+        bool under = false;
+        HM_TRY(hm_member_at(v, i, &m));
+        HM_TRY(hm_member_cert_find(v, &m.cert, &c));
+        HM_TRY(cert_is_under(v, &m.cert, a, &under));
+        all += m.power;
+        if (!under && !c.revoked && time_ms >= c.not_before_ms && time_ms <= c.not_after_ms)
+            apart += m.power;
+    }
+    *power = apart;
+    *total = all;
+    return HM_OK;
 }
 
 // ---- the module ---------------------------------------------------------------------------------
@@ -267,15 +338,15 @@ static hm_err node_genesis(hm_exec *x)
                            v->name);
         HM_TRY(member_put(x->view, &m));
         HM_TRY(u32_put(x->view, key_of(&k, 'i', m.id.b, HM_HASH_BYTES), i));
-        HM_TRY(cert_add(x->view, v->cert, &info));
+        HM_TRY(cert_add(x->view, v->cert, &info, NULL));
     }
     return HM_OK;
 }
 
-static hm_err cert_check(const hm_exec *x, const hm_op *op, hm_bytes der, tc_node_cert *info)
+static hm_err cert_check(const hm_exec *x, const hm_op *op, hm_bytes der, tc_node_cert *info,
+                         hm_authority *a)
 {
-    hm_err err = tc_node_cert_verify(der, x->genesis->issuing_cert, x->genesis->root_cert,
-                                     (hm_bytes){0}, x->time_ms, info);
+    hm_err err = hm_trust_node_cert(x->view, der, x->time_ms, info, a);
     if (err != HM_OK)
         return hm_fail(err, "the certificate is refused: %s", hm_err_text(err));
     if (!hm_hash_eq(&info->node, &op->owner))
@@ -285,26 +356,17 @@ static hm_err cert_check(const hm_exec *x, const hm_op *op, hm_bytes der, tc_nod
     err = hm_member_cert_find(x->view, &hash, &known);
     if (err == HM_OK)
         return hm_fail(HM_E_OP_DUPLICATE, "the ledger holds this certificate already");
-    if (err != HM_E_NOTFOUND)
-        return err;
-    uint64_t number;
-    hm_bytes crl = {0};
-    HM_TRY(hm_node_crl(x->view, &number, &crl));
-    bool revoked = false;
-    if (number > 0)
-        HM_TRY(tc_crl_contains(crl, serial_trimmed(hm_bytes_of(info->serial.b, TC_SERIAL_BYTES)),
-                               &revoked));
-    return revoked ? hm_fail(HM_E_CERT_REVOKED, "the certificate is revoked") : HM_OK;
+    return err == HM_E_NOTFOUND ? HM_OK : err;
 }
 
-static hm_err crl_check(const hm_exec *x, hm_bytes der, tc_crl_info *info)
+static hm_err crl_check(const hm_exec *x, hm_bytes der, tc_crl_info *info, hm_authority *a)
 {
-    hm_err err = tc_crl_verify(der, x->genesis->issuing_cert, info);
+    hm_err err = hm_trust_crl(x->view, der, x->time_ms, info, a);
     if (err != HM_OK)
         return hm_fail(err, "the revocation list is refused: %s", hm_err_text(err));
     uint64_t number;
     hm_bytes old = {0};
-    HM_TRY(hm_node_crl(x->view, &number, &old));
+    HM_TRY(hm_node_crl(x->view, a, &number, &old));
     if (info->number <= number)
         return hm_fail(HM_E_OP_STATE, "revocation list %llu is no newer than list %llu",
                        (unsigned long long)info->number, (unsigned long long)number);
@@ -328,14 +390,15 @@ static hm_err node_check(const hm_exec *x, const hm_op *op)
     hm_bytes content = {0};
     tc_node_cert cert;
     tc_crl_info crl;
+    hm_authority a;
     hm_member m;
     switch (op->kind) {
     case HM_NODE_CERT:
         HM_TRY(payload_read(op, HM_CERT_DER_MAX, &content));
-        return cert_check(x, op, content, &cert);
+        return cert_check(x, op, content, &cert, &a);
     case HM_NODE_CRL:
         HM_TRY(payload_read(op, HM_CRL_DER_MAX, &content));
-        return crl_check(x, content, &crl);
+        return crl_check(x, content, &crl, &a);
     default:
         HM_TRY(payload_read(op, HM_EVIDENCE_MAX, &content));
         return evidence_check(x, content, &m);
@@ -345,9 +408,10 @@ static hm_err node_check(const hm_exec *x, const hm_op *op)
 static hm_err apply_cert(hm_exec *x, const hm_op *op, hm_bytes der)
 {
     tc_node_cert info;
+    hm_authority a;
     hm_member m;
-    HM_TRY(cert_check(x, op, der, &info));
-    HM_TRY(cert_add(x->view, der, &info));
+    HM_TRY(cert_check(x, op, der, &info, &a));
+    HM_TRY(cert_add(x->view, der, &info, &a));
     HM_TRY(hm_member_find(x->view, &op->owner, &m));
     uint8_t public_key[HM_FALCON_PUBLIC_BYTES];
     memcpy(public_key, m.public_key.ptr, m.public_key.len);
@@ -359,17 +423,18 @@ static hm_err apply_cert(hm_exec *x, const hm_op *op, hm_bytes der)
 static hm_err apply_crl(hm_exec *x, hm_bytes der)
 {
     tc_crl_info info;
+    hm_authority a;
     key k;
-    HM_TRY(crl_check(x, der, &info));
+    HM_TRY(crl_check(x, der, &info, &a));
     hm_buf b = {0};
     hm_wr_u64(&b, info.number);
     hm_wr_bytes(&b, der);
     hm_err err = hm_buf_status(&b);
     if (err == HM_OK)
-        err = hm_view_put(x->view, key_of(&k, 'l', NULL, 0), hm_buf_bytes(&b));
+        err = hm_view_put(x->view, key_list(&k, &a), hm_buf_bytes(&b));
     hm_buf_free(&b);
     HM_TRY(err);
-    return crl_mark(x->view, der);
+    return certs_mark(x->view, &a, in_list, der);
 }
 
 static hm_err apply_evidence(hm_exec *x, hm_bytes evidence)

@@ -2,9 +2,10 @@
 // and evidence against those who contradicted themselves. Module HM_MODULE_NODE.
 //
 // All operations are system operations:
-//   CERT      the signer's new certificate (DER, issued under the mesh root for the signer's key);
-//             it may stand on this very certificate, so that one can be renewed after its end too
-//   CRL       the issuing CA's revocation list (DER); its number must grow
+//   CERT      the signer's new certificate (DER, for the signer's key, by an authority in force:
+//             trust_module.h); it may stand on this very certificate, so that one can be renewed
+//             after its end too
+//   CRL       the revocation list of an authority in force (DER); its number must grow
 //   EVIDENCE  bytes that prove that a validator contradicted itself: its stake is gone at once, so
 //             that it can own no operation
 // A validator's voting power is the stake it had in the genesis.
@@ -12,6 +13,7 @@
 #define HM_MESH_NODE_MODULE_H
 
 #include "mesh/ledger.h"
+#include "mesh/trust_module.h"
 
 #define HM_CRL_DER_MAX 60000u
 #define HM_EVIDENCE_MAX 60000u
@@ -52,7 +54,19 @@ HM_CHECK hm_err hm_member_cert_find(const hm_view *v, const hm_hash *hash, hm_me
 // The DER of a certificate that the ledger holds. Borrowed.
 HM_CHECK hm_err hm_member_cert_der(const hm_view *v, const hm_hash *hash, hm_bytes *der);
 
-// The newest revocation list: number 0 and no bytes when none was published yet. Borrowed.
-HM_CHECK hm_err hm_node_crl(const hm_view *v, uint64_t *number, hm_bytes *der);
+// An authority's newest revocation list: number 0 and no bytes when none was published yet.
+// Borrowed.
+HM_CHECK hm_err hm_node_crl(const hm_view *v, const hm_authority *a, uint64_t *number,
+                            hm_bytes *der);
+
+// ---- for the trust module -----------------------------------------------------------------------
+
+HM_CHECK hm_err hm_node_crl_forget(hm_view *v, const hm_authority *a);
+// The voting power of members whose newest certificate is in force, not revoked and of another
+// authority than this one, and of all members.
+HM_CHECK hm_err hm_member_power_apart(const hm_view *v, const hm_authority *a, uint64_t time_ms,
+                                      uint64_t *power, uint64_t *total);
+// Revokes every certificate of the ledger that is of this authority.
+HM_CHECK hm_err hm_member_certs_withdraw(hm_view *v, const hm_authority *a);
 
 #endif

@@ -15,44 +15,55 @@
 #define FLAP_LIVED_US 10000000u // a connection that lived so long did not fall at once
 #define PING_EVERY_US 1000000u
 #define IDLE_MS 5000u
+#define TRIAL_US 60000000u // to learn that the authority of a peer is in force
 #define HANDSHAKE_MS 3000u // then anew: a node that comes back is not left waiting for long
 
 enum { CLOSE_BYE = 0, CLOSE_REPLACED = 1, CLOSE_MESSAGE = 2, CLOSE_BACKLOG = 3, CLOSE_REVOKED = 4 };
 
 // ---- who may connect ----------------------------------------------------------------------------
 
-static hm_err member_of_cert(hm_node *n, hm_bytes leaf, uint32_t *index)
+static hm_err member_of_key(const hm_node *n, const tc_node_cert *cert, uint32_t *index)
 {
-    tc_node_cert cert;
-    uint64_t number;
-    hm_bytes crl;
-    HM_TRY(tc_node_cert_verify(leaf, n->genesis->issuing_cert, n->genesis->root_cert, (hm_bytes){0},
-                               node_wall_ms(), &cert));
-    HM_TRY(hm_node_crl(hm_ledger_tip(n->ledger), &number, &crl));
-    bool revoked = false;
-    if (number > 0) {
-        hm_bytes serial = hm_bytes_of(cert.serial.b, TC_SERIAL_BYTES);
-        while (serial.len > 1 && serial.ptr[0] == 0)
-            serial = hm_bytes_of(serial.ptr + 1, serial.len - 1);
-        HM_TRY(tc_crl_contains(crl, serial, &revoked));
-    }
-    if (revoked)
-        return hm_fail(HM_E_CERT_REVOKED, "the certificate of %s is revoked", cert.name);
     for (uint32_t i = 0; i < n->count; i++)
-        if (hm_hash_eq(&n->ids[i], &cert.node)) {
+        if (hm_hash_eq(&n->ids[i], &cert->node)) {
             *index = i;
             return HM_OK;
         }
-    return hm_fail(HM_E_CERT_UNTRUSTED, "%s is not a member of this mesh", cert.name);
+    return hm_fail(HM_E_CERT_UNTRUSTED, "%s is not a member of this mesh", cert->name);
+}
+
+static hm_err member_of_cert(const hm_node *n, hm_bytes leaf, uint32_t *index)
+{
+    tc_node_cert cert;
+    HM_TRY(hm_trust_node_cert(hm_ledger_tip(n->ledger), leaf, node_wall_ms(), &cert, NULL));
+    return member_of_key(n, &cert, index);
+}
+
+// This node may have been away while the authority changed, and can hear of it from the others
+// only. So who has a member's key, and a certificate by an authority that is not known here but
+// under the mesh root, is taken for as long as it takes to hear of it.
+static bool take_on_word(hm_node *n, hm_bytes leaf, hm_bytes issuing)
+{
+    uint32_t index = 0;
+    tc_node_cert cert;
+    if (issuing.len == 0 ||
+        hm_trust_node_cert_by(hm_ledger_tip(n->ledger), leaf, issuing, node_wall_ms(), &cert) !=
+            HM_OK ||
+        member_of_key(n, &cert, &index) != HM_OK)
+        return false;
+    n->peers[index].on_word = hm_sha256(leaf);
+    return true;
 }
 
 // In the middle of a handshake, both ways.
-static hm_err check_peer(void *ctx, hm_bytes leaf)
+static hm_err check_peer(void *ctx, hm_bytes leaf, hm_bytes issuing)
 {
     hm_node *n = ctx;
-    uint32_t index;
+    uint32_t index = 0;
     hm_err err = leaf.len == 0 ? hm_fail(HM_E_CERT_MISSING, "the peer showed no certificate")
                                : member_of_cert(n, leaf, &index);
+    if (err == HM_E_CERT_UNTRUSTED && take_on_word(n, leaf, issuing))
+        return HM_OK;
     if (err != HM_OK) {
         char why[200];
         snprintf(why, sizeof why, "%s", hm_err_detail());
@@ -61,7 +72,8 @@ static hm_err check_peer(void *ctx, hm_bytes leaf)
     return err;
 }
 
-static hm_err member_of_conn(hm_node *n, stoq_conn *conn, uint32_t *index)
+// *on_word: its authority is not in force as far as this node knows (NULL: then it is no member).
+static hm_err member_of_conn(const hm_node *n, stoq_conn *conn, uint32_t *index, bool *on_word)
 {
     unsigned char *der = NULL;
     X509 *x = stoq_conn_peer_cert(conn);
@@ -69,7 +81,14 @@ static hm_err member_of_conn(hm_node *n, stoq_conn *conn, uint32_t *index)
     if (len <= 0)
         return hm_fail(HM_E_CERT_MISSING, "the peer showed no certificate");
     hm_err err = member_of_cert(n, hm_bytes_of(der, (size_t)len), index);
+    hm_hash hash = hm_sha256(hm_bytes_of(der, (size_t)len));
     OPENSSL_free(der);
+    for (uint32_t i = 0; on_word != NULL && err == HM_E_CERT_UNTRUSTED && i < n->count; i++)
+        if (hm_hash_eq(&n->peers[i].on_word, &hash)) {
+            *index = i;
+            *on_word = true;
+            return HM_OK;
+        }
     return err;
 }
 
@@ -125,6 +144,7 @@ static void forget_connection(node_peer *p)
         stoq_conn_set_user(p->conn, NULL);
     }
     p->conn = NULL;
+    p->trial = p->told = false;
     p->give_up = NULL;
     for (int lane = 0; lane < LANES; lane++) {
         if (p->lanes[lane] != NULL)
@@ -264,6 +284,7 @@ static void dispatch(node_peer *p, node_message *m)
         return;
     switch (m->type) {
     case MSG_STATUS:
+        p->told = true;
         p->height = m->height;
         p->state_root = m->hash;
         break;
@@ -409,8 +430,9 @@ static void on_conn_open(void *user, stoq_conn *conn)
 {
     hm_node *n = user;
     uint32_t index = 0;
+    bool on_word = false;
     n->net_dirty = true;
-    hm_err err = member_of_conn(n, conn, &index);
+    hm_err err = member_of_conn(n, conn, &index, &on_word);
     node_peer *p = stoq_conn_is_server(conn) ? NULL : stoq_conn_user(conn);
     if (err == HM_OK && p != NULL && p->index != index)
         err = hm_fail(HM_E_CERT_UNTRUSTED, "another member answers at the address of %s",
@@ -426,6 +448,7 @@ static void on_conn_open(void *user, stoq_conn *conn)
         return;
     }
     if (p != NULL) {
+        p->trial = on_word;
         if (open_lanes(p) != HM_OK) {
             peer_drop(p, CLOSE_MESSAGE, "no streams");
             return;
@@ -438,6 +461,7 @@ static void on_conn_open(void *user, stoq_conn *conn)
     if (p->conn != NULL) // it came back before its old connection was missed
         peer_drop(p, CLOSE_REPLACED, "it connected anew");
     p->conn = conn;
+    p->trial = on_word;
     stoq_conn_set_user(conn, p);
 }
 
@@ -524,6 +548,21 @@ static void connect_to(node_peer *p)
         set_state(p, HM_PEER_CONNECTING, p->reason);
 }
 
+// Once this node knows what the peer knows, the authority of the peer is in force here too, or is
+// not.
+static void end_trial(node_peer *p, uint64_t now_us)
+{
+    hm_node *n = p->node;
+    uint32_t index = 0;
+    bool caught_up = p->told && hm_ledger_height(n->ledger) >= p->height;
+    if (member_of_conn(n, p->conn, &index, NULL) == HM_OK) {
+        p->trial = false;
+    } else if (caught_up || now_us - p->up_us >= TRIAL_US) {
+        node_refused(n, COUNT_REFUSED_PEER, &p->id, "%s", hm_err_detail());
+        peer_drop(p, CLOSE_REVOKED, "the authority of its certificate is not in force");
+    }
+}
+
 // Of two members, the one with the lower number connects.
 void peers_tick(hm_node *n, uint64_t now_us)
 {
@@ -532,6 +571,8 @@ void peers_tick(hm_node *n, uint64_t now_us)
         node_peer *p = &n->peers[i];
         if (i == n->self)
             continue;
+        if (p->trial && p->state == HM_PEER_UP)
+            end_trial(p, now_us);
         if (p->give_up != NULL)
             peer_drop(p, CLOSE_BACKLOG, p->give_up);
         else if (p->conn == NULL && n->self < i && now_us >= p->retry_at_us)
@@ -545,8 +586,9 @@ void peers_tick(hm_node *n, uint64_t now_us)
     }
 }
 
-// The certificate that a connection began with may be over: what counts then is the newest one, of
-// the ledger, which a member that renews its own brings there.
+// The certificate that a connection began with may be over, or of an authority that is in force no
+// more: what counts then is the newest one, of the ledger, which a member that renews its own
+// brings there.
 static bool renewed_in_force(const hm_node *n, uint32_t i)
 {
     hm_member m;
@@ -562,13 +604,16 @@ void peers_recheck(hm_node *n)
     for (uint32_t i = 0; i < n->count; i++) {
         uint32_t index;
         node_peer *p = &n->peers[i];
-        hm_err err = p->state == HM_PEER_UP ? member_of_conn(n, p->conn, &index) : HM_OK;
-        if (err == HM_OK || (err == HM_E_CERT_EXPIRED && renewed_in_force(n, i)))
+        hm_err err =
+            p->state == HM_PEER_UP && !p->trial ? member_of_conn(n, p->conn, &index, NULL) : HM_OK;
+        bool behind = err == HM_E_CERT_EXPIRED || err == HM_E_CERT_UNTRUSTED;
+        if (err == HM_OK || (behind && renewed_in_force(n, i)))
             continue;
         node_refused(n, COUNT_REFUSED_PEER, &p->id, "%s", hm_err_detail());
         peer_drop(p, CLOSE_REVOKED,
-                  err == HM_E_CERT_EXPIRED ? "its certificate is over"
-                                           : "its certificate is revoked");
+                  err == HM_E_CERT_EXPIRED     ? "its certificate is over"
+                  : err == HM_E_CERT_UNTRUSTED ? "the authority of its certificate was withdrawn"
+                                               : "its certificate is revoked");
     }
 }
 
@@ -583,13 +628,24 @@ static hm_err read_chain(const hm_node *n, hm_buf *chain)
                                 : err;
 }
 
+static hm_err check_leaf(void *ctx, hm_bytes leaf)
+{
+    return check_peer(ctx, leaf, (hm_bytes){0});
+}
+
+static hm_err make_context(hm_node *n, int server, hm_bytes chain)
+{
+    HM_TRY(tc_node_tls(server == 1, n->key, chain, check_leaf, n, &n->tls[server]));
+    tc_node_tls_chain_check(n->tls[server], check_peer);
+    return HM_OK;
+}
+
 static hm_err make_tls(hm_node *n)
 {
     hm_buf chain = {0};
     hm_err err = read_chain(n, &chain);
     for (int server = 0; server < 2 && err == HM_OK; server++)
-        err =
-            tc_node_tls(server == 1, n->key, hm_buf_bytes(&chain), check_peer, n, &n->tls[server]);
+        err = make_context(n, server, hm_buf_bytes(&chain));
     hm_buf_free(&chain);
     return err;
 }

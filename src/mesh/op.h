@@ -35,6 +35,7 @@ typedef enum hm_module_id {
     HM_MODULE_NODE = 1,  // node_module.h
     HM_MODULE_PROOF = 2, // proof_module.h
     HM_MODULE_ASSET = 3, // asset.h
+    HM_MODULE_TRUST = 4, // trust_module.h
     HM_MODULE_MAX = 15,  // numbers up to here are reserved for modules
 } hm_module_id;
 

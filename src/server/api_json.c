@@ -271,6 +271,19 @@ out:
     return err;
 }
 
+hm_err api_trust_read(hm_bytes body, char certificate[API_PEM_MAX + 1])
+{
+    static const char *const names[] = {"certificate", NULL};
+    yyjson_doc *doc = NULL;
+    hm_err err;
+    HM_TRY(hm_json_parse(body, &doc));
+    HM_TRY_OUT(hm_json_only(yyjson_doc_get_root(doc), names));
+    err = copy_text(yyjson_doc_get_root(doc), "certificate", certificate, API_PEM_MAX + 1);
+out:
+    yyjson_doc_free(doc);
+    return err;
+}
+
 static hm_err read_signature(yyjson_val *root, api_renewal *out)
 {
     hm_bytes hex;

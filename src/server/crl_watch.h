@@ -1,8 +1,8 @@
-// A node's eye on the authority: always has a question there for a newer revocation list than the
-// ledger's, which is answered when something is revoked, and puts the list into the ledger, from
-// where every member honours it.
+// A node's eye on the authority: for each issuing key that the mesh believes (trust_module.h) it
+// always has a question there for a newer revocation list than the ledger's, which is answered when
+// something is revoked, and puts the list into the ledger, from where every member honours it.
 //
-// One libuv loop's thread; the question, which may take a minute, runs on a thread of its own.
+// One libuv loop's thread; each question, which may take a minute, runs on a thread of its own.
 #ifndef HM_SERVER_CRL_WATCH_H
 #define HM_SERVER_CRL_WATCH_H
 

@@ -56,7 +56,8 @@ out:
 
 hm_ledger_config ledger_check_config(const char *dir, hm_bytes genesis)
 {
-    static const hm_module *const modules[] = {&hm_module_node, &hm_module_proof, &hm_module_asset};
+    static const hm_module *const modules[] = {&hm_module_node, &hm_module_proof, &hm_module_asset,
+                                               &hm_module_trust};
     return (hm_ledger_config){.dir = dir,
                               .genesis = genesis,
                               .modules = modules,

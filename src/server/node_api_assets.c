@@ -296,10 +296,10 @@ static void submission_done(void *ctx, hm_err err, const char *detail,
     api_work_done(a);
 }
 
-void api_asset_submit(hm_node_api *a, hm_http_req *r, uint8_t kind, const hm_hash *asset,
-                      const hm_buf *payload)
+void api_submit(hm_node_api *a, hm_http_req *r, uint8_t module, uint8_t kind, const hm_hash *asset,
+                const hm_buf *payload)
 {
-    hm_node_request req = {.module = HM_MODULE_ASSET, .kind = kind};
+    hm_node_request req = {.module = module, .kind = kind};
     submission *s = calloc(1, sizeof(*s));
     hm_err err = s ? hm_buf_status(payload) : HM_E_NOMEM;
     if (asset)
@@ -319,6 +319,12 @@ void api_asset_submit(hm_node_api *a, hm_http_req *r, uint8_t kind, const hm_has
     }
     a->work++;
     hm_http_on_abort(r, submission_gone, s);
+}
+
+void api_asset_submit(hm_node_api *a, hm_http_req *r, uint8_t kind, const hm_hash *asset,
+                      const hm_buf *payload)
+{
+    api_submit(a, r, HM_MODULE_ASSET, kind, asset, payload);
 }
 
 void api_policy_of(const api_policy *in, hm_asset_policy *out)

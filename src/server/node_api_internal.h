@@ -53,7 +53,10 @@ bool api_query_place(hm_http_req *r, hm_op_location *out);
 // The asset or operation that the first parameter names; answers and gives false when it is none.
 bool api_find_asset(const hm_node_api *a, hm_http_req *r, hm_asset *out);
 bool api_find_op(const hm_node_api *a, hm_http_req *r, api_found_op *out);
-// An operation on an asset, or, without one, that begins one: the answer comes when it is final.
+// An operation of the node: the answer comes when it is final. asset NULL: it names none.
+void api_submit(hm_node_api *a, hm_http_req *r, uint8_t module, uint8_t kind, const hm_hash *asset,
+                const hm_buf *payload);
+// One on an asset, or, without one, that begins one.
 void api_asset_submit(hm_node_api *a, hm_http_req *r, uint8_t kind, const hm_hash *asset,
                       const hm_buf *payload);
 void api_policy_of(const api_policy *in, hm_asset_policy *out);
@@ -83,6 +86,12 @@ void api_names_register(void *ctx, hm_http_req *r);
 void api_name_get(void *ctx, hm_http_req *r);
 void api_name_records(void *ctx, hm_http_req *r);
 void api_name_renew(void *ctx, hm_http_req *r);
+// node_api_trust.c
+void api_trust_list(void *ctx, hm_http_req *r);
+void api_trust_get(void *ctx, hm_http_req *r);
+void api_trust_propose(void *ctx, hm_http_req *r);
+void api_trust_approve(void *ctx, hm_http_req *r);
+void api_trust_withdraw(void *ctx, hm_http_req *r);
 // node_api_witness.c
 void api_witness_add(void *ctx, hm_http_req *r);
 void api_witness_key(void *ctx, hm_http_req *r);

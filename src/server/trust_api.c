@@ -445,6 +445,33 @@ static void on_revoke(void *ctx, hm_http_req *r)
 
 // ---- lists, roots -------------------------------------------------------------------------------
 
+// The parameter "issuer": whose list of the mesh family is meant, by the issuing key. Answers 400,
+// or 404 when this authority does not have that key, and gives false.
+static bool query_issuer(const hm_trust_api *a, hm_http_req *r, unsigned family)
+{
+    const char *text = hm_http_query(r, "issuer");
+    hm_buf der = {0};
+    hm_hash asked;
+    tc_issuing_cert own;
+    if (!text || !*text)
+        return true;
+    if (family != TC_MESH || hm_unhex(asked.b, sizeof asked.b, text, strlen(text)) != HM_OK) {
+        hm_http_reply_err(r, HM_E_PARSE,
+                          "parameter issuer is the id of an issuing key of the mesh family: 64 "
+                          "hexadecimal digits");
+        return false;
+    }
+    hm_err err = tc_pem_to_der(tc_authority_issuing(a->authority, TC_MESH), &der);
+    if (err == HM_OK)
+        err = tc_issuing_read(hm_buf_bytes(&der), &own);
+    if (err == HM_OK && !hm_hash_eq(&own.key_id, &asked))
+        err = hm_fail(HM_E_NOTFOUND, "this authority does not issue with that key");
+    hm_buf_free(&der);
+    if (err != HM_OK)
+        refuse(r, err);
+    return err == HM_OK;
+}
+
 // Without `after` it is the newest list, at once.
 static void on_crl(void *ctx, hm_http_req *r)
 {
@@ -453,7 +480,7 @@ static void on_crl(void *ctx, hm_http_req *r)
     uint64_t after, wait, delta;
     if (!query_family(r, TC_MESH, &family) || !query_u64(r, "after", 0, 0, UINT64_MAX, &after) ||
         !query_u64(r, "wait", 0, 0, CRL_WAIT_MAX_S, &wait) ||
-        !query_u64(r, "delta", 0, 0, 1, &delta))
+        !query_u64(r, "delta", 0, 0, 1, &delta) || !query_issuer(a, r, family))
         return;
     const crl_question q = {.family = (tc_family)family, .delta = delta == 1, .after = after};
     crl_wait_ask(a->waits, r, &q, (uint32_t)wait);
@@ -700,7 +727,7 @@ static const hm_http_route routes[] = {
     {"POST", "/v1/certificates/{serial}/revoke", on_revoke, HM_HTTP_AUTH, 0, NULL,
      HM_HTTP_OPERATOR},
     {"GET", "/v1/audit", on_audit, HM_HTTP_AUTH, 0, "cursor limit", HM_HTTP_VIEWER},
-    {"GET", "/v1/crl", on_crl, 0, 0, "family after wait delta"},
+    {"GET", "/v1/crl", on_crl, 0, 0, "family after wait delta issuer"},
     {"GET", "/v1/roots", on_roots, 0, 0, "name"},
     {"GET", "/log/checkpoint", on_log_checkpoint, 0, 0, NULL},
     {"GET", "/log/tile/{level}/{a}", on_log_tile_1, 0, 0, NULL},

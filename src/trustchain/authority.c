@@ -95,14 +95,13 @@ static hm_err cross_load(const tc_authority *a, hm_buf *pem)
     return err == HM_E_NOTFOUND ? HM_OK : err; // its roots may have been made without one
 }
 
-hm_err tc_authority_reload(tc_authority *a)
+static hm_err family_reload(tc_authority *a, tc_family f)
 {
-    family_ca *ca = &a->family[TC_EDGE];
-    hm_buf pem = {0}, der = {0}, cross = {0};
+    family_ca *ca = &a->family[f];
+    hm_buf pem = {0}, der = {0};
     X509 *issuing = NULL;
     hm_err err;
-    HM_TRY_OUT(cross_load(a, &cross));
-    HM_TRY_OUT(pem_load(a, "edge", "ca.crt", &pem));
+    HM_TRY_OUT(pem_load(a, tc_family_names[f], "ca.crt", &pem));
     HM_TRY_OUT(tc_pem_to_der(hm_buf_bytes(&pem), &der));
     HM_TRY_OUT(x509_cert_parse(hm_buf_bytes(&der), &issuing));
     if (EVP_PKEY_eq(X509_get0_pubkey(issuing), X509_get0_pubkey(ca->issuing)) != 1)
@@ -113,13 +112,24 @@ hm_err tc_authority_reload(tc_authority *a)
     hm_buf_free(&ca->issuing_pem);
     ca->issuing_pem = pem;
     pem = (hm_buf){0};
-    hm_buf_free(&a->cross_pem);
-    a->cross_pem = cross;
-    cross = (hm_buf){0};
 out:
     X509_free(issuing);
     hm_buf_free(&pem);
     hm_buf_free(&der);
+    return err;
+}
+
+hm_err tc_authority_reload(tc_authority *a)
+{
+    hm_buf cross = {0};
+    hm_err err;
+    HM_TRY_OUT(cross_load(a, &cross));
+    HM_TRY_OUT(family_reload(a, TC_MESH));
+    HM_TRY_OUT(family_reload(a, TC_EDGE));
+    hm_buf_free(&a->cross_pem);
+    a->cross_pem = cross;
+    cross = (hm_buf){0};
+out:
     hm_buf_free(&cross);
     return err;
 }

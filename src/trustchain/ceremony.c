@@ -351,25 +351,24 @@ static hm_err under_root(X509 *x, X509 *root, uint64_t now_ms)
 }
 
 // A later certificate of the same key, name and root: what was issued and what revokes it goes on
-// under either. The mesh's stands in the genesis, which nobody can change.
+// under either. Nodes take the mesh's when their ledger has it in force (mesh/trust_module.h),
+// which may be before or after.
 static hm_err prolong(const char *dir, tc_family f, X509 *x, X509 *root)
 {
     X509 *old_root = NULL, *old = NULL;
     uint64_t end, old_end;
     hm_err err;
-    if (f == TC_MESH)
-        return hm_fail(HM_E_EXISTS, "the mesh family has its issuing certificate, which stands in "
-                                    "the genesis as it is");
     HM_TRY_OUT(cert_load(dir, f, "root.crt", &old_root));
     HM_TRY_OUT(cert_load(dir, f, "ca.crt", &old));
     HM_TRY_OUT(x509_time_ms(X509_get0_notAfter(x), &end));
     HM_TRY_OUT(x509_time_ms(X509_get0_notAfter(old), &old_end));
     if (X509_cmp(root, old_root) != 0 ||
         X509_NAME_cmp(X509_get_subject_name(x), X509_get_subject_name(old)) != 0)
-        err = hm_fail(HM_E_EXISTS, "the edge family has another root, or its CA another name");
+        err = hm_fail(HM_E_EXISTS, "the %s family has another root, or its CA another name",
+                      tc_family_names[f]);
     else if (end <= old_end)
-        err =
-            hm_fail(HM_E_EXISTS, "the edge family has an issuing certificate that ends no sooner");
+        err = hm_fail(HM_E_EXISTS, "the %s family has an issuing certificate that ends no sooner",
+                      tc_family_names[f]);
     else
         err = authority_cert_write(dir, tc_family_names[f], "ca.crt", x);
 out:

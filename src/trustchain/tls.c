@@ -16,7 +16,8 @@
 
 typedef struct peer_hook {
     tc_peer_check check;
-    void *ctx; // borrowed
+    tc_chain_check chain; // in its place; NULL: none
+    void *ctx;            // borrowed
 } peer_hook;
 
 // Where an SSL_CTX keeps its hook, so that it is freed with it.
@@ -49,15 +50,29 @@ static int verify_code(hm_err err)
     }
 }
 
+// What stands behind the leaf in what the peer showed, or NULL.
+static X509 *behind(X509_STORE_CTX *store, const X509 *leaf)
+{
+    STACK_OF(X509) *shown = X509_STORE_CTX_get0_untrusted(store);
+    for (int i = 0; i < sk_X509_num(shown); i++) // -1 for NULL
+        if (X509_cmp(sk_X509_value(shown, i), leaf) != 0)
+            return sk_X509_value(shown, i);
+    return NULL;
+}
+
 static int peer_verify(X509_STORE_CTX *store, void *arg)
 {
     const peer_hook *hook = arg;
-    X509 *leaf = X509_STORE_CTX_get0_cert(store);
-    hm_buf der = {0};
+    X509 *leaf = X509_STORE_CTX_get0_cert(store), *issuing = leaf ? behind(store, leaf) : NULL;
+    hm_buf der = {0}, issuing_der = {0};
     hm_err err = leaf ? x509_cert_der(leaf, &der) : HM_E_CERT_MISSING;
+    if (err == HM_OK && hook->chain && issuing)
+        err = x509_cert_der(issuing, &issuing_der);
     if (err == HM_OK)
-        err = hook->check(hook->ctx, hm_buf_bytes(&der));
+        err = hook->chain ? hook->chain(hook->ctx, hm_buf_bytes(&der), hm_buf_bytes(&issuing_der))
+                          : hook->check(hook->ctx, hm_buf_bytes(&der));
     hm_buf_free(&der);
+    hm_buf_free(&issuing_der);
     X509_STORE_CTX_set_error(store, err == HM_OK ? X509_V_OK : verify_code(err));
     return err == HM_OK;
 }
@@ -126,7 +141,7 @@ hm_err tc_node_tls(bool is_server, const hm_key *key, hm_bytes chain_pem, tc_pee
                    void *check_ctx, SSL_CTX **out)
 {
     SSL_CTX *ctx;
-    peer_hook hook = {check, check_ctx};
+    peer_hook hook = {.check = check, .ctx = check_ctx};
     HM_TRY(tls_new(is_server, GROUPS, HM_FALCON_NAME, HM_FALCON_NAME, &ctx));
     hm_err err = tls_identity(ctx, hm_key_evp(key), chain_pem);
     if (err == HM_OK)
@@ -137,6 +152,13 @@ hm_err tc_node_tls(bool is_server, const hm_key *key, hm_bytes chain_pem, tc_pee
     }
     *out = ctx;
     return HM_OK;
+}
+
+void tc_node_tls_chain_check(SSL_CTX *ctx, tc_chain_check check)
+{
+    peer_hook *hook = SSL_CTX_get_ex_data(ctx, hook_index);
+    hm_assert(hook);
+    hook->chain = check;
 }
 
 // SSL_new() takes references to what the context has then, so connections that are there keep

@@ -76,6 +76,23 @@ typedef struct tc_node_cert {
 HM_CHECK hm_err tc_node_cert_verify(hm_bytes leaf, hm_bytes issuing, hm_bytes root, hm_bytes crl,
                                     uint64_t time_ms, tc_node_cert *out);
 
+// An issuing certificate of the mesh family.
+typedef struct tc_issuing_cert {
+    hm_hash key_id;              // SHA-256 of its SubjectPublicKeyInfo
+    char name[TC_NAME_MAX + 33]; // CN
+    uint64_t not_before_ms, not_after_ms;
+} tc_issuing_cert;
+
+// What the certificate (DER) says of itself; nothing is verified. HM_E_PARSE, HM_E_CERT_PROFILE.
+HM_CHECK hm_err tc_issuing_read(hm_bytes der, tc_issuing_cert *out);
+// May it issue for this mesh? Signed by the root and in force at time_ms, a CA of path length 0
+// with a FALCON-1024 key for certificates and revocation lists alone, and bound to the zone and the
+// addresses of the mesh, critically and byte for byte as the present issuing certificate is (RFC
+// 5280, 4.2.1.10); when that is bound to nothing, as `mesh`, the mesh's name, asks for. All in DER.
+// HM_E_CERT_UNTRUSTED, HM_E_CERT_EXPIRED, HM_E_CERT_PROFILE, HM_E_PARSE.
+HM_CHECK hm_err tc_issuing_verify(hm_bytes der, hm_bytes root, hm_bytes present, const char *mesh,
+                                  uint64_t time_ms, tc_issuing_cert *out);
+
 typedef struct tc_crl_info {
     uint64_t number;
     uint64_t this_update_ms, next_update_ms;
@@ -125,6 +142,11 @@ typedef hm_err (*tc_peer_check)(void *ctx, hm_bytes leaf_der);
 // resumption. chain_pem: own certificate, then the issuing CA. ctx of the hook is borrowed.
 HM_CHECK hm_err tc_node_tls(bool is_server, const hm_key *key, hm_bytes chain_pem,
                             tc_peer_check check, void *check_ctx, SSL_CTX **out);
+// The same with the certificate that the peer showed behind its own, in DER, or empty.
+typedef hm_err (*tc_chain_check)(void *ctx, hm_bytes leaf_der, hm_bytes issuing_der);
+// Decides from now on in place of the check of tc_node_tls(), with the same ctx. Before the context
+// is used.
+void tc_node_tls_chain_check(SSL_CTX *ctx, tc_chain_check check);
 // Connections from now on show this chain, of the same key; those that are there go on.
 HM_CHECK hm_err tc_node_tls_renew(SSL_CTX *ctx, const hm_key *key, hm_bytes chain_pem);
 
@@ -183,8 +205,8 @@ void tc_authority_close(tc_authority *a); // NULL is fine
 // Can it sign? HM_E_BUSY when its token cannot be used, HM_E_DENIED when that refuses the PIN.
 HM_CHECK hm_err tc_authority_ready(tc_authority *a);
 
-// Takes another certificate of the edge family's issuing key, and the cross-signature, that
-// ceremony.h put into the directory. HM_E_CORRUPT.
+// Takes other certificates of the issuing keys, and the cross-signature, that ceremony.h put into
+// the directory. HM_E_CORRUPT.
 HM_CHECK hm_err tc_authority_reload(tc_authority *a);
 
 #define TC_PUBLIC_URL_MAX 200u

@@ -6,14 +6,14 @@
 
 #define CHAIN_DEPTH 1 // one issuing CA between root and node
 
-static hm_err path_error(int code, int depth)
+// leaf: whose certificate the first is, in words.
+static hm_err path_error(int code, int depth, const char *leaf)
 {
     const char *text = X509_verify_cert_error_string(code);
     switch (code) {
     case X509_V_ERR_CERT_HAS_EXPIRED:
     case X509_V_ERR_CERT_NOT_YET_VALID:
-        return hm_fail(HM_E_CERT_EXPIRED, "%s (%s)", text,
-                       depth == 0 ? "the node's" : "of the authority");
+        return hm_fail(HM_E_CERT_EXPIRED, "%s (%s)", text, depth == 0 ? leaf : "of the authority");
     case X509_V_ERR_INVALID_PURPOSE:
     case X509_V_ERR_EE_KEY_TOO_SMALL:
         return hm_fail(HM_E_CERT_PROFILE, "%s", text);
@@ -22,8 +22,7 @@ static hm_err path_error(int code, int depth)
     }
 }
 
-// The leaf under the issuing CA under the root, all in force at time_ms.
-static hm_err path_verify(X509 *leaf, X509 *issuing, X509 *root, uint64_t time_ms)
+hm_err x509_path_verify(X509 *leaf, X509 *issuing, X509 *root, uint64_t time_ms)
 {
     hm_err err = HM_OK;
     X509_STORE *store = X509_STORE_new();
@@ -32,16 +31,18 @@ static hm_err path_verify(X509 *leaf, X509 *issuing, X509 *root, uint64_t time_m
     X509_VERIFY_PARAM *param;
 
     if (!store || !ctx || !chain || !X509_STORE_add_cert(store, root) ||
-        !sk_X509_push(chain, issuing) || !X509_STORE_CTX_init(ctx, store, leaf, chain)) {
+        (issuing && !sk_X509_push(chain, issuing)) ||
+        !X509_STORE_CTX_init(ctx, store, leaf, chain)) {
         err = hm_crypto_fail(HM_E_NOMEM, "cannot check a certificate");
         goto out;
     }
     param = X509_STORE_CTX_get0_param(ctx);
     X509_VERIFY_PARAM_set_time(param, (time_t)(time_ms / 1000));
-    X509_VERIFY_PARAM_set_depth(param, CHAIN_DEPTH);
+    X509_VERIFY_PARAM_set_depth(param, issuing ? CHAIN_DEPTH : 0);
     X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_X509_STRICT);
     if (X509_verify_cert(ctx) <= 0)
-        err = path_error(X509_STORE_CTX_get_error(ctx), X509_STORE_CTX_get_error_depth(ctx));
+        err = path_error(X509_STORE_CTX_get_error(ctx), X509_STORE_CTX_get_error_depth(ctx),
+                         issuing ? "the node's" : "of the issuing authority");
 out:
     ERR_clear_error();
     sk_X509_free(chain);
@@ -221,7 +222,7 @@ hm_err tc_node_cert_verify(hm_bytes leaf_der, hm_bytes issuing_der, hm_bytes roo
     HM_TRY_OUT(x509_cert_parse(leaf_der, &leaf));
     HM_TRY_OUT(x509_cert_parse(issuing_der, &issuing));
     HM_TRY_OUT(x509_cert_parse(root_der, &root));
-    HM_TRY_OUT(path_verify(leaf, issuing, root, time_ms));
+    HM_TRY_OUT(x509_path_verify(leaf, issuing, root, time_ms));
     HM_TRY_OUT(x509_node_profile(leaf, &found));
     if (crl.len > 0)
         HM_TRY_OUT(revocation_check(crl, issuing, leaf, time_ms));

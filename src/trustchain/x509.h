@@ -21,6 +21,9 @@ HM_CHECK hm_err x509_key_load(const char *path, EVP_PKEY **out);
 bool x509_key_is_ec(const EVP_PKEY *key, const char *group);
 // md NULL: the key's algorithm has its own.
 bool x509_signature_good(EVP_PKEY *key, const EVP_MD *md, hm_bytes covered, hm_bytes signature);
+// The leaf under the issuing CA under the root (or right under the root: issuing NULL), by RFC
+// 5280, all in force at time_ms. HM_E_CERT_EXPIRED, HM_E_CERT_PROFILE, HM_E_CERT_UNTRUSTED.
+HM_CHECK hm_err x509_path_verify(X509 *leaf, X509 *issuing, X509 *root, uint64_t time_ms);
 // The rules of a node's certificate beyond RFC 5280.
 HM_CHECK hm_err x509_node_profile(X509 *leaf, tc_node_cert *out);
 HM_CHECK hm_err x509_time_ms(const ASN1_TIME *t, uint64_t *ms);

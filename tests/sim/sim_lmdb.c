@@ -24,7 +24,8 @@ typedef struct lmdb {
     sim_tip tip;
 } lmdb;
 
-static const hm_module *const modules[] = {&hm_module_node, &hm_module_proof, &hm_module_asset};
+static const hm_module *const modules[] = {&hm_module_node, &hm_module_proof, &hm_module_asset,
+                                           &hm_module_trust};
 static mesh_fixture fx; // of this process; made for the first run that needs it
 
 static void fixture_free(void)
@@ -79,7 +80,7 @@ static void lmdb_open(sim *s, sim_node *nd)
     hm_ledger_config cfg = {.dir = dir,
                             .genesis = hm_buf_bytes(&fx.genesis),
                             .modules = modules,
-                            .module_count = 3,
+                            .module_count = 4,
                             .proofs = &hm_proof_rules_v1,
                             .evidence = evidence,
                             .no_sync = true};

@@ -3,6 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "trustchain/authority.h"
+#include "trustchain/ceremony.h"
+
 #define NOW UINT64_C(1800000000000)
 
 static void must(hm_err err)
@@ -66,8 +69,8 @@ void mesh_fixture_make_for(mesh_fixture *f, const mesh_fixture_options *o)
     g.issuing_cert = hm_buf_bytes(&issuing);
     g.validators = validators;
     g.params = hm_genesis_params_default();
-    g.params.epoch_blocks = 8;
-    g.params.beacon_blocks = 2;
+    g.params.epoch_blocks = o->epoch_blocks != 0 ? o->epoch_blocks : 8;
+    g.params.beacon_blocks = o->beacon_blocks != 0 ? o->beacon_blocks : 2;
     g.params.time_bits = 256;
     g.params.time_iterations = 200;
     g.params.time_max_age = 3;
@@ -91,6 +94,74 @@ void mesh_fixture_make_for(mesh_fixture *f, const mesh_fixture_options *o)
     }
     hm_buf_free(&root);
     hm_buf_free(&issuing);
+}
+
+static X509 *read_cert(const char *dir, const char *name)
+{
+    char path[256];
+    X509 *x = NULL;
+    hm_buf pem = {0}, der = {0};
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    must(hm_file_read(path, 1u << 20, &pem));
+    must(tc_pem_to_der(hm_buf_bytes(&pem), &der));
+    must(x509_cert_parse(hm_buf_bytes(&der), &x));
+    hm_buf_free(&pem);
+    hm_buf_free(&der);
+    return x;
+}
+
+void mesh_fixture_issuing(const mesh_fixture *f, const char *name, const char *key,
+                          const fixture_issuing *i, hm_buf *issuing_der)
+{
+    char mine[160], root_dir[160];
+    const char *constraints = i->constraints;
+    EVP_PKEY *subject = NULL, *root_key = NULL;
+    X509 *x = NULL;
+    hm_buf own = {0};
+    uint64_t now_ms = i->now_ms ? i->now_ms : f->time_ms;
+    snprintf(mine, sizeof mine, "%s/%s", f->dir, name);
+    snprintf(root_dir, sizeof root_dir, "%s/authority", f->dir);
+    must(authority_key_file(mine, "", key, &subject));
+    must(authority_key_file(root_dir, "mesh", "root.key", &root_key));
+    X509 *root = read_cert(root_dir, "mesh-root.crt");
+    must(authority_constraints(TC_MESH, "test", NULL, &own));
+    if (constraints == NULL)
+        constraints = hm_buf_cstr(&own);
+    x509_template t = {.cn = i->cn ? i->cn : "test mesh issuing",
+                       .subject_key = subject,
+                       .issuer = root,
+                       .issuer_key = root_key,
+                       .not_before_ms = now_ms - TC_SKEW_MS,
+                       .not_after_ms =
+                           now_ms + (i->days ? i->days : TC_ISSUING_DAYS + 1) * TC_DAY_MS,
+                       .ca = true,
+                       .path_len = i->path_len,
+                       .name_constraints = constraints[0] ? constraints : NULL,
+                       .key_usage = i->key_usage ? i->key_usage : "critical,keyCertSign,cRLSign"};
+    must(authority_serial(NULL, &t.serial));
+    must(x509_cert_make(&t, &x));
+    must(x509_cert_der(x, issuing_der));
+    if (strcmp(key, "mesh-ca.key") == 0)
+        must(authority_cert_write(mine, "mesh", "ca.crt", x));
+    X509_free(x);
+    X509_free(root);
+    EVP_PKEY_free(subject);
+    EVP_PKEY_free(root_key);
+    hm_buf_free(&own);
+}
+
+void mesh_fixture_authority(const mesh_fixture *f, const char *name, const fixture_issuing *i,
+                            tc_authority **out, hm_buf *issuing_der)
+{
+    char mine[160], root_dir[160];
+    snprintf(mine, sizeof mine, "%s/%s", f->dir, name);
+    snprintf(root_dir, sizeof root_dir, "%s/authority", f->dir);
+    must(tc_authority_init(mine, "test", i->now_ms ? i->now_ms : f->time_ms));
+    X509 *root = read_cert(root_dir, "mesh-root.crt");
+    must(authority_cert_write(mine, "mesh", "root.crt", root));
+    X509_free(root);
+    mesh_fixture_issuing(f, name, "mesh-ca.key", i, issuing_der);
+    must(tc_authority_open(mine, out));
 }
 
 void mesh_fixture_free(mesh_fixture *f)

@@ -17,7 +17,8 @@
 #include "mesh_fixture.h"
 
 static mesh_fixture fx;
-static const hm_module *const modules[] = {&hm_module_node, &hm_module_proof, &hm_module_asset};
+static const hm_module *const modules[] = {&hm_module_node, &hm_module_proof, &hm_module_asset,
+                                           &hm_module_trust};
 
 // ---- the tree -----------------------------------------------------------------------------------
 
@@ -122,7 +123,7 @@ static hm_ledger *ledger_open_with(const char *name, const hm_module *const *wit
     hm_ledger_config cfg = {.dir = dir,
                             .genesis = hm_buf_bytes(&fx.genesis),
                             .modules = with,
-                            .module_count = 3,
+                            .module_count = 4,
                             .proofs = &hm_proof_rules_v1,
                             .no_sync = true};
     hm_ledger *l = NULL;
@@ -469,7 +470,7 @@ static void test_revocation_and_evidence(void **state)
     hm_ledger_config cfg = {.dir = dir,
                             .genesis = hm_buf_bytes(&fx.genesis),
                             .modules = modules,
-                            .module_count = 3,
+                            .module_count = 4,
                             .proofs = &hm_proof_rules_v1,
                             .evidence = evidence_says,
                             .no_sync = true};
@@ -701,7 +702,7 @@ static void test_half_way(void **state)
     static const uint64_t nonces[COUNT] = {1, 2, 3, 4, 2, 5};
     hm_module failing = hm_module_asset;
     failing.apply = asset_fails_half_way;
-    const hm_module *const with[] = {&hm_module_node, &hm_module_proof, &failing};
+    const hm_module *const with[] = {&hm_module_node, &hm_module_proof, &failing, &hm_module_trust};
     hm_ledger *a = ledger_open_with("half-a", with), *b = ledger_open("half-b");
     hm_buf ops[COUNT] = {0};
     hm_bytes candidates[COUNT];
@@ -758,7 +759,7 @@ static void test_full_disk(void **state)
     (void)state;
     hm_module failing = hm_module_asset;
     failing.apply = asset_fails_half_way;
-    const hm_module *const with[] = {&hm_module_node, &hm_module_proof, &failing};
+    const hm_module *const with[] = {&hm_module_node, &hm_module_proof, &failing, &hm_module_trust};
     hm_ledger *a = ledger_open_with("full-a", with), *b = ledger_open("full-b");
     hm_buf op = {0}, block = {0}, other = {0};
     hm_view *v = NULL;

@@ -20,13 +20,14 @@ static uint64_t nonces[FIXTURE_MEMBERS];
 
 static hm_ledger *open_ledger(const char *name)
 {
-    static const hm_module *const modules[] = {&hm_module_node, &hm_module_proof, &hm_module_asset};
+    static const hm_module *const modules[] = {&hm_module_node, &hm_module_proof, &hm_module_asset,
+                                               &hm_module_trust};
     static char dir[160];
     snprintf(dir, sizeof dir, "%s/%s", fx.dir, name);
     const hm_ledger_config cfg = {.dir = dir,
                                   .genesis = hm_buf_bytes(&fx.genesis),
                                   .modules = modules,
-                                  .module_count = 3,
+                                  .module_count = 4,
                                   .proofs = &hm_proof_rules_v1,
                                   .no_sync = true};
     hm_ledger *l = NULL;
