@@ -5,55 +5,7 @@ forwarder, with Knot DNS behind it."""
 import json, os, re, signal, subprocess, time
 
 from mesh import CLI, Mesh, Refused, isolate, say, wait_until
-
-ZONE = "dev.internal"
-
-
-def run(*args, wants=0):
-    p = subprocess.run(args, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                       timeout=60)
-    assert p.returncode == wants, (args, p.returncode, p.stdout)
-    return p.stdout
-
-
-def quic_port(node):
-    return str(8852 + node.number)
-
-
-def local_port(node):
-    return str(5300 + node.number)
-
-
-def kdig(node, *args, how="+quic"):
-    mesh = node.mesh
-    return run("kdig", "@::1", "-p", quic_port(node), how, "+tls-ca=" + mesh.ca,
-               "+tls-hostname=localhost", "+noidn", *args)
-
-
-def dig(node, *args):
-    return run("dig", "@::1", "-p", local_port(node), *args)
-
-
-def start(mesh, *args, log):
-    p = subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=open(log, "wb"),
-                         stderr=subprocess.STDOUT)
-    mesh.children.append(p)
-    return p
-
-
-def anchors(mesh):
-    """The zone's DS records, by node 2's word, as delv and unbound want them."""
-    zone = mesh.nodes[1].get("/v1/zone")
-    assert zone["zone"] == ZONE
-    delv, plain = os.path.join(mesh.dir, "anchor.delv"), os.path.join(mesh.dir, "anchor.ds")
-    with open(delv, "w") as f, open(plain, "w") as g:
-        f.write("trust-anchors {\n")
-        for key in zone["keys"]:
-            tag, algorithm, kind, digest = key["ds"].split()
-            f.write(f'{ZONE}. static-ds {tag} {algorithm} {kind} "{digest}";\n')
-            g.write(f"{ZONE}. IN DS {key['ds']}\n")
-        f.write("};\n")
-    return delv, plain
+from names import ZONE, anchors, dig, kdig, local_port, quic_port, run, start
 
 
 def keys_are_there(mesh):
@@ -94,7 +46,7 @@ def registered(mesh):
 
 
 def checked_by_others(mesh):
-    delv, plain = anchors(mesh)
+    delv, plain = anchors(mesh, mesh.nodes[1])
     for n in mesh.nodes:
         for how in ("+tcp", "+notcp"):
             def ask(name, kind):
@@ -232,8 +184,9 @@ def restarted(mesh):
     node.wait_ready()
     wait_until("it answers as before", 20,
                lambda: "of node-2" in kdig(node, "www." + ZONE, "TXT", "+short"))
-    assert "; fully validated" in run("delv", "@::1", "-p", local_port(node), "-a",
-                                      anchors(mesh)[0], "+root=" + ZONE, "www." + ZONE, "TXT")
+    delv, _ = anchors(mesh, mesh.nodes[1])
+    assert "; fully validated" in run("delv", "@::1", "-p", local_port(node), "-a", delv,
+                                      "+root=" + ZONE, "www." + ZONE, "TXT")
 
 
 def knot(mesh):
