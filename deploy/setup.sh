@@ -263,8 +263,8 @@ unpack() {
     (
         cd "$work"
         apt download "$1=$(candidate "$1")"
-        dpkg-deb -f "$1"_*.deb Depends | grep -oE '[a-z0-9][a-z0-9+.-]+ \(= [^)]+\)' | tr -d '() ' |
-            xargs -r apt-get -q download
+        dpkg-deb -f "$1"_*.deb Depends | { grep -oE '[a-z0-9][a-z0-9+.-]+ \(= [^)]+\)' || true; } |
+            tr -d '() ' | xargs -r apt-get -q download
         for deb in *.deb; do dpkg-deb -x "$deb" "$dir.new"; done
     )
     rm -rf "$work"
