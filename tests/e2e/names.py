@@ -1,6 +1,8 @@
 # What the tests of names share: a mesh's DNS asked by programs that none of us wrote, and others'
 # servers beside it.
-import os, subprocess
+import os, signal, subprocess
+
+from mesh import CLI
 
 ZONE = "dev.internal"
 
@@ -50,3 +52,55 @@ def anchors(mesh, node):
             g.write(f"{ZONE}. IN DS {key['ds']}\n")
         f.write("};\n")
     return delv, plain
+
+
+def knot(mesh):
+    """A server of another zone, by QUIC, with a certificate of the mesh's authority."""
+    folder = os.path.join(mesh.dir, "knot")
+    os.mkdir(folder)
+    run("openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+        "-keyout", folder + "/key.pem", "-out", folder + "/csr.pem", "-subj", "/",
+        "-addext", "subjectAltName=DNS:ns.example.org")
+    env = dict(mesh.env(mesh.nodes[0]),
+               HYPERMESH_TOKEN_FILE=os.path.join(mesh.dir, "trustchain/api.token"))
+    p = subprocess.run([CLI, "cert", "issue", folder + "/csr.pem", "--profile", "server", "-o",
+                        folder + "/cert.pem", "--authority", "https://[::1]:8443"], env=env,
+                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert p.returncode == 0, p.stdout
+    with open(folder + "/example.org.zone", "w") as f:
+        f.write("""$ORIGIN example.org.
+@ 300 SOA ns hostmaster 1 3600 600 86400 60
+@ 300 NS ns
+ns 300 AAAA ::1
+host 300 AAAA 2001:db8::1
+host 300 AAAA 2001:db8::2
+alias 300 CNAME host
+brief 1 TXT "brief"
+""")
+    with open(folder + "/knot.conf", "w") as f:
+        f.write(f"""server:
+    rundir: {folder}
+    listen-quic: ::1@8953
+    cert-file: {folder}/cert.pem
+    key-file: {folder}/key.pem
+log:
+  - target: stderr
+    any: info
+database:
+    storage: {folder}
+zone:
+  - domain: example.org
+    storage: {folder}
+    file: example.org.zone
+    dnssec-signing: on
+""")
+    return start(mesh, "knotd", "-c", folder + "/knot.conf", log=folder + "/log")
+
+
+def with_upstream(node, name):
+    node.signal(signal.SIGTERM)
+    argv = [a for a in node.argv if b"upstream" not in a]
+    node.argv = argv + [b"--dns-upstream=[::1]:8953#" + name.encode(),
+                        b"--dns-upstream-ca=" + node.mesh.ca.encode()]
+    node.start()
+    node.wait_ready()

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Programs of others before a node's DNS, as they stand on people's machines: dnsdist, which asks by
-TLS and by plain UDP for whoever asks it; systemd-resolved, over both, which checks the signatures,
-asked over D-Bus and as a stub by dig. Each must see what is registered after its start, and find the
-node again that was killed. (Debian's dnsdist has no QUIC: that is Knot's part, in test_dns.py.)"""
-import glob, os, re, signal, subprocess
+"""Programs of others before a node's DNS, as they stand on people's machines: dnsdist, which asks
+by TLS and by plain UDP for whoever asks it; systemd-resolved, over both, which checks the
+signatures, asked over D-Bus and as a stub by dig. Each must see what is registered after its start,
+and find the node again that was killed; and by way of the node each has names of another zone,
+which Knot DNS has. (Debian's dnsdist has no QUIC, so it is Knot that the node asks.)"""
+import glob, os, re, subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 from mesh import Mesh, ROOT, isolate, say, wait_until
-from names import ZONE, anchors, dig, kdig, local_port, quic_port, run, start
+from names import ZONE, anchors, dig, knot, local_port, quic_port, run, start, with_upstream
 
 FILES = os.path.join(ROOT, "deps/systemd-resolved") # deploy/setup.sh: unpacked, never installed
 
@@ -81,13 +82,13 @@ def before_a_node(mesh, name, port, server):
     register(node, later, ("AAAA", "2001:db8::5"))
     assert "2001:db8::5" in ask(f"{later}.{ZONE}", "AAAA", "+short")
 
-    # Eight who ask at once, by way of few connections: each gets the answer to its own question. Each
-    # has a port of its own, as digs that draw the same one by chance take answers from each other.
+    # Eight who ask at once, by way of few connections: each gets the answers to its own questions,
+    # at a port of its own, as digs that draw the same one by chance take answers from each other.
     def many(part):
         path = os.path.join(mesh.dir, f"many-{part}")
         with open(path, "w") as f:
             f.writelines(f"n{part}-{i}.{ZONE} AAAA\n{www} AAAA\n" for i in range(100))
-        return ask("-b", f"::1#{6000 + part}", "-f", path, "+noall", "+comments", "+question", "+answer")
+        return ask("-b", f"::1#{6000 + part}", "-f", path, "+noall", "+comments", "+question")
     with ThreadPoolExecutor(8) as pool:
         for part, out in enumerate(pool.map(many, range(8))):
             asked = re.findall(r"status: (\w+).*?;(\S+)\.\t", out, re.S)
@@ -140,8 +141,9 @@ class Machine:
             run("mount", "--bind", ours, path)
         bus = os.path.join(mesh.dir, "bus")
         with open(bus + ".conf", "w") as f:
-            f.write(f"""<busconfig><listen>unix:path={bus}</listen><policy context="default"><allow user="*"/>
-<allow own="*"/><allow send_destination="*"/><allow receive_sender="*"/></policy></busconfig>
+            f.write(f"""<busconfig><listen>unix:path={bus}</listen>
+<policy context="default"><allow user="*"/><allow own="*"/>
+<allow send_destination="*"/><allow receive_sender="*"/></policy></busconfig>
 """)
         start(mesh, "dbus-daemon", "--nofork", "--config-file=" + bus + ".conf", log=bus + ".log")
         wait_until("the bus is there", 20, lambda: os.path.exists(bus))
@@ -150,17 +152,17 @@ class Machine:
         self.env = dict(os.environ, DBUS_SYSTEM_BUS_ADDRESS="unix:path=" + bus,
                         LD_LIBRARY_PATH=":".join(libraries), SSL_CERT_FILE=mesh.ca)
 
-    def trust(self, plain):
-        os.mkdir("/run/dnssec-trust-anchors.d")
-        with open(plain) as f, open("/run/dnssec-trust-anchors.d/zone.positive", "w") as g:
-            g.write(f.read())
+    def trust(self, zone, records):
+        os.makedirs("/run/dnssec-trust-anchors.d", exist_ok=True)
+        with open(f"/run/dnssec-trust-anchors.d/{zone}.positive", "w") as f:
+            f.write(records)
 
-    def begin(self, server, tls, dnssec):
+    def begin(self, server, tls, dnssec, domain=ZONE):
         with open("/etc/systemd/resolved.conf", "w") as f:
             f.write(f"""[Resolve]
 DNS={server}
 FallbackDNS=
-Domains=~{ZONE}
+Domains=~{domain}
 DNSOverTLS={tls}
 DNSSEC={dnssec}
 LLMNR=no
@@ -228,7 +230,8 @@ def with_resolved(mesh):
     machine.begin(tls + "#localhost", "yes", "no")
     asked(machine, node, encrypted=True, checked=False)
     say("and the signatures are checked")
-    machine.trust(anchors(mesh, node)[1])
+    with open(anchors(mesh, node)[1]) as f:
+        machine.trust(ZONE, f.read())
     machine.begin(plain, "no", "yes")
     asked(machine, node, encrypted=False, checked=True)
     machine.begin(tls + "#localhost", "yes", "yes")
@@ -237,6 +240,35 @@ def with_resolved(mesh):
     machine.begin(tls + "#ns.example.net", "yes", "no")
     code, out = machine.control("query", "www." + ZONE)
     assert code != 0 and "2001:db8" not in out, out
+    return machine
+
+
+# ---- names of others, by way of the node ---------------------------------------------------------
+
+def forwarded(mesh, machine):
+    node = mesh.nodes[0]
+    knot(mesh)
+    with_upstream(node, "ns.example.org")
+    ask, _ = dnsdist(mesh, "dnsdist-others", 7353, by_tls(mesh, "localhost"))
+    out = wait_until("dnsdist has it", 30, lambda: (
+        o := ask("host.example.org", "AAAA", "+dnssec")) and "2001:db8::2" in o and o)
+    assert "RRSIG" in out and "status: NOERROR" in out, out
+    out = ask("none.example.org", "AAAA", "+dnssec")
+    assert "status: NXDOMAIN" in out and "NSEC" in out, out
+    out = run("keymgr", "-c", mesh.dir + "/knot/knot.conf", "example.org", "ds")
+    machine.trust("example.org", "\n".join(re.findall(r"example\.org\. DS .*", out))
+                  .replace(" DS ", " IN DS ") + "\n")
+    for server, tls in (("[::1]:" + local_port(node), "no"),
+                        (f"[::1]:{quic_port(node)}#localhost", "yes")):
+        machine.begin(server, tls, "yes", domain=".")
+        for args, has in ((("host.example.org",), "2001:db8::1"),
+                          (("alias.example.org",), "2001:db8::2"),
+                          (("-t", "TXT", "brief.example.org"), '"brief"'),
+                          (("www." + ZONE,), "2001:db8::80")):
+            out = machine.query(*args)
+            assert has in out and "authenticated: yes" in out, out
+        code, out = machine.control("query", "none.example.org")
+        assert code != 0 and "not found" in out, out
 
 
 def main():
@@ -248,7 +280,9 @@ def main():
         register(node, "big", *(("TXT", f'"part {i:02} {"x" * 100}"') for i in range(20)))
         say(run("dnsdist", "--version").split("\n")[0] + " before a node")
         with_dnsdist(mesh)
-        with_resolved(mesh)
+        machine = with_resolved(mesh)
+        say("other zones, by way of the node and Knot DNS")
+        forwarded(mesh, machine)
 
 
 main()
