@@ -31,15 +31,18 @@ say() { echo "setup: $*"; }
 
 # ---- what is missing -------------------------------------------------------------------------
 
-# Fills missing[] with package names and minimum[] with their versions.
+# Fills missing[] with package names and minimum[] with their versions, unpacked[] with the names of
+# those that are only unpacked.
 declare -A minimum=() installed=()
 missing=()
+unpacked=()
 
 command_version() { "$1" --version 2>/dev/null | grep -oE '[0-9]+(\.[0-9]+)+' | head -1; }
 
 find_missing() {
     local name min in_groups g wanted v
     missing=()
+    unpacked=()
     while read -r name v; do installed[${name%%:*}]=$v; done < <(
         dpkg-query -W -f='${db:Status-Status} ${Package} ${Version}\n' | sed -n 's/^installed //p')
     while read -r name min in_groups _; do
@@ -48,6 +51,11 @@ find_missing() {
         for g in "${groups[@]}"; do [[ ",$in_groups," == *",$g,"* ]] && wanted=1; done
         [ $wanted = 1 ] || continue
         case $name in
+        unpack:*)
+            name=${name#unpack:}
+            [ -d "$here/../deps/$name" ] || unpacked+=("$name")
+            continue
+            ;;
         cmd:*)
             v=$(command_version "${name#cmd:}" || true)
             name=${name#cmd:}
@@ -71,6 +79,7 @@ command -v dpkg-query >/dev/null || {
 find_missing
 
 if [ $check = 1 ]; then
+    missing+=("${unpacked[@]}")
     [ ${#missing[@]} = 0 ] && { say "nothing is missing for: ${groups[*]}"; exit 0; }
     say "missing for ${groups[*]}: ${missing[*]}"
     exit 1
@@ -245,6 +254,25 @@ split_missing() {
     done
 }
 
+# Lays the files of package $1, and of what it depends on in one version alone, into deps/$1. No
+# script of theirs is run.
+unpack() {
+    local work deb dir=$here/../deps/$1
+    work=$(mktemp -d)
+    mkdir -p "$dir.new"
+    (
+        cd "$work"
+        apt download "$1=$(candidate "$1")"
+        dpkg-deb -f "$1"_*.deb Depends | { grep -oE '[a-z0-9][a-z0-9+.-]+ \(= [^)]+\)' || true; } |
+            tr -d '() ' | xargs -r apt-get -q download
+        for deb in *.deb; do dpkg-deb -x "$deb" "$dir.new"; done
+    )
+    rm -rf "$work"
+    mv "$dir.new" "$dir"
+}
+
+net="Are the host's apt sources reachable? Try: apt-get update"
+lists=old
 if [ ${#missing[@]} -gt 0 ]; then
     if [ "$(id -u)" != 0 ]; then
         echo "setup: missing: ${missing[*]}" >&2
@@ -263,8 +291,8 @@ if [ ${#missing[@]} -gt 0 ]; then
     exec 9>/var/lock/hypermesh-setup
     flock -w 900 9 || { echo "setup: another setup runs for 15 minutes already" >&2; exit 1; }
     say "to install: ${missing[*]}"
-    net="Are the host's apt sources reachable? Try: apt-get update"
     step "package lists" "$net" update
+    lists=new
     split_missing
     two_suites=0
     [ "$(debian_suites | tail -1)" = "$newer" ] && [ "$(debian_suites | wc -l)" -gt 1 ] && two_suites=1
@@ -290,7 +318,7 @@ if [ ${#missing[@]} -gt 0 ]; then
             apt install -t "$newer" "${new[@]}"
     fi
     # Tests start these themselves; on this machine nobody asked for them as services.
-    for name in knot unbound; do
+    for name in knot unbound dnsdist; do
         if [ -d /run/systemd/system ] && [[ " ${host[*]} ${new[*]} " == *" $name "* ]]; then
             systemctl disable --now "$name.service" >>"$log" 2>&1 || true
         fi
@@ -303,6 +331,13 @@ if [ ${#missing[@]} -gt 0 ]; then
         exit 1
     fi
 fi
+
+if [ ${#unpacked[@]} -gt 0 ] && [ $lists = old ] && [ "$(id -u)" = 0 ]; then
+    step "package lists" "$net" update
+fi
+for name in "${unpacked[@]}"; do
+    step "files of $name" "$net" unpack "$name"
+done
 
 for g in "${groups[@]}"; do
     if [ "$g" = build ]; then "$here/fetch-deps.sh"; fi

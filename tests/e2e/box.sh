@@ -27,7 +27,7 @@ mount --bind "$share" share
 rm -f etc/fstab etc/machine-id
 touch etc/fstab etc/machine-id
 # What tests have installed here is no part of the machine.
-for u in knot unbound ngtcp2d console-getty; do ln -sfn /dev/null etc/systemd/system/$u.service; done
+for u in knot unbound dnsdist ngtcp2d console-getty; do ln -sfn /dev/null etc/systemd/system/$u.service; done
 ip link set lo up
 mkdir .old
 pivot_root . .old

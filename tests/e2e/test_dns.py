@@ -2,58 +2,10 @@
 """Names of the mesh: registered on one node, asked for on the others by programs that none of us
 wrote (kdig by QUIC and TLS, dig, drill, delv and unbound, which check the signatures); and the
 forwarder, with Knot DNS behind it."""
-import json, os, re, signal, subprocess, time
+import json, os, re, subprocess, time
 
 from mesh import CLI, Mesh, Refused, isolate, say, wait_until
-
-ZONE = "dev.internal"
-
-
-def run(*args, wants=0):
-    p = subprocess.run(args, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                       timeout=60)
-    assert p.returncode == wants, (args, p.returncode, p.stdout)
-    return p.stdout
-
-
-def quic_port(node):
-    return str(8852 + node.number)
-
-
-def local_port(node):
-    return str(5300 + node.number)
-
-
-def kdig(node, *args, how="+quic"):
-    mesh = node.mesh
-    return run("kdig", "@::1", "-p", quic_port(node), how, "+tls-ca=" + mesh.ca,
-               "+tls-hostname=localhost", "+noidn", *args)
-
-
-def dig(node, *args):
-    return run("dig", "@::1", "-p", local_port(node), *args)
-
-
-def start(mesh, *args, log):
-    p = subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=open(log, "wb"),
-                         stderr=subprocess.STDOUT)
-    mesh.children.append(p)
-    return p
-
-
-def anchors(mesh):
-    """The zone's DS records, by node 2's word, as delv and unbound want them."""
-    zone = mesh.nodes[1].get("/v1/zone")
-    assert zone["zone"] == ZONE
-    delv, plain = os.path.join(mesh.dir, "anchor.delv"), os.path.join(mesh.dir, "anchor.ds")
-    with open(delv, "w") as f, open(plain, "w") as g:
-        f.write("trust-anchors {\n")
-        for key in zone["keys"]:
-            tag, algorithm, kind, digest = key["ds"].split()
-            f.write(f'{ZONE}. static-ds {tag} {algorithm} {kind} "{digest}";\n')
-            g.write(f"{ZONE}. IN DS {key['ds']}\n")
-        f.write("};\n")
-    return delv, plain
+from names import ZONE, anchors, dig, kdig, knot, local_port, quic_port, run, start, with_upstream
 
 
 def keys_are_there(mesh):
@@ -94,7 +46,7 @@ def registered(mesh):
 
 
 def checked_by_others(mesh):
-    delv, plain = anchors(mesh)
+    delv, plain = anchors(mesh, mesh.nodes[1])
     for n in mesh.nodes:
         for how in ("+tcp", "+notcp"):
             def ask(name, kind):
@@ -232,60 +184,9 @@ def restarted(mesh):
     node.wait_ready()
     wait_until("it answers as before", 20,
                lambda: "of node-2" in kdig(node, "www." + ZONE, "TXT", "+short"))
-    assert "; fully validated" in run("delv", "@::1", "-p", local_port(node), "-a",
-                                      anchors(mesh)[0], "+root=" + ZONE, "www." + ZONE, "TXT")
-
-
-def knot(mesh):
-    """A server of another zone, by QUIC, with a certificate of the mesh's authority."""
-    folder = os.path.join(mesh.dir, "knot")
-    os.mkdir(folder)
-    run("openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-        "-keyout", folder + "/key.pem", "-out", folder + "/csr.pem", "-subj", "/",
-        "-addext", "subjectAltName=DNS:ns.example.org")
-    env = dict(mesh.env(mesh.nodes[0]),
-               HYPERMESH_TOKEN_FILE=os.path.join(mesh.dir, "trustchain/api.token"))
-    p = subprocess.run([CLI, "cert", "issue", folder + "/csr.pem", "--profile", "server", "-o",
-                        folder + "/cert.pem", "--authority", "https://[::1]:8443"], env=env,
-                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert p.returncode == 0, p.stdout
-    with open(folder + "/example.org.zone", "w") as f:
-        f.write("""$ORIGIN example.org.
-@ 300 SOA ns hostmaster 1 3600 600 86400 60
-@ 300 NS ns
-ns 300 AAAA ::1
-host 300 AAAA 2001:db8::1
-host 300 AAAA 2001:db8::2
-alias 300 CNAME host
-brief 1 TXT "brief"
-""")
-    with open(folder + "/knot.conf", "w") as f:
-        f.write(f"""server:
-    rundir: {folder}
-    listen-quic: ::1@8953
-    cert-file: {folder}/cert.pem
-    key-file: {folder}/key.pem
-log:
-  - target: stderr
-    any: info
-database:
-    storage: {folder}
-zone:
-  - domain: example.org
-    storage: {folder}
-    file: example.org.zone
-    dnssec-signing: on
-""")
-    return start(mesh, "knotd", "-c", folder + "/knot.conf", log=folder + "/log")
-
-
-def with_upstream(node, name):
-    node.signal(signal.SIGTERM)
-    argv = [a for a in node.argv if b"upstream" not in a]
-    node.argv = argv + [b"--dns-upstream=[::1]:8953#" + name.encode(),
-                        b"--dns-upstream-ca=" + node.mesh.ca.encode()]
-    node.start()
-    node.wait_ready()
+    delv, _ = anchors(mesh, mesh.nodes[1])
+    assert "; fully validated" in run("delv", "@::1", "-p", local_port(node), "-a", delv,
+                                      "+root=" + ZONE, "www." + ZONE, "TXT")
 
 
 def forwarded(mesh):
