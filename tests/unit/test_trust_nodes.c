@@ -201,8 +201,13 @@ static hm_err ask(unsigned i, uint8_t module, uint8_t kind, hm_bytes payload, hm
     return a.err;
 }
 
+// What is to be approved of may be final elsewhere first.
 static hm_err vote(unsigned i, uint8_t kind, const hm_hash *id)
 {
+    hm_proposal p;
+    if (kind == HM_TRUST_APPROVE)
+        UNTIL(hm_trust_proposal(hm_ledger_tip(hm_node_ledger(nodes[i])), id, node_wall_ms(), &p) ==
+              HM_OK);
     return ask(i, HM_MODULE_TRUST, kind, hm_hash_bytes(id), NULL);
 }
 
