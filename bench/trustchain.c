@@ -124,7 +124,9 @@ static void fill(tc_authority *a, sample s[2], uint64_t count)
         must(authority_serial(a, &one->info.serial), "serial");
         snprintf(one->info.subject, sizeof one->info.subject, "host-%llu.bench.test",
                  (unsigned long long)i);
-        must(authority_log_precert(a, one->info.family, one->precert, now_ms(), &x), "log");
+        must(authority_log_precert(a, a->family[one->info.family].issuing[0], one->precert,
+                                   now_ms(), &x),
+             "log");
         X509_free(x);
         must(authority_record_issued(a, &one->info, hm_buf_bytes(&one->der)), "record");
         if (i % BATCH == BATCH - 1 || i == count - 1)

@@ -42,7 +42,8 @@ static inline bool hm_udp_local_read(const struct cmsghdr *c, hm_udp_local *out)
     return true;
 }
 
-// Into HM_UDP_LOCAL_SPACE bytes that go with a datagram; the bytes used, 0 where the kernel chooses.
+// Into HM_UDP_LOCAL_SPACE bytes that go with a datagram; the bytes used, 0 where the kernel
+// chooses.
 static inline size_t hm_udp_local_write(const hm_udp_local *l, struct cmsghdr *c)
 {
     if (IN6_IS_ADDR_UNSPECIFIED(&l->info.ipi6_addr))

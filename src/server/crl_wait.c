@@ -28,12 +28,12 @@ static bool give_newer(crl_wait *w, hm_http_req *r, const crl_question *q)
     tc_crl_info info;
     hm_buf der = {0};
     uint64_t now_ms = hm_clock_wall_ms(w->clock);
-    hm_err err = tc_authority_crl_info(w->authority, q->family, now_ms, &info);
+    const char *id = q->issuing.hex;
+    hm_err err = tc_issuing_crl(w->authority, q->family, id, q->delta, now_ms, &info, NULL);
     if (err == HM_OK && info.number <= q->after)
         return false;
     if (err == HM_OK)
-        err = q->delta ? tc_authority_delta_crl(w->authority, q->family, now_ms, &der)
-                       : tc_authority_crl(w->authority, q->family, now_ms, &der);
+        err = tc_issuing_crl(w->authority, q->family, id, q->delta, now_ms, NULL, &der);
     hm_http_on_abort(r, NULL, NULL);
     if (err == HM_OK)
         hm_http_reply(r, 200, "application/pkix-crl", hm_buf_bytes(&der)); // RFC 2585, 4.2

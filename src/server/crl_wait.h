@@ -18,12 +18,14 @@ HM_CHECK hm_err crl_wait_open(uv_loop_t *loop, tc_authority *a, const hm_clock *
                               crl_wait **out);
 typedef struct crl_question {
     tc_family family;
-    bool delta; // the delta to the newest list, which has its number
+    tc_issuing_id issuing; // of which CA; empty: of the one that issues
+    bool delta;            // the delta to the newest list, which has its number
     uint64_t after;
 } crl_question;
 
-// Answers the request: with the family's list, 200, once its number is above `after`, or with
-// nothing, 204, when wait_s seconds went by; 503 when too many wait.
+// Answers the request: with the list, 200, once its number is above `after`, or with
+// nothing, 204, when wait_s seconds went by; 503 when too many wait, 404 for a CA that is not
+// there.
 void crl_wait_ask(crl_wait *w, hm_http_req *r, const crl_question *q, uint32_t wait_s);
 // Something was revoked.
 void crl_wait_wake(crl_wait *w);

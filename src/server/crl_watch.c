@@ -13,6 +13,7 @@
 #define AGAIN_MS 1000u   // between two answers with the same list
 #define FAILED_MS 1000u  // after a question that failed, and up to four times that
 #define ABSENT_MS 60000u // after one about an issuer that the authority does not know
+#define ISSUING_BYTES 8u // of an authority's id: what its server calls it
 #define LOOK_MS 1000u    // between two looks at whom the mesh believes
 
 struct crl_watch {
@@ -192,8 +193,8 @@ static void on_timer(uv_timer_t *t)
     snprintf(w->path, sizeof w->path, "/v1/crl?family=mesh&after=%llu&wait=%u",
              (unsigned long long)number, w->all->wait_s);
     if (w->all->alive > 1) {
-        strcat(w->path, "&issuer=");
-        hm_hex(w->path + strlen(w->path), w->issuer.b, HM_HASH_BYTES);
+        strcat(w->path, "&issuing=");
+        hm_hex(w->path + strlen(w->path), w->issuer.b, ISSUING_BYTES);
     }
     if (err == HM_OK && uv_thread_create(&w->thread, ask, w) != 0)
         err = hm_fail(HM_E_INTERNAL, "no thread");

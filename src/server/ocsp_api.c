@@ -39,61 +39,83 @@ static void on_get(void *ctx, hm_http_req *r)
     reply(r, "application/ocsp-response", err, &der);
 }
 
-static void send_crl(const ocsp_api *a, hm_http_req *r, tc_family f)
+// FAMILY.crl, FAMILY-delta.crl, edge-ID.crl, edge-ID-delta.crl; FAMILY.crt, edge-ID.crt.
+typedef struct file_name {
+    tc_family family;
+    char id[sizeof(tc_issuing_id)]; // empty: of the CA that issues
+    bool delta;
+} file_name;
+
+static bool ends_with(const char *text, size_t *len, const char *end)
 {
+    size_t n = strlen(end);
+    if (*len < n || memcmp(text + *len - n, end, n) != 0)
+        return false;
+    *len -= n;
+    return true;
+}
+
+static bool file_name_read(const char *text, const char *end, bool deltas, file_name *out)
+{
+    file_name n = {.family = TC_MESH};
+    size_t len = strlen(text);
+    if (!ends_with(text, &len, end))
+        return false;
+    n.delta = deltas && ends_with(text, &len, "-delta");
+    if (len < 4)
+        return false;
+    if (memcmp(text, "edge", 4) == 0)
+        n.family = TC_EDGE;
+    else if (memcmp(text, "mesh", 4) != 0 || len > 4)
+        return false;
+    if (len > 4 && (text[4] != '-' || len != 4 + sizeof n.id))
+        return false;
+    if (len > 4)
+        memcpy(n.id, text + 5, sizeof n.id - 1);
+    *out = n;
+    return true;
+}
+
+static void no_file(hm_http_req *r)
+{
+    hm_http_reply_err(r, HM_E_NOTFOUND, "no issuing CA of that name is here");
+}
+
+static void on_crl(void *ctx, hm_http_req *r)
+{
+    const ocsp_api *a = ctx;
+    file_name n;
     hm_buf der = {0};
-    hm_err err = tc_authority_crl(a->authority, f, hm_clock_wall_ms(a->clock), &der);
+    if (!file_name_read(hm_http_param(r, 0), ".crl", true, &n)) {
+        no_file(r);
+        return;
+    }
+    hm_err err = tc_issuing_crl(a->authority, n.family, n.id, n.delta, hm_clock_wall_ms(a->clock),
+                                NULL, &der);
     reply(r, "application/pkix-crl", err, &der);
 }
 
-static void send_delta(const ocsp_api *a, hm_http_req *r, tc_family f)
+static void on_issuing(void *ctx, hm_http_req *r)
 {
+    const ocsp_api *a = ctx;
+    file_name n;
+    hm_bytes pem;
     hm_buf der = {0};
-    hm_err err = tc_authority_delta_crl(a->authority, f, hm_clock_wall_ms(a->clock), &der);
-    reply(r, "application/pkix-crl", err, &der);
-}
-
-static void send_issuing(const ocsp_api *a, hm_http_req *r, tc_family f)
-{
-    hm_buf der = {0};
-    hm_err err = tc_pem_to_der(tc_authority_issuing(a->authority, f), &der);
+    if (!file_name_read(hm_http_param(r, 0), ".crt", false, &n)) {
+        no_file(r);
+        return;
+    }
+    hm_err err = tc_issuing_pem(a->authority, n.family, n.id, &pem);
+    if (err == HM_OK)
+        err = tc_pem_to_der(pem, &der);
     reply(r, "application/pkix-cert", err, &der);
-}
-
-static void on_mesh_crl(void *ctx, hm_http_req *r)
-{
-    send_crl(ctx, r, TC_MESH);
-}
-static void on_edge_crl(void *ctx, hm_http_req *r)
-{
-    send_crl(ctx, r, TC_EDGE);
-}
-static void on_mesh_delta(void *ctx, hm_http_req *r)
-{
-    send_delta(ctx, r, TC_MESH);
-}
-static void on_edge_delta(void *ctx, hm_http_req *r)
-{
-    send_delta(ctx, r, TC_EDGE);
-}
-static void on_mesh_issuing(void *ctx, hm_http_req *r)
-{
-    send_issuing(ctx, r, TC_MESH);
-}
-static void on_edge_issuing(void *ctx, hm_http_req *r)
-{
-    send_issuing(ctx, r, TC_EDGE);
 }
 
 static const hm_http_route routes[] = {
     {"POST", "/ocsp", on_post, 0, OCSP_REQUEST_MAX, NULL, 0},
     {"GET", "/ocsp/{request*}", on_get, 0, 0, NULL, 0},
-    {"GET", "/crl/mesh.crl", on_mesh_crl, 0, 0, NULL, 0},
-    {"GET", "/crl/mesh-delta.crl", on_mesh_delta, 0, 0, NULL, 0},
-    {"GET", "/crl/edge-delta.crl", on_edge_delta, 0, 0, NULL, 0},
-    {"GET", "/crl/edge.crl", on_edge_crl, 0, 0, NULL, 0},
-    {"GET", "/ca/mesh.crt", on_mesh_issuing, 0, 0, NULL, 0},
-    {"GET", "/ca/edge.crt", on_edge_issuing, 0, 0, NULL, 0},
+    {"GET", "/crl/{file}", on_crl, 0, 0, NULL, 0},
+    {"GET", "/ca/{file}", on_issuing, 0, 0, NULL, 0},
 };
 
 static void on_http_closed(void *ctx)

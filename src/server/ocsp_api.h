@@ -4,6 +4,8 @@
 //   GET /crl/mesh.crl, /crl/edge.crl               revocation lists, DER
 //   GET /crl/mesh-delta.crl, /crl/edge-delta.crl   what they have beyond the day's first, DER
 //   GET /ca/mesh.crt, /ca/edge.crt                 issuing certificates, DER
+//   GET /crl/edge-ID.crl and so on                 the same of one issuing CA of the edge family,
+//                                                  also after another took over
 // Everything belongs to the loop's thread.
 #ifndef HM_SERVER_OCSP_API_H
 #define HM_SERVER_OCSP_API_H

@@ -76,8 +76,10 @@ const hm_option hm_trust_options[] = {
     {"issuing-only", NULL, NULL, NULL, NULL,
      "init: make no roots, but issuing keys and requests that roots elsewhere sign"},
     {"edge-names", NULL, NULL, "NAMES", NULL,
-     "init: DNS names, with all below them, and IPv6 prefixes that the edge family may give, with "
-     "commas between; unset: all"},
+     "init, rotate: DNS names, with all below them, and IPv6 prefixes that the edge family may "
+     "give, with commas between; unset: all, or at rotate those of before"},
+    {"family", NULL, NULL, "FAMILY", "edge",
+     "rotate, issuing: whose issuing key; the mesh's stands in the genesis and stays"},
     {"role", NULL, NULL, "ROLE", "viewer",
      "token add: viewer reads the audit log, operator also issues and revokes, authority does all"},
     {"days", NULL, NULL, "N", "90", "token add: how long the token is taken; 0: without end"},
@@ -146,7 +148,8 @@ const hm_option hm_stoq_options[] = {
     {"client-ca", "STOQ_CLIENT_CA", "stoq.client_ca", "FILE", NULL,
      "run: roots, PEM; clients must show a certificate under one of them"},
     {"client-crl", "STOQ_CLIENT_CRL", "stoq.client_crl", "FILE", NULL,
-     "run: revocation list, DER, of those who issue the clients' certificates"},
+     "run: revocation list, DER, of those who issue the clients' certificates, or one behind the "
+     "other"},
     {"groups", "STOQ_GROUPS", "stoq.groups", "LIST", "X25519MLKEM768",
      "run: TLS groups, with colons between; any other is weaker"},
     {"congestion", "STOQ_CONGESTION", "stoq.congestion", "NAME", "bbr",

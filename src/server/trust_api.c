@@ -11,6 +11,7 @@
 #include "server/tokens.h"
 #include "server/trust_issue.h"
 #include "server/trust_log.h"
+#include "server/trust_roots.h"
 #include "server/trust_witness.h"
 #include "trustchain/acme/jose.h"
 #include "trustchain/renew.h"
@@ -385,7 +386,7 @@ static void on_show(void *ctx, hm_http_req *r)
     hm_trust_api *a = ctx;
     tc_serial serial;
     hm_bytes der = {0};
-    hm_buf b = {0};
+    hm_buf b = {0}, issuing = {0};
     const tc_issued *i = find(a, r, &serial);
     if (!i)
         return;
@@ -394,6 +395,11 @@ static void on_show(void *ctx, hm_http_req *r)
     hm_err err = tc_issued_der(a->authority, &serial, &der);
     if (err == HM_OK)
         err = put_pem(&b, "certificate", der);
+    if (err == HM_OK)
+        err = tc_issued_issuing(a->authority, i, &issuing);
+    if (err == HM_OK)
+        err = put_pem(&b, "issuing", hm_buf_bytes(&issuing));
+    hm_buf_free(&issuing);
     hm_jw_close(&b, '}');
     if (err == HM_OK) {
         hm_http_reply_json(r, 200, &b);
@@ -445,31 +451,19 @@ static void on_revoke(void *ctx, hm_http_req *r)
 
 // ---- lists, roots -------------------------------------------------------------------------------
 
-// The parameter "issuer": whose list of the mesh family is meant, by the issuing key. Answers 400,
-// or 404 when this authority does not have that key, and gives false.
-static bool query_issuer(const hm_trust_api *a, hm_http_req *r, unsigned family)
+// The parameter `issuing`: one CA of the family; answers and gives false for what is no id.
+static bool query_issuing(hm_http_req *r, tc_issuing_id *out)
 {
-    const char *text = hm_http_query(r, "issuer");
-    hm_buf der = {0};
-    hm_hash asked;
-    tc_issuing_cert own;
-    if (!text || !*text)
+    const char *id = hm_http_query(r, "issuing");
+    *out = (tc_issuing_id){""};
+    if (!id || !*id)
         return true;
-    if (family != TC_MESH || hm_unhex(asked.b, sizeof asked.b, text, strlen(text)) != HM_OK) {
-        hm_http_reply_err(r, HM_E_PARSE,
-                          "parameter issuer is the id of an issuing key of the mesh family: 64 "
-                          "hexadecimal digits");
-        return false;
+    if (strlen(id) == sizeof out->hex - 1 && strspn(id, "0123456789abcdef") == strlen(id)) {
+        memcpy(out->hex, id, sizeof out->hex);
+        return true;
     }
-    hm_err err = tc_pem_to_der(tc_authority_issuing(a->authority, TC_MESH), &der);
-    if (err == HM_OK)
-        err = tc_issuing_read(hm_buf_bytes(&der), &own);
-    if (err == HM_OK && !hm_hash_eq(&own.key_id, &asked))
-        err = hm_fail(HM_E_NOTFOUND, "this authority does not issue with that key");
-    hm_buf_free(&der);
-    if (err != HM_OK)
-        refuse(r, err);
-    return err == HM_OK;
+    hm_http_reply_err(r, HM_E_PARSE, "parameter issuing must be 16 hexadecimal digits");
+    return false;
 }
 
 // Without `after` it is the newest list, at once.
@@ -480,40 +474,21 @@ static void on_crl(void *ctx, hm_http_req *r)
     uint64_t after, wait, delta;
     if (!query_family(r, TC_MESH, &family) || !query_u64(r, "after", 0, 0, UINT64_MAX, &after) ||
         !query_u64(r, "wait", 0, 0, CRL_WAIT_MAX_S, &wait) ||
-        !query_u64(r, "delta", 0, 0, 1, &delta) || !query_issuer(a, r, family))
+        !query_u64(r, "delta", 0, 0, 1, &delta))
         return;
-    const crl_question q = {.family = (tc_family)family, .delta = delta == 1, .after = after};
+    crl_question q = {.family = (tc_family)family, .delta = delta == 1, .after = after};
+    if (!query_issuing(r, &q.issuing))
+        return;
     crl_wait_ask(a->waits, r, &q, (uint32_t)wait);
 }
 
 static void on_roots(void *ctx, hm_http_req *r)
 {
-    hm_trust_api *a = ctx;
-    const struct {
-        const char *name;
-        hm_bytes pem;
-    } all[] = {
-        {"mesh", tc_authority_root(a->authority, TC_MESH)},
-        {"edge", tc_authority_root(a->authority, TC_EDGE)},
-        {"cross", tc_authority_cross(a->authority)},
-        {"mesh-issuing", tc_authority_issuing(a->authority, TC_MESH)},
-        {"edge-issuing", tc_authority_issuing(a->authority, TC_EDGE)},
-    };
-    const char *name = hm_http_query(r, "name");
-    hm_buf b = {0};
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
-        if (name && *name ? strcmp(name, all[i].name) == 0 : i < 2)
-            hm_buf_put(&b, all[i].pem);
-    if (b.len == 0 && name && strcmp(name, "cross") == 0)
-        hm_http_reply_err(r, HM_E_NOTFOUND, "the mesh root has not signed the edge root");
-    else if (b.len == 0)
-        hm_http_reply_err(r, HM_E_PARSE,
-                          "parameter name must be mesh, edge, cross, mesh-issuing or edge-issuing");
-    else if (hm_buf_status(&b) != HM_OK)
-        hm_http_reply_err(r, hm_buf_status(&b), NULL);
-    else
-        hm_http_reply(r, 200, "application/x-pem-file", hm_buf_bytes(&b));
-    hm_buf_free(&b);
+    trust_roots_tell(((hm_trust_api *)ctx)->authority, r);
+}
+static void on_issuing(void *ctx, hm_http_req *r)
+{
+    trust_issuing_tell(((hm_trust_api *)ctx)->authority, r);
 }
 
 // ---- health, metrics, definition ----------------------------------------------------------------
@@ -524,18 +499,18 @@ static void on_healthz(void *ctx, hm_http_req *r)
     hm_http_reply(r, 200, "text/plain; charset=utf-8", hm_bytes_str("ok\n"));
 }
 
-// Ready means that the token, if any, has the keys, and that both families have a current list to
+// Ready means that the token, if any, has the keys, and that every issuing CA has a current list to
 // give: that needs keys in force and a disk that takes writes.
 static void on_readyz(void *ctx, hm_http_req *r)
 {
     hm_trust_api *a = ctx;
     hm_buf b = {0};
     hm_err err = tc_authority_ready(a->authority);
-    if (err == HM_OK)
-        err = tc_authority_crl(a->authority, TC_MESH, now_ms(a), &b);
-    if (err == HM_OK)
-        err = tc_authority_crl(a->authority, TC_EDGE, now_ms(a), &b);
-    hm_buf_reset(&b);
+    for (int f = 0; f < 2; f++)
+        for (size_t n = 0; n < tc_issuing_count(a->authority, (tc_family)f) && err == HM_OK; n++)
+            err = tc_issuing_crl(a->authority, (tc_family)f,
+                                 tc_issuing_id_at(a->authority, (tc_family)f, n).hex, false,
+                                 now_ms(a), NULL, NULL);
     if (err == HM_OK)
         hm_buf_puts(&b, "ready\n");
     else
@@ -727,7 +702,8 @@ static const hm_http_route routes[] = {
     {"POST", "/v1/certificates/{serial}/revoke", on_revoke, HM_HTTP_AUTH, 0, NULL,
      HM_HTTP_OPERATOR},
     {"GET", "/v1/audit", on_audit, HM_HTTP_AUTH, 0, "cursor limit", HM_HTTP_VIEWER},
-    {"GET", "/v1/crl", on_crl, 0, 0, "family after wait delta issuer"},
+    {"GET", "/v1/crl", on_crl, 0, 0, "family issuing after wait delta"},
+    {"GET", "/v1/issuing", on_issuing, 0, 0, NULL},
     {"GET", "/v1/roots", on_roots, 0, 0, "name"},
     {"GET", "/log/checkpoint", on_log_checkpoint, 0, 0, NULL},
     {"GET", "/log/tile/{level}/{a}", on_log_tile_1, 0, 0, NULL},

@@ -11,6 +11,7 @@
 #include "server/tokens.h"
 #include "server/trust_api.h"
 #include "trustchain/ceremony.h"
+#include "trustchain/issuing.h"
 #include "trustchain/policy.h"
 
 #define GRACE_MS 5000u
@@ -166,8 +167,6 @@ out:
     return err;
 }
 
-// ---- tokens -------------------------------------------------------------------------------------
-
 static const char *time_text(uint64_t ms, char out[32])
 {
     time_t s = (time_t)(ms / 1000);
@@ -177,6 +176,81 @@ static const char *time_text(uint64_t ms, char out[32])
     strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&s, &tm));
     return out;
 }
+
+// ---- other issuing keys -------------------------------------------------------------------------
+
+static hm_err edge_alone(const hm_config *c)
+{
+    const char *family = hm_config_get(c, "family");
+    if (strcmp(family, "edge") == 0)
+        return HM_OK;
+    return strcmp(family, "mesh") == 0
+               ? hm_fail(HM_E_USAGE, "the mesh family's issuing certificate stands in the genesis, "
+                                     "which nobody can change")
+               : hm_fail(HM_E_USAGE, "--family is edge, not %.60s", family);
+}
+
+static hm_err cmd_rotate(const hm_config *c)
+{
+    const char *dir;
+    server_paths p;
+    tc_rotation made;
+    int lock = -1;
+    HM_TRY(paths_of(c, &dir, &p));
+    HM_TRY(edge_alone(c));
+    HM_TRY(hm_crypto_init());
+    HM_TRY(hm_dir_lock(dir, &lock)); // not the authority's, which may run
+    hm_err err = tc_rotate(p.authority, hm_config_get(c, "edge-names"), wall_ms(), &made);
+    close(lock);
+    HM_TRY(err);
+    if (made.active)
+        printf("issuing: %s\nnext: a server that runs takes it at SIGHUP\n", made.id.hex);
+    else
+        printf("issuing: %s\nrequest: %s\n"
+               "next: have it signed (hypermesh cert root sign), then install-issuing\n",
+               made.id.hex, made.request);
+    return HM_OK;
+}
+
+static hm_err issuing_list(const char *authority)
+{
+    tc_issuing_info all[TC_ISSUING_LIST_MAX];
+    char from[32], until[32];
+    size_t n;
+    HM_TRY(tc_issuing_list(authority, wall_ms(), all, &n));
+    for (size_t i = 0; i < n; i++)
+        printf("%s %s %-7s from %s until %s live %llu %s\n",
+               all[i].family == TC_MESH ? "mesh" : "edge", all[i].id.hex,
+               all[i].present ? "present" : "older", time_text(all[i].not_before_ms, from),
+               time_text(all[i].not_after_ms, until), (unsigned long long)all[i].live,
+               all[i].subject);
+    return HM_OK;
+}
+
+static hm_err cmd_issuing(const hm_config *c)
+{
+    const char *dir, *act = c->positional_count > 1 ? c->positional[1] : "";
+    const char *id = c->positional_count > 2 ? c->positional[2] : NULL;
+    server_paths p;
+    bool later = false;
+    int lock = -1;
+    HM_TRY(paths_of(c, &dir, &p));
+    HM_TRY(edge_alone(c));
+    HM_TRY(hm_crypto_init());
+    if (strcmp(act, "list") == 0 && !id)
+        return issuing_list(p.authority);
+    if (strcmp(act, "remove") != 0 || !id)
+        return hm_fail(HM_E_USAGE, "issuing list, or issuing remove ID");
+    HM_TRY(hm_dir_lock(dir, &lock)); // not the authority's, which may run
+    hm_err err = tc_issuing_remove(p.authority, id, wall_ms(), &later);
+    close(lock);
+    HM_TRY(err);
+    printf(later ? "removed; a server that runs lets go of its key and lists at SIGHUP\n"
+                 : "removed, with its key and lists\n");
+    return HM_OK;
+}
+
+// ---- tokens -------------------------------------------------------------------------------------
 
 static hm_err token_add(const hm_config *c, const char *path, const char *name)
 {
@@ -329,13 +403,29 @@ static void renew(daemon_state *d, bool force)
                hm_log_quote(why, sizeof(why), hm_bytes_str(hm_err_detail())));
 }
 
-// Another certificate of the issuing key first, so that the server's own comes with it.
+static void audit_issuing(daemon_state *d, const tc_issuing_id *was, size_t count_was)
+{
+    const tc_issuing_id now = tc_issuing_id_at(d->authority, TC_EDGE, 0);
+    const size_t count = tc_issuing_count(d->authority, TC_EDGE);
+    audit_entry e = {.at_ms = wall_ms(), .who = "server", .act = "issuing CAs changed"};
+    if (strcmp(was->hex, now.hex) == 0 && count == count_was)
+        return;
+    snprintf(e.detail, sizeof(e.detail), "edge-%s issues, of %zu", now.hex, count);
+    hm_log(HM_LOG_INFO, "audit", e.act, "detail=\"%s\"", e.detail);
+    if (audit_add(d->audit, &e, true) != HM_OK)
+        hm_log(HM_LOG_ERROR, "audit", "done, but not in the audit log", "act=\"%s\"", e.act);
+}
+
+// The issuing CAs first, so that the server's own certificate comes from the present one.
 static void reload(daemon_state *d)
 {
     char why[512];
+    const tc_issuing_id was = tc_issuing_id_at(d->authority, TC_EDGE, 0);
+    const size_t count = tc_issuing_count(d->authority, TC_EDGE);
     if (tc_authority_reload(d->authority) != HM_OK)
-        hm_log(HM_LOG_ERROR, "server", "issuing certificate not taken", "why=%s",
+        hm_log(HM_LOG_ERROR, "server", "issuing CAs not taken", "why=%s",
                hm_log_quote(why, sizeof(why), hm_bytes_str(hm_err_detail())));
+    audit_issuing(d, &was, count);
     renew(d, true);
 }
 
@@ -547,11 +637,16 @@ int main(int argc, char **argv)
         {"init", "make the authority: keys, roots, the API's token", cmd_init},
         {"install-issuing", "FILE...: take what the roots signed, after init --issuing-only",
          cmd_install},
+        {"rotate", "make a new key for the issuing CA of the edge family, beside the old one",
+         cmd_rotate},
+        {"issuing",
+         "list, remove ID: the issuing CAs, and how many certificates under each are not over",
+         cmd_issuing},
         {"token", "add NAME, list, remove NAME: tokens with a role, for people and programs",
          cmd_token},
         {"run",
          "serve the API until SIGTERM; SIGHUP renews the server's certificate and takes what "
-         "install-issuing got",
+         "rotate, install-issuing and issuing remove did",
          cmd_run},
         {"eab", "make a key that binds one ACME account, and print it", cmd_eab},
     };

@@ -36,102 +36,33 @@ static hm_err pem_load(const tc_authority *a, const char *family, const char *wh
     return hm_file_read(path, 16 * TC_CERT_MAX, pem);
 }
 
-static hm_err list_load(const tc_authority *a, tc_family f, const char *what, hm_buf *der)
-{
-    char path[TC_PATH_MAX];
-    HM_TRY(authority_path(a->dir, tc_family_names[f], what, path));
-    hm_err err = hm_file_read(path, TC_CRL_MAX, der);
-    return err == HM_E_NOTFOUND ? HM_OK : err;
-}
-
-// The stored lists; what is not there yet, older than the store or does not fit together, as after
-// a crash between two of them, is signed anew when asked, with the next number.
-static hm_err family_crl_load(tc_authority *a, tc_family f)
-{
-    family_ca *ca = &a->family[f];
-    tc_crl_info delta;
-    uint64_t base;
-    hm_buf issuing = {0};
-    hm_err err;
-    ca->crl_dirty = true;
-    HM_TRY_OUT(list_load(a, f, "crl.der", &ca->crl));
-    HM_TRY_OUT(list_load(a, f, "crl-base.der", &ca->crl_base));
-    HM_TRY_OUT(list_load(a, f, "crl-delta.der", &ca->crl_delta));
-    HM_TRY_OUT(x509_cert_der(ca->issuing, &issuing));
-    hm_bytes ca_der = hm_buf_bytes(&issuing);
-    if (ca->crl.len > 0)
-        HM_TRY_OUT(tc_crl_verify(hm_buf_bytes(&ca->crl), ca_der, &ca->crl_info));
-    if (ca->crl_base.len > 0)
-        HM_TRY_OUT(tc_crl_verify(hm_buf_bytes(&ca->crl_base), ca_der, &ca->crl_base_info));
-    if (ca->crl.len == 0 || ca->crl_base.len == 0 || ca->crl_delta.len == 0)
-        goto out;
-    HM_TRY_OUT(x509_delta_verify(hm_buf_bytes(&ca->crl_delta), ca_der, &delta, &base));
-    ca->crl_dirty = a->totals.revoked[f] != ca->crl_info.count ||
-                    delta.number != ca->crl_info.number || base != ca->crl_base_info.number;
-out:
-    hm_buf_free(&issuing);
-    return err;
-}
-
-static hm_err family_load(tc_authority *a, tc_family f)
-{
-    family_ca *ca = &a->family[f];
-    const char *name = tc_family_names[f];
-    hm_buf der = {0};
-    hm_err err;
-    HM_TRY_OUT(pem_load(a, name, "root.crt", &ca->root_pem));
-    HM_TRY_OUT(pem_load(a, name, "ca.crt", &ca->issuing_pem));
-    HM_TRY_OUT(tc_pem_to_der(hm_buf_bytes(&ca->issuing_pem), &der));
-    HM_TRY_OUT(x509_cert_parse(hm_buf_bytes(&der), &ca->issuing));
-    err = authority_key_load(a, f);
-out:
-    hm_buf_free(&der);
-    return err;
-}
-
 static hm_err cross_load(const tc_authority *a, hm_buf *pem)
 {
     hm_err err = pem_load(a, "edge", "root-cross.crt", pem);
     return err == HM_E_NOTFOUND ? HM_OK : err; // its roots may have been made without one
 }
 
-static hm_err family_reload(tc_authority *a, tc_family f)
+static hm_err family_load(tc_authority *a, tc_family f)
 {
-    family_ca *ca = &a->family[f];
-    hm_buf pem = {0}, der = {0};
-    X509 *issuing = NULL;
-    hm_err err;
-    HM_TRY_OUT(pem_load(a, tc_family_names[f], "ca.crt", &pem));
-    HM_TRY_OUT(tc_pem_to_der(hm_buf_bytes(&pem), &der));
-    HM_TRY_OUT(x509_cert_parse(hm_buf_bytes(&der), &issuing));
-    if (EVP_PKEY_eq(X509_get0_pubkey(issuing), X509_get0_pubkey(ca->issuing)) != 1)
-        HM_TRY_OUT(hm_crypto_fail(HM_E_CORRUPT, "the issuing certificate is not for its key"));
-    X509_free(ca->issuing);
-    ca->issuing = issuing;
-    issuing = NULL;
-    hm_buf_free(&ca->issuing_pem);
-    ca->issuing_pem = pem;
-    pem = (hm_buf){0};
-out:
-    X509_free(issuing);
-    hm_buf_free(&pem);
-    hm_buf_free(&der);
-    return err;
+    HM_TRY(pem_load(a, tc_family_names[f], "root.crt", &a->family[f].root_pem));
+    return authority_issuing_load(a, f);
 }
 
 hm_err tc_authority_reload(tc_authority *a)
 {
     hm_buf cross = {0};
-    hm_err err;
-    HM_TRY_OUT(cross_load(a, &cross));
-    HM_TRY_OUT(family_reload(a, TC_MESH));
-    HM_TRY_OUT(family_reload(a, TC_EDGE));
+    hm_err err = cross_load(a, &cross);
+    if (err == HM_OK)
+        err = authority_issuing_load(a, TC_EDGE);
+    if (err == HM_OK)
+        err = authority_issuing_load(a, TC_MESH);
+    if (err != HM_OK) {
+        hm_buf_free(&cross);
+        return err;
+    }
     hm_buf_free(&a->cross_pem);
     a->cross_pem = cross;
-    cross = (hm_buf){0};
-out:
-    hm_buf_free(&cross);
-    return err;
+    return HM_OK;
 }
 
 static hm_err issuing_check(const char *dir)
@@ -168,9 +99,7 @@ hm_err tc_authority_open(const char *dir, tc_authority **out)
     memcpy(a->dir, dir, strlen(dir) + 1);
     HM_TRY_OUT(hm_dir_lock(a->dir, &a->lock_fd));
     HM_TRY_OUT(issuing_check(a->dir));
-    HM_TRY_OUT(authority_token_open(a));
-    HM_TRY_OUT(family_load(a, TC_MESH));
-    HM_TRY_OUT(family_load(a, TC_EDGE));
+    HM_TRY_OUT(authority_token_open(a->dir, &a->hsm));
     HM_TRY_OUT(cross_load(a, &a->cross_pem));
     HM_TRY_OUT(authority_path(dir, "", "journal", path));
     if (access(path, F_OK) == 0) {
@@ -184,8 +113,8 @@ hm_err tc_authority_open(const char *dir, tc_authority **out)
     HM_TRY_OUT(tc_store_open(path, &a->store));
     HM_TRY_OUT(authority_totals_load(a));
     HM_TRY_OUT(authority_log_open(a));
-    HM_TRY_OUT(family_crl_load(a, TC_MESH));
-    HM_TRY_OUT(family_crl_load(a, TC_EDGE));
+    HM_TRY_OUT(family_load(a, TC_MESH));
+    HM_TRY_OUT(family_load(a, TC_EDGE));
     *out = a;
     a = NULL;
 out:
@@ -203,15 +132,8 @@ void tc_authority_close(tc_authority *a)
     hm_buf_free(&a->checkpoint.note);
     free(a->found);
     for (int f = 0; f < 2; f++) {
-        family_ca *ca = &a->family[f];
-        EVP_PKEY_free(ca->issuing_key);
-        X509_free(ca->issuing);
-        hm_buf_free(&ca->root_pem);
-        hm_buf_free(&ca->issuing_pem);
-        hm_buf_free(&ca->crl);
-        hm_buf_free(&ca->crl_base);
-        hm_buf_free(&ca->crl_delta);
-        hm_buf_free(&ca->wrapped);
+        hm_buf_free(&a->family[f].root_pem);
+        authority_issuing_free(&a->family[f]);
     }
     hsm_close(a->hsm);
     hm_buf_free(&a->cross_pem);
@@ -227,7 +149,7 @@ hm_bytes tc_authority_root(const tc_authority *a, tc_family family)
 
 hm_bytes tc_authority_issuing(const tc_authority *a, tc_family family)
 {
-    return hm_buf_bytes(&a->family[family].issuing_pem);
+    return hm_buf_bytes(&a->family[family].issuing[0]->pem);
 }
 
 hm_bytes tc_authority_cross(const tc_authority *a)

@@ -31,6 +31,17 @@ hm_err authority_ca_cert(const char *cn, const authority_pair *subject,
     return x509_cert_make(&t, out);
 }
 
+hm_err authority_days_left(const X509 *root, uint64_t now_ms, uint32_t *days)
+{
+    uint64_t end;
+    HM_TRY(x509_time_ms(X509_get0_notAfter(root), &end));
+    if (end < now_ms + TC_DAY_MS)
+        return hm_fail(HM_E_CERT_EXPIRED, "the root has less than a day left");
+    if (*days > (end - now_ms) / TC_DAY_MS)
+        *days = (uint32_t)((end - now_ms) / TC_DAY_MS);
+    return HM_OK;
+}
+
 hm_err authority_cert_write(const char *dir, const char *family, const char *what, const X509 *cert)
 {
     char path[TC_PATH_MAX];
@@ -44,14 +55,15 @@ out:
     return err;
 }
 
-// What a root is asked to sign, now or for a longer life.
-static hm_err write_request(const char *dir, tc_family f, const char *cn, const authority_pair *p)
+hm_err authority_request_write(const char *dir, tc_family f, const char *what, const char *cn,
+                               const authority_pair *p)
 {
-    char path[TC_PATH_MAX];
+    char path[TC_PATH_MAX], name[ISSUING_NAME_MAX];
     hm_buf request = {0};
     hm_err err;
+    snprintf(name, sizeof name, "%s.csr", what);
     HM_TRY_OUT(csr_make_ca(p->pub, p->key, cn, &request));
-    HM_TRY_OUT(authority_path(dir, tc_family_names[f], "ca.csr", path));
+    HM_TRY_OUT(authority_path(dir, tc_family_names[f], name, path));
     err = hm_file_write(path, hm_buf_bytes(&request), 0644);
 out:
     hm_buf_free(&request);
@@ -86,7 +98,7 @@ static hm_err make_family(const authority_token *t, const char *dir, const makin
     HM_TRY_OUT(authority_pair_write(t, dir, f, "root", root));
     HM_TRY_OUT(authority_cert_write(dir, name, "root.crt", root->cert));
     HM_TRY_OUT(authority_pair_write(t, dir, f, "ca", &issuing));
-    HM_TRY_OUT(write_request(dir, f, cn, &issuing));
+    HM_TRY_OUT(authority_request_write(dir, f, "ca", cn, &issuing));
     err = authority_cert_write(dir, name, "ca.crt", issuing.cert);
 out:
     authority_pair_free(&issuing);
@@ -103,7 +115,7 @@ static hm_err make_issuing(const authority_token *t, const char *dir, const char
     snprintf(cn, sizeof cn, "%s %s issuing", mesh, tc_family_names[f]);
     HM_TRY_OUT(authority_pair_make(t, f, cn, &issuing));
     HM_TRY_OUT(authority_pair_write(t, dir, f, "ca", &issuing));
-    err = write_request(dir, f, cn, &issuing);
+    err = authority_request_write(dir, f, "ca", cn, &issuing);
 out:
     authority_pair_free(&issuing);
     return err;

@@ -51,7 +51,7 @@ out:
     return err;
 }
 
-static hm_err falcon_unwrap(hsm *h, const family_ca *ca, EVP_PKEY **out)
+static hm_err falcon_unwrap(hsm *h, const issuing_ca *ca, EVP_PKEY **out)
 {
     uint8_t *page = NULL;
     EVP_PKEY_CTX *ctx = NULL;
@@ -139,12 +139,12 @@ out:
 // ---- using
 // ---------------------------------------------------------------------------------------
 
-hm_err authority_token_open(tc_authority *a)
+hm_err authority_token_open(const char *dir, hsm **out)
 {
     char path[TC_PATH_MAX];
     hm_buf uri = {0};
     hm_err err;
-    HM_TRY_OUT(authority_path(a->dir, "", "hsm.uri", path));
+    HM_TRY_OUT(authority_path(dir, "", "hsm.uri", path));
     err = hm_file_read(path, HSM_URI_MAX + 1, &uri);
     if (err == HM_E_NOTFOUND) {
         err = HM_OK;
@@ -155,76 +155,118 @@ hm_err authority_token_open(tc_authority *a)
         uri.len--;
     hm_buf_append(&uri, "", 1);
     HM_TRY_OUT(hm_buf_status(&uri));
-    err = hsm_open((const char *)uri.ptr, &a->hsm);
+    err = hsm_open((const char *)uri.ptr, out);
 out:
     hm_buf_free(&uri);
     return err;
 }
 
-static hm_err token_key_load(tc_authority *a, tc_family f)
+static hm_err token_file_read(const char *dir, tc_family f, const char *name, hsm_id *id,
+                              hm_buf *wrapped)
 {
-    family_ca *ca = &a->family[f];
     char path[TC_PATH_MAX];
     hm_buf file = {0};
     hm_err err;
-    HM_TRY_OUT(authority_path(a->dir, tc_family_names[f], "ca.hsm", path));
+    HM_TRY_OUT(authority_path(dir, tc_family_names[f], name, path));
     HM_TRY_OUT(hm_file_read_secret(path, KEY_MAX + 64, &file));
     hm_rd r = hm_rd_of(hm_buf_bytes(&file));
-    hm_rd_copy(&r, ca->token_id.b, sizeof ca->token_id.b);
-    hm_buf_put(&ca->wrapped, hm_rd_bytes(&r, KEY_MAX));
-    if (hm_rd_end(&r) != HM_OK || (ca->wrapped.len == KEY_MAX) != (f == TC_MESH))
+    hm_rd_copy(&r, id->b, sizeof id->b);
+    hm_buf_put(wrapped, hm_rd_bytes(&r, KEY_MAX));
+    if (hm_rd_end(&r) != HM_OK || (wrapped->len == KEY_MAX) != (f == TC_MESH))
         HM_TRY_OUT(hm_fail(HM_E_CORRUPT, "%s is not a key of a token", path));
-    err = hm_buf_status(&ca->wrapped);
+    err = hm_buf_status(wrapped);
 out:
     hm_buf_free(&file);
     return err;
 }
 
-hm_err authority_key_load(tc_authority *a, tc_family f)
+hm_err authority_token_id(const char *dir, unsigned number, hsm_id *id)
 {
-    family_ca *ca = &a->family[f];
-    char path[TC_PATH_MAX];
+    char name[ISSUING_NAME_MAX];
+    hm_buf wrapped = {0};
+    issuing_name(number, "ca", ".hsm", name);
+    hm_err err = token_file_read(dir, TC_EDGE, name, id, &wrapped);
+    hm_buf_free(&wrapped);
+    return err;
+}
+
+hm_err authority_pair_load(const authority_token *t, const char *dir, tc_family f, const char *what,
+                           authority_pair *p)
+{
+    char name[ISSUING_NAME_MAX], path[TC_PATH_MAX];
+    hm_buf pem = {0}, der = {0}, wrapped = {0};
+    hm_err err;
+    snprintf(name, sizeof name, "%s.%s", what, t ? "hsm" : "key");
+    hm_assert(!t || f == TC_EDGE); // FALCON keys are unwrapped for each signature
+    if (t) {
+        HM_TRY_OUT(token_file_read(dir, f, name, &p->token_id, &wrapped));
+        HM_TRY_OUT(hsm_ec_public(t->hsm, &p->token_id, &p->pub));
+        HM_TRY_OUT(hsm_ec_signer(t->hsm, &p->token_id, &p->key));
+    } else {
+        HM_TRY_OUT(authority_key_file(dir, tc_family_names[f], name, &p->key));
+        if (!EVP_PKEY_up_ref(p->key))
+            HM_TRY_OUT(HM_E_NOMEM);
+        p->pub = p->key;
+    }
+    snprintf(name, sizeof name, "%s.crt", what);
+    HM_TRY_OUT(authority_path(dir, tc_family_names[f], name, path));
+    HM_TRY_OUT(hm_file_read(path, 16 * TC_CERT_MAX, &pem));
+    HM_TRY_OUT(tc_pem_to_der(hm_buf_bytes(&pem), &der));
+    HM_TRY_OUT(x509_cert_parse(hm_buf_bytes(&der), &p->cert));
+    if (EVP_PKEY_eq(X509_get0_pubkey(p->cert), p->pub) != 1)
+        err = hm_crypto_fail(HM_E_CORRUPT, "a root's certificate is not for its key");
+out:
+    hm_buf_free(&pem);
+    hm_buf_free(&der);
+    hm_buf_free(&wrapped);
+    return err;
+}
+
+hm_err authority_key_load(tc_authority *a, issuing_ca *ca)
+{
+    char name[ISSUING_NAME_MAX], path[TC_PATH_MAX];
     EVP_PKEY *key = NULL;
     hm_err err;
+    issuing_name(ca->number, "ca", a->hsm ? ".hsm" : ".key", name);
     if (!a->hsm) {
-        HM_TRY_OUT(authority_path(a->dir, tc_family_names[f], "ca.key", path));
-        HM_TRY_OUT(x509_key_load(path, &ca->issuing_key));
-        HM_TRY_OUT(authority_key_open(a, f, &key));
+        HM_TRY_OUT(authority_path(a->dir, tc_family_names[ca->family], name, path));
+        HM_TRY_OUT(x509_key_load(path, &ca->key));
+        HM_TRY_OUT(authority_key_open(a, ca, &key));
     } else {
-        HM_TRY_OUT(token_key_load(a, f));
-        if (f == TC_EDGE)
+        HM_TRY_OUT(token_file_read(a->dir, ca->family, name, &ca->token_id, &ca->wrapped));
+        if (ca->family == TC_EDGE)
             HM_TRY_OUT(hsm_ec_public(a->hsm, &ca->token_id, &key));
         else
-            HM_TRY_OUT(authority_key_open(a, f, &key));
+            HM_TRY_OUT(authority_key_open(a, ca, &key));
     }
-    if (EVP_PKEY_eq(X509_get0_pubkey(ca->issuing), key) != 1)
+    if (EVP_PKEY_eq(X509_get0_pubkey(ca->cert), key) != 1)
         err = hm_crypto_fail(HM_E_CORRUPT, "an issuing certificate is not for its key");
 out:
     EVP_PKEY_free(key);
     return err;
 }
 
-hm_err authority_key_open(tc_authority *a, tc_family f, EVP_PKEY **out)
+hm_err authority_key_open(tc_authority *a, const issuing_ca *ca, EVP_PKEY **out)
 {
-    family_ca *ca = &a->family[f];
     if (a->hsm)
-        return f == TC_MESH ? falcon_unwrap(a->hsm, ca, out)
-                            : hsm_ec_signer(a->hsm, &ca->token_id, out);
-    if (!EVP_PKEY_up_ref(ca->issuing_key))
+        return ca->family == TC_MESH ? falcon_unwrap(a->hsm, ca, out)
+                                     : hsm_ec_signer(a->hsm, &ca->token_id, out);
+    if (!EVP_PKEY_up_ref(ca->key))
         return HM_E_NOMEM;
-    *out = ca->issuing_key;
+    *out = ca->key;
     return HM_OK;
 }
 
-hm_err authority_key_close(tc_authority *a, tc_family f, EVP_PKEY *key, hm_err err)
+hm_err authority_key_close(tc_authority *a, const issuing_ca *ca, EVP_PKEY *key, hm_err err)
 {
     EVP_PKEY_free(key);
-    return key && a->hsm && f == TC_EDGE && err == HM_E_CRYPTO ? hsm_lost(a->hsm) : err;
+    return key && a->hsm && ca->family == TC_EDGE && err == HM_E_CRYPTO ? hsm_lost(a->hsm) : err;
 }
 
 hm_err tc_authority_ready(tc_authority *a)
 {
     for (int f = 0; a->hsm && f < 2; f++)
-        HM_TRY(hsm_check(a->hsm, &a->family[f].token_id));
+        for (size_t i = 0; i < a->family[f].count; i++)
+            HM_TRY(hsm_check(a->hsm, &a->family[f].issuing[i]->token_id));
     return HM_OK;
 }

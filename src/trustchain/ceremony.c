@@ -166,17 +166,6 @@ static hm_err family_check(const subject *s, const EVP_PKEY *root)
     return HM_OK;
 }
 
-static hm_err days_left(const X509 *root, uint64_t now_ms, uint32_t *days)
-{
-    uint64_t end;
-    HM_TRY(x509_time_ms(X509_get0_notAfter(root), &end));
-    if (end < now_ms + TC_DAY_MS)
-        return hm_fail(HM_E_CERT_EXPIRED, "the root has less than a day left");
-    if (*days > (end - now_ms) / TC_DAY_MS)
-        *days = (uint32_t)((end - now_ms) / TC_DAY_MS);
-    return HM_OK;
-}
-
 // The certificate beside the key, which must be the key's.
 static hm_err root_load(const char *key_path, const char *passphrase, authority_pair *root,
                         hm_buf *pem)
@@ -235,7 +224,7 @@ hm_err tc_root_sign(const char *key_path, const char *passphrase, hm_bytes pem, 
     HM_TRY_OUT(subject_read(pem, &s));
     HM_TRY_OUT(root_load(key_path, passphrase, &root, &root_pem));
     HM_TRY_OUT(family_check(&s, root.key));
-    HM_TRY_OUT(days_left(root.cert, now_ms, &days));
+    HM_TRY_OUT(authority_days_left(root.cert, now_ms, &days));
     HM_TRY_OUT(constraints_of(&s, &root, edge_names, &names));
     signed_one.pub = s.key;
     HM_TRY_OUT(authority_ca_cert(s.cn, &signed_one, &root, s.is_root ? 1 : 0, days,
@@ -257,6 +246,8 @@ out:
 bool tc_authority_installed(const char *dir, tc_family f)
 {
     char path[TC_PATH_MAX];
+    if (f == TC_EDGE && issuing_index_there(dir))
+        return true;
     return authority_path(dir, tc_family_names[f], "ca.crt", path) == HM_OK &&
            access(path, F_OK) == 0;
 }
@@ -293,30 +284,39 @@ out:
     return err;
 }
 
-// The public half of the family's issuing key: of its certificate, or of its request while there is
-// none.
-static hm_err own_key(const char *dir, tc_family f, EVP_PKEY **out)
+// An issuing key of this authority that waits for its certificate.
+static hm_err request_load(const char *dir, unsigned number, subject *out)
 {
     char path[TC_PATH_MAX];
     hm_buf pem = {0};
-    subject s = {0};
-    if (tc_authority_installed(dir, f)) {
-        X509 *ca = NULL;
-        HM_TRY(cert_load(dir, f, "ca.crt", &ca));
-        *out = X509_get_pubkey(ca);
-        X509_free(ca);
-        return *out ? HM_OK : hm_crypto_fail(HM_E_CORRUPT, "an issuing certificate has no key");
-    }
-    HM_TRY(authority_path(dir, tc_family_names[f], "ca.csr", path));
+    HM_TRY(issuing_path(dir, number, "ca", ".csr", path));
     hm_err err = hm_file_read(path, TC_CSR_MAX, &pem);
     if (err == HM_E_NOTFOUND)
         err = hm_fail(err, "%s is missing: was init --issuing-only run?", path);
     else if (err == HM_OK)
-        err = subject_read(hm_buf_bytes(&pem), &s);
+        err = subject_read(hm_buf_bytes(&pem), out);
     hm_buf_free(&pem);
-    if (err == HM_OK)
-        *out = s.key;
     return err;
+}
+
+static hm_err is_own(const char *dir, unsigned number, const X509 *x, bool *own)
+{
+    char name[ISSUING_NAME_MAX];
+    X509 *ca = NULL;
+    issuing_name(number, "ca", ".crt", name);
+    HM_TRY(cert_load(dir, number == 0 ? TC_MESH : TC_EDGE, name, &ca));
+    *own = EVP_PKEY_eq(X509_get0_pubkey(x), X509_get0_pubkey(ca)) == 1;
+    X509_free(ca);
+    return HM_OK;
+}
+
+static hm_err is_requested(const char *dir, unsigned number, const X509 *x, bool *own)
+{
+    subject s = {0};
+    HM_TRY(request_load(dir, number, &s));
+    *own = EVP_PKEY_eq(X509_get0_pubkey(x), s.key) == 1;
+    EVP_PKEY_free(s.key);
+    return HM_OK;
 }
 
 // One CA below a root, that alone, in force and able to sign what an authority signs.
@@ -353,13 +353,16 @@ static hm_err under_root(X509 *x, X509 *root, uint64_t now_ms)
 // A later certificate of the same key, name and root: what was issued and what revokes it goes on
 // under either. Nodes take the mesh's when their ledger has it in force (mesh/trust_module.h),
 // which may be before or after.
-static hm_err prolong(const char *dir, tc_family f, X509 *x, X509 *root)
+static hm_err prolong(const char *dir, unsigned number, X509 *x, X509 *root)
 {
+    const tc_family f = number == 0 ? TC_MESH : TC_EDGE;
+    char name[ISSUING_NAME_MAX];
     X509 *old_root = NULL, *old = NULL;
     uint64_t end, old_end;
     hm_err err;
     HM_TRY_OUT(cert_load(dir, f, "root.crt", &old_root));
-    HM_TRY_OUT(cert_load(dir, f, "ca.crt", &old));
+    issuing_name(number, "ca", ".crt", name);
+    HM_TRY_OUT(cert_load(dir, f, name, &old));
     HM_TRY_OUT(x509_time_ms(X509_get0_notAfter(x), &end));
     HM_TRY_OUT(x509_time_ms(X509_get0_notAfter(old), &old_end));
     if (X509_cmp(root, old_root) != 0 ||
@@ -370,22 +373,71 @@ static hm_err prolong(const char *dir, tc_family f, X509 *x, X509 *root)
         err = hm_fail(HM_E_EXISTS, "the %s family has an issuing certificate that ends no sooner",
                       tc_family_names[f]);
     else
-        err = authority_cert_write(dir, tc_family_names[f], "ca.crt", x);
+        err = authority_cert_write(dir, tc_family_names[f], name, x);
 out:
     X509_free(old_root);
     X509_free(old);
     return err;
 }
 
-// The root comes first: who finds the issuing certificate finds all of the family.
-static hm_err install_family(const char *dir, tc_family f, X509 *x, X509 *root)
+// The certificate of the new key that tc_rotate() made: its name is the request's, which no other
+// issuing CA has.
+static hm_err succeed(const char *dir, const issuing_index *ix, X509 *x, X509 *root)
 {
-    if (X509_get_pathlen(x) != 0)
+    char cn[TC_NAME_MAX + 32];
+    X509 *own_root = NULL;
+    subject s = {0};
+    hm_err err;
+    HM_TRY_OUT(cert_load(dir, TC_EDGE, "root.crt", &own_root));
+    HM_TRY_OUT(request_load(dir, ix->next, &s));
+    HM_TRY_OUT(x509_common_name(X509_get_subject_name(x), cn, sizeof cn));
+    if (X509_cmp(root, own_root) != 0 || strcmp(cn, s.cn) != 0)
+        err = hm_fail(HM_E_EXISTS,
+                      "the edge family has another root, or its new CA's request another name");
+    else
+        err = issuing_activate(dir, ix, x);
+out:
+    EVP_PKEY_free(s.key);
+    X509_free(own_root);
+    return err;
+}
+
+static hm_err path_check(const X509 *x)
+{
+    if (X509_get_pathlen((X509 *)x) != 0)
         return hm_fail(HM_E_CERT_PROFILE, "the issuing CA may make CAs: its path length is not 0");
-    if (tc_authority_installed(dir, f))
-        return prolong(dir, f, x, root);
-    HM_TRY(authority_cert_write(dir, tc_family_names[f], "root.crt", root));
-    return authority_cert_write(dir, tc_family_names[f], "ca.crt", x);
+    return HM_OK;
+}
+
+// Is it for a key of the family, which has its certificate or waits for it? Then it is taken.
+static hm_err install_family(const char *dir, tc_family f, X509 *x, X509 *root, bool *taken)
+{
+    issuing_index ix;
+    const char *name = tc_family_names[f];
+    if (!tc_authority_installed(dir, f)) {
+        HM_TRY(is_requested(dir, f == TC_MESH ? 0 : 1, x, taken));
+        if (!*taken)
+            return HM_OK;
+        HM_TRY(path_check(x));
+        // The root comes first: who finds the issuing certificate finds all of the family.
+        HM_TRY(authority_cert_write(dir, name, "root.crt", root));
+        return authority_cert_write(dir, name, "ca.crt", x);
+    }
+    HM_TRY(issuing_index_read(dir, f, &ix));
+    for (size_t i = 0; i < ix.count; i++) {
+        HM_TRY(is_own(dir, ix.number[i], x, taken));
+        if (*taken) {
+            HM_TRY(path_check(x));
+            return prolong(dir, ix.number[i], x, root);
+        }
+    }
+    if (f == TC_MESH || !issuing_pending(dir, &ix))
+        return HM_OK;
+    HM_TRY(is_requested(dir, ix.next, x, taken));
+    if (!*taken)
+        return HM_OK;
+    HM_TRY(path_check(x));
+    return succeed(dir, &ix, x, root);
 }
 
 static hm_err install_cross(const char *dir, X509 *x, X509 *root)
@@ -412,19 +464,13 @@ static hm_err install_cross(const char *dir, X509 *x, X509 *root)
 hm_err tc_authority_install(const char *dir, hm_bytes pem, uint64_t now_ms)
 {
     X509 *certs[CHAIN_CERTS_MAX] = {NULL};
-    EVP_PKEY *own = NULL;
     size_t count = 0;
     bool taken = false;
     hm_err err;
     HM_TRY_OUT(chain_read(pem, certs, &count));
     HM_TRY_OUT(under_root(certs[0], certs[1], now_ms));
-    for (int f = 0; f < 2 && !taken; f++) {
-        HM_TRY_OUT(own_key(dir, (tc_family)f, &own));
-        taken = EVP_PKEY_eq(X509_get0_pubkey(certs[0]), own) == 1;
-        EVP_PKEY_free(own);
-        if (taken)
-            HM_TRY_OUT(install_family(dir, (tc_family)f, certs[0], certs[1]));
-    }
+    for (int f = 0; f < 2 && !taken; f++)
+        HM_TRY_OUT(install_family(dir, (tc_family)f, certs[0], certs[1], &taken));
     if (!taken)
         err = install_cross(dir, certs[0], certs[1]);
 out:

@@ -283,6 +283,33 @@ hm_err hsm_check(hsm *h, const hsm_id *id)
     return with_token(h, check, (void *)id);
 }
 
+static hm_err destroy(hsm *h, void *arg)
+{
+    static const CK_OBJECT_CLASS classes[] = {CKO_PRIVATE_KEY, CKO_PUBLIC_KEY};
+    const hsm_id *id = arg;
+    for (size_t i = 0; i < 2; i++) {
+        CK_ATTRIBUTE match[] = {{CKA_CLASS, (void *)&classes[i], sizeof classes[i]},
+                                {CKA_ID, (void *)id->b, sizeof id->b}};
+        CK_OBJECT_HANDLE found;
+        CK_ULONG count = 0;
+        CK_RV rv = h->f->C_FindObjectsInit(h->session, match, 2);
+        if (rv == CKR_OK) {
+            rv = h->f->C_FindObjects(h->session, &found, 1, &count);
+            h->f->C_FindObjectsFinal(h->session);
+        }
+        if (rv == CKR_OK && count == 1)
+            rv = h->f->C_DestroyObject(h->session, found);
+        if (rv != CKR_OK)
+            return gone(h, "it does not remove a key", rv);
+    }
+    return HM_OK;
+}
+
+hm_err hsm_destroy(hsm *h, const hsm_id *id)
+{
+    return with_token(h, destroy, (void *)id);
+}
+
 typedef struct make_args {
     const char *label;
     hsm_id *id;

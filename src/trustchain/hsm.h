@@ -48,6 +48,9 @@ HM_CHECK hm_err hsm_ec_public(hsm *h, const hsm_id *id, EVP_PKEY **out);
 HM_CHECK hm_err hsm_ec_signer(hsm *h, const hsm_id *id, EVP_PKEY **out);
 hm_err hsm_lost(hsm *h);
 
+// Takes the key out of the token for good, both halves; absent is fine.
+HM_CHECK hm_err hsm_destroy(hsm *h, const hsm_id *id);
+
 // A fresh AES-256 key in the token.
 HM_CHECK hm_err hsm_aes_make(hsm *h, const char *label, hsm_id *id);
 // Appends plain.len + HSM_WRAP_OVERHEAD bytes: nonce, ciphertext, tag.

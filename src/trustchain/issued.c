@@ -81,8 +81,10 @@ hm_err authority_begin(tc_authority *a)
 static void totals_publish(tc_authority *a)
 {
     for (int f = 0; f < 2; f++)
-        a->family[f].crl_dirty |= a->next.revoked[f] != a->totals.revoked[f];
+        for (size_t i = 0; i < a->family[f].count; i++)
+            a->family[f].issuing[i]->crl_dirty |= a->next.touched[a->family[f].issuing[i]->number];
     a->totals = a->next;
+    memset(a->totals.touched, 0, sizeof a->totals.touched);
 }
 
 hm_err authority_commit(tc_authority *a)
@@ -163,7 +165,7 @@ hm_err authority_record_issued(tc_authority *a, const tc_issued *info, hm_bytes 
     // Its entry in the log is there already.
     uint64_t index = a->next.tree.size - 1;
     hm_wr_u64(&b, index);
-    hm_wr_u8(&b, info->family);
+    hm_wr_u8(&b, info->issuing);
     hm_wr_bytes(&b, hm_bytes_str(info->subject));
     hm_wr_u64(&b, info->not_before_ms);
     hm_wr_u64(&b, info->not_after_ms);
@@ -179,9 +181,10 @@ out:
     return err;
 }
 
-static hm_bytes revoked_key(tc_family f, const tc_serial *serial, uint8_t mem[1 + TC_SERIAL_BYTES])
+static hm_bytes revoked_key(uint8_t issuing, const tc_serial *serial,
+                            uint8_t mem[1 + TC_SERIAL_BYTES])
 {
-    mem[0] = (uint8_t)f;
+    mem[0] = issuing;
     memcpy(mem + 1, serial->b, TC_SERIAL_BYTES);
     return hm_bytes_of(mem, 1 + TC_SERIAL_BYTES);
 }
@@ -193,9 +196,10 @@ hm_err authority_record_revoked(tc_authority *a, const tc_issued *info, uint8_t 
     hm_buf b = hm_buf_fixed(mem, sizeof mem);
     hm_wr_u8(&b, reason);
     hm_wr_u64(&b, now_ms);
-    HM_TRY(tc_store_put(a->store, TC_REVOKED, revoked_key(info->family, &info->serial, key),
+    HM_TRY(tc_store_put(a->store, TC_REVOKED, revoked_key(info->issuing, &info->serial, key),
                         hm_buf_bytes(&b)));
     a->next.revoked[info->family]++;
+    a->next.touched[info->issuing] = true;
     return HM_OK;
 }
 
@@ -210,19 +214,18 @@ static hm_err revocation_read(hm_bytes value, tc_issued *info)
     return hm_rd_end(&r);
 }
 
-// The record of a certificate; der may be NULL.
-static hm_err record(const tc_authority *a, const tc_serial *serial, tc_issued *info, hm_bytes *der)
+hm_err issued_record(tc_store *s, const tc_serial *serial, tc_issued *info, hm_bytes *der)
 {
-    uint8_t key[1 + TC_SERIAL_BYTES];
     hm_bytes value;
-    hm_err err = tc_store_get(a->store, TC_CERTS, serial_bytes(serial), &value);
+    hm_err err = tc_store_get(s, TC_CERTS, serial_bytes(serial), &value);
     if (err == HM_E_NOTFOUND)
         return hm_fail(err, "no certificate of this authority has that serial");
     HM_TRY(err);
     *info = (tc_issued){.serial = *serial};
     hm_rd r = hm_rd_of(value);
     (void)hm_rd_u64(&r); // where in the log
-    info->family = (tc_family)hm_rd_enum(&r, TC_EDGE);
+    info->issuing = hm_rd_u8(&r);
+    info->family = info->issuing == 0 ? TC_MESH : TC_EDGE;
     hm_bytes subject = hm_rd_bytes(&r, sizeof info->subject - 1);
     info->not_before_ms = hm_rd_u64(&r);
     info->not_after_ms = hm_rd_u64(&r);
@@ -231,21 +234,30 @@ static hm_err record(const tc_authority *a, const tc_serial *serial, tc_issued *
     memcpy(info->subject, subject.ptr, subject.len);
     if (der)
         *der = cert;
-    err = tc_store_get(a->store, TC_REVOKED, revoked_key(info->family, serial, key), &value);
+    return HM_OK;
+}
+
+static hm_err record(const tc_authority *a, const tc_serial *serial, tc_issued *info, hm_bytes *der)
+{
+    uint8_t key[1 + TC_SERIAL_BYTES];
+    hm_bytes value;
+    HM_TRY(issued_record(a->store, serial, info, der));
+    hm_err err =
+        tc_store_get(a->store, TC_REVOKED, revoked_key(info->issuing, serial, key), &value);
     if (err == HM_OK)
         err = revocation_read(value, info);
     return err == HM_E_NOTFOUND ? HM_OK : err;
 }
 
-hm_err authority_each_revoked(tc_authority *a, tc_family f,
+hm_err authority_each_revoked(tc_authority *a, uint8_t issuing,
                               hm_err (*each)(void *ctx, const tc_issued *info), void *ctx)
 {
-    uint8_t prefix = (uint8_t)f, at[1 + TC_SERIAL_BYTES];
+    uint8_t at[1 + TC_SERIAL_BYTES];
     hm_bytes after = {0}, key, value;
     hm_err err;
-    while ((err = tc_store_next(a->store, TC_REVOKED, hm_bytes_of(&prefix, 1), after, &key,
+    while ((err = tc_store_next(a->store, TC_REVOKED, hm_bytes_of(&issuing, 1), after, &key,
                                 &value)) == HM_OK) {
-        tc_issued info = {.family = f};
+        tc_issued info = {.family = issuing == 0 ? TC_MESH : TC_EDGE, .issuing = issuing};
         if (key.len != sizeof at)
             return hm_fail(HM_E_CORRUPT, "%s: a revocation in the store is damaged", a->dir);
         memcpy(at, key.ptr, sizeof at);
@@ -323,4 +335,103 @@ hm_err tc_issued_der(const tc_authority *a, const tc_serial *serial, hm_bytes *d
 {
     tc_issued info;
     return record(a, serial, &info, der);
+}
+
+// ---- who issued it ------------------------------------------------------------------------------
+
+static hm_bytes issuing_key(uint8_t number, uint8_t mem[9])
+{
+    memcpy(mem, "issuing/", 8);
+    mem[8] = number;
+    return hm_bytes_of(mem, 9);
+}
+
+hm_err issued_present(tc_store *s, uint8_t *number)
+{
+    hm_bytes value;
+    hm_err err = tc_store_get(s, TC_STATE, hm_bytes_str("issuing"), &value);
+    if (err == HM_OK && value.len != 1)
+        return hm_fail(HM_E_CORRUPT, "the store's record of who issues is damaged");
+    HM_TRY(err);
+    *number = value.ptr[0];
+    return HM_OK;
+}
+
+// Puts what is not there as it is; *changed then.
+static hm_err state_put(tc_store *s, hm_bytes key, hm_bytes value, bool *changed)
+{
+    hm_bytes was;
+    hm_err err = tc_store_get(s, TC_STATE, key, &was);
+    if (err == HM_OK && hm_bytes_eq(was, value))
+        return HM_OK;
+    if (err != HM_OK && err != HM_E_NOTFOUND)
+        return err;
+    *changed = true;
+    return tc_store_put(s, TC_STATE, key, value);
+}
+
+hm_err issued_present_put(tc_authority *a, const family_ca *edge)
+{
+    uint8_t key[9];
+    bool changed = false;
+    hm_buf der = {0};
+    hm_err err;
+    HM_TRY(tc_store_begin(a->store));
+    for (size_t i = 0; i < edge->count; i++) {
+        hm_buf_reset(&der);
+        HM_TRY_OUT(x509_cert_der(edge->issuing[i]->cert, &der));
+        HM_TRY_OUT(state_put(a->store, issuing_key(edge->issuing[i]->number, key),
+                             hm_buf_bytes(&der), &changed));
+    }
+    HM_TRY_OUT(state_put(a->store, hm_bytes_str("issuing"),
+                         hm_bytes_of(&edge->issuing[0]->number, 1), &changed));
+    if (changed)
+        err = tc_store_commit(a->store);
+out:
+    tc_store_abort(a->store); // after a commit nothing is left of it
+    hm_buf_free(&der);
+    return err;
+}
+
+hm_err tc_issued_issuing(const tc_authority *a, const tc_issued *i, hm_buf *der)
+{
+    uint8_t key[9];
+    hm_bytes value;
+    const issuing_ca *ca = authority_issuing_numbered(a, i->issuing);
+    if (ca)
+        return x509_cert_der(ca->cert, der);
+    hm_err err = tc_store_get(a->store, TC_STATE, issuing_key(i->issuing, key), &value);
+    if (err == HM_E_NOTFOUND)
+        return hm_fail(HM_E_CORRUPT, "%s: the store lacks an issuing certificate", a->dir);
+    HM_TRY(err);
+    hm_buf_put(der, value);
+    return hm_buf_status(der);
+}
+
+hm_err issued_each_live(tc_store *s, uint64_t now_ms,
+                        hm_err (*each)(void *ctx, const tc_issued *info), void *ctx)
+{
+    uint8_t mem[8];
+    hm_bytes at = index_key(TC_LOG_SIZE_MAX, mem), key, value;
+    uint64_t life_max_ms = 0;
+    hm_err err;
+    for (unsigned p = 0; p < TC_PROFILES; p++)
+        if (tc_profile_of((tc_profile)p)->life_max_s * UINT64_C(1000) > life_max_ms)
+            life_max_ms = tc_profile_of((tc_profile)p)->life_max_s * UINT64_C(1000);
+    while ((err = tc_store_prev(s, TC_ORDER, (hm_bytes){0}, at, &key, &value)) == HM_OK) {
+        tc_serial serial;
+        tc_issued info;
+        if (key.len != sizeof mem || value.len != TC_SERIAL_BYTES)
+            return hm_fail(HM_E_CORRUPT, "the store's order of issue is damaged");
+        memcpy(mem, key.ptr, sizeof mem);
+        memcpy(serial.b, value.ptr, TC_SERIAL_BYTES);
+        at = hm_bytes_of(mem, sizeof mem);
+        HM_TRY(issued_record(s, &serial, &info, NULL));
+        // A clock that was put back and forth may have mixed the order by as much as the life.
+        if (info.not_before_ms + 2 * life_max_ms < now_ms)
+            return HM_OK;
+        if (info.not_after_ms >= now_ms)
+            HM_TRY(each(ctx, &info));
+    }
+    return err == HM_E_NOTFOUND ? HM_OK : err;
 }

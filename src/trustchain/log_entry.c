@@ -104,7 +104,7 @@ static hm_err typed(uint8_t type, const log_entry *e, hm_buf *b)
     return hm_buf_status(b);
 }
 
-static hm_err entry_read(tc_authority *a, tc_family f, X509 *x, log_entry *e)
+static hm_err entry_read(const issuing_ca *ca, X509 *x, log_entry *e)
 {
     unsigned len = 0;
     uint8_t *at;
@@ -113,9 +113,9 @@ static hm_err entry_read(tc_authority *a, tc_family f, X509 *x, log_entry *e)
         return n <= 0 ? hm_crypto_fail(HM_E_CRYPTO, "cannot encode") : HM_E_NOMEM;
     e->tbs.len += (size_t)i2d_re_X509_tbs(x, &at);
     hm_buf spki = {0};
-    n = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(a->family[f].issuing), NULL);
+    n = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(ca->cert), NULL);
     if (n > 0 && (at = hm_buf_reserve(&spki, (size_t)n)))
-        len = (unsigned)i2d_X509_PUBKEY(X509_get_X509_PUBKEY(a->family[f].issuing), &at);
+        len = (unsigned)i2d_X509_PUBKEY(X509_get_X509_PUBKEY(ca->cert), &at);
     hm_hash h = hm_sha256(hm_bytes_of(spki.ptr, len));
     hm_buf_free(&spki);
     if (len == 0)
@@ -125,7 +125,8 @@ static hm_err entry_read(tc_authority *a, tc_family f, X509 *x, log_entry *e)
 }
 
 // Leaf, TileLeaf.
-static hm_err entry_put(tc_authority *a, tc_family f, const log_entry *e, const X509 *precert)
+static hm_err entry_put(tc_authority *a, const issuing_ca *ca, const log_entry *e,
+                        const X509 *precert)
 {
     hm_buf b = {0}, der = {0}, issuing = {0};
     uint8_t key[8];
@@ -136,7 +137,7 @@ static hm_err entry_put(tc_authority *a, tc_family f, const log_entry *e, const 
     HM_TRY_OUT(tc_log_push(&a->next.tree, &leaf, keep_node, a));
     hm_buf_reset(&b);
     HM_TRY_OUT(x509_cert_der(precert, &der));
-    HM_TRY_OUT(x509_cert_der(a->family[f].issuing, &issuing));
+    HM_TRY_OUT(x509_cert_der(ca->cert, &issuing));
     hm_hash fingerprint = hm_sha256(hm_buf_bytes(&issuing));
     put_timestamped(e, &b);
     wr_u24(&b, der.len);
@@ -190,8 +191,8 @@ out:
     return err;
 }
 
-hm_err authority_log_precert(tc_authority *a, tc_family f, const X509 *precert, uint64_t now_ms,
-                             X509 **unsigned_cert)
+hm_err authority_log_precert(tc_authority *a, const issuing_ca *ca, const X509 *precert,
+                             uint64_t now_ms, X509 **unsigned_cert)
 {
     log_entry e = {.time_ms = now_ms, .index = a->next.tree.size};
     X509 *x = X509_dup(precert);
@@ -202,8 +203,8 @@ hm_err authority_log_precert(tc_authority *a, tc_family f, const X509 *precert, 
         goto out;
     }
     X509_EXTENSION_free(X509_delete_ext(x, at));
-    HM_TRY_OUT(entry_read(a, f, x, &e));
-    HM_TRY_OUT(entry_put(a, f, &e, precert));
+    HM_TRY_OUT(entry_read(ca, x, &e));
+    HM_TRY_OUT(entry_put(a, ca, &e, precert));
     HM_TRY_OUT(add_sct(a, &e, x));
     *unsigned_cert = x;
     x = NULL;

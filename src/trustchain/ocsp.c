@@ -8,8 +8,8 @@
 
 // What an answer says, as it is kept.
 typedef struct verdict {
-    tc_family family;
-    int status; // V_OCSP_CERTSTATUS_*
+    uint8_t issuing; // number of the CA
+    int status;      // V_OCSP_CERTSTATUS_*
     uint64_t revoked_ms;
     uint8_t reason;
 } verdict;
@@ -101,18 +101,25 @@ static bool issued_by(OCSP_CERTID *id, const X509 *issuing)
     return same;
 }
 
+static const issuing_ca *issuer_of(const tc_authority *a, OCSP_CERTID *id)
+{
+    for (int f = 0; f < 2; f++)
+        for (size_t i = 0; i < a->family[f].count; i++)
+            if (issued_by(id, a->family[f].issuing[i]->cert))
+                return a->family[f].issuing[i];
+    return NULL;
+}
+
 // HM_E_DENIED: the issuer is none of ours.
 static hm_err judge(const tc_ocsp *o, OCSP_CERTID *id, verdict *out)
 {
     ASN1_INTEGER *number;
     tc_serial serial;
     verdict v = {.status = V_OCSP_CERTSTATUS_UNKNOWN};
-    if (issued_by(id, o->authority->family[TC_MESH].issuing))
-        v.family = TC_MESH;
-    else if (issued_by(id, o->authority->family[TC_EDGE].issuing))
-        v.family = TC_EDGE;
-    else
+    const issuing_ca *ca = issuer_of(o->authority, id);
+    if (!ca)
         return HM_E_DENIED;
+    v.issuing = ca->number;
     if (OCSP_id_get0_info(NULL, NULL, NULL, &number, id) != 1)
         return HM_E_PARSE;
     const tc_issued *i = NULL;
@@ -121,7 +128,7 @@ static hm_err judge(const tc_ocsp *o, OCSP_CERTID *id, verdict *out)
         memcpy(serial.b, ASN1_STRING_get0_data(number), TC_SERIAL_BYTES);
         i = tc_issued_find(o->authority, &serial);
     }
-    if (i && i->family == v.family) {
+    if (i && i->issuing == v.issuing) {
         v.status = i->revoked ? V_OCSP_CERTSTATUS_REVOKED : V_OCSP_CERTSTATUS_GOOD;
         v.revoked_ms = i->revoked_ms;
         v.reason = i->reason;
@@ -169,8 +176,8 @@ static bool add_status(OCSP_BASICRESP *b, OCSP_CERTID *id, const verdict *v, uin
 static hm_err sign(const tc_ocsp *o, const ocsp_question *q, const verdict *v, uint64_t now_ms,
                    hm_buf *der)
 {
-    X509 *issuing = o->authority->family[v->family].issuing;
-    const EVP_MD *md = v->family == TC_MESH ? NULL : EVP_sha384(); // FALCON brings its own hash
+    const issuing_ca *ca = authority_issuing_numbered(o->authority, v->issuing);
+    const EVP_MD *md = ca->family == TC_MESH ? NULL : EVP_sha384(); // FALCON brings its own hash
     OCSP_BASICRESP *b = OCSP_BASICRESP_new();
     OCSP_RESPONSE *r = NULL;
     EVP_PKEY *key = NULL;
@@ -180,10 +187,10 @@ static hm_err sign(const tc_ocsp *o, const ocsp_question *q, const verdict *v, u
         err = hm_crypto_fail(HM_E_CRYPTO, "cannot make an OCSP answer");
         goto out;
     }
-    HM_TRY_OUT(authority_key_open(o->authority, v->family, &key));
-    if (OCSP_basic_sign(b, issuing, key, md, NULL, OCSP_NOCERTS | OCSP_RESPID_KEY) != 1)
+    HM_TRY_OUT(authority_key_open(o->authority, ca, &key));
+    if (OCSP_basic_sign(b, ca->cert, key, md, NULL, OCSP_NOCERTS | OCSP_RESPID_KEY) != 1)
         err = hm_crypto_fail(HM_E_CRYPTO, "cannot sign an OCSP answer");
-    HM_TRY_OUT(authority_key_close(o->authority, v->family, key, err));
+    HM_TRY_OUT(authority_key_close(o->authority, ca, key, err));
     r = OCSP_response_create(OCSP_RESPONSE_STATUS_SUCCESSFUL, b);
     err = put_response(r, der);
 out:
@@ -197,7 +204,7 @@ out:
 static bool still_good(const kept_answer *k, hm_bytes id, const verdict *v, uint64_t now_ms)
 {
     return k->der.len > 0 && hm_bytes_eq(hm_buf_bytes(&k->id), id) && now_ms >= k->made_ms &&
-           now_ms < k->made_ms + OCSP_LIFE_MS / 2 && k->is.family == v->family &&
+           now_ms < k->made_ms + OCSP_LIFE_MS / 2 && k->is.issuing == v->issuing &&
            k->is.status == v->status;
 }
 

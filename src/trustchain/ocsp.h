@@ -1,6 +1,7 @@
 // The authority's OCSP responder (RFC 6960), without a network: a request in DER in, an answer in
-// DER out. Both families, each signed by its issuing key itself (RFC 6960, 4.2.2.2), by which the
-// responder is named. One certificate a request, as in the profile of RFC 5019.
+// DER out. Both families, each answer signed by the very key that issued the certificate (RFC 6960,
+// 4.2.2.2), by which the responder is named. One certificate a request, as in the profile of RFC
+// 5019.
 //
 // An answer without a nonce is kept and given again for half of its life, as long as it is still
 // true. OCSP_SIGN_RATE answers a second are signed, of twice as many at once; beyond, a request

@@ -257,22 +257,24 @@ static hm_err roots_read(SSL_CTX *ctx, const char *path, bool *falcon, bool *cla
     return err;
 }
 
+// One list, or several behind each other: each issuing CA has its own.
 static hm_err crl_load(SSL_CTX *ctx, const char *path)
 {
     hm_buf der = {0};
-    hm_err err = hm_file_read(path, TC_CRL_MAX, &der);
+    hm_err err = hm_file_read(path, TC_ISSUING_MAX * TC_CRL_MAX, &der);
     if (err != HM_OK)
         return err;
-    const uint8_t *at = der.ptr;
-    X509_CRL *crl = d2i_X509_CRL(NULL, &at, (long)der.len);
-    if (!crl || at != der.ptr + der.len ||
-        X509_STORE_add_crl(SSL_CTX_get_cert_store(ctx), crl) != 1 ||
-        X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx), X509_V_FLAG_CRL_CHECK) != 1)
-        err = hm_fail(HM_E_CONFIG, "%s is not a revocation list in DER", path);
-    // OpenSSL makes nothing of it alone, and would refuse every peer.
-    else if (X509_CRL_get_ext_by_NID(crl, NID_delta_crl, -1) >= 0)
-        err = hm_fail(HM_E_CONFIG, "%s is a delta: give the whole revocation list", path);
-    X509_CRL_free(crl);
+    const uint8_t *at = der.ptr, *end = der.ptr + der.len;
+    do {
+        X509_CRL *crl = d2i_X509_CRL(NULL, &at, end - at);
+        if (!crl || X509_STORE_add_crl(SSL_CTX_get_cert_store(ctx), crl) != 1 ||
+            X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx), X509_V_FLAG_CRL_CHECK) != 1)
+            err = hm_fail(HM_E_CONFIG, "%s is not a revocation list in DER", path);
+        // OpenSSL makes nothing of it alone, and would refuse every peer.
+        else if (X509_CRL_get_ext_by_NID(crl, NID_delta_crl, -1) >= 0)
+            err = hm_fail(HM_E_CONFIG, "%s is a delta: give the whole revocation list", path);
+        X509_CRL_free(crl);
+    } while (err == HM_OK && at < end);
     hm_buf_free(&der);
     ERR_clear_error();
     return err;

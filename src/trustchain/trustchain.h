@@ -25,6 +25,8 @@
 #define TC_NODE_DAYS 30u        // life of a certificate unless another is asked for
 #define TC_CRL_DAYS 7u          // a list is good for so long; it is signed anew every day
 #define TC_DELTA_HOURS 25u      // and so long a delta, which comes with it
+#define TC_ISSUING_MAX 8u       // issuing CAs of the edge family at a time
+#define TC_ISSUING_NUMBERS 256u // and over all its time
 #define TC_NODE_URI "hypermesh:node:"
 
 typedef enum tc_family {
@@ -162,7 +164,8 @@ typedef struct tc_tls_config {
     } ids[TC_TLS_IDENTITIES];             // one of each family at most, NULL ends
     const char *roots_path; // PEM of whom to believe, of either family. A server with NULL asks
                             // nobody for a certificate; a client needs it
-    const char *crl_path;   // DER; who stands in the list is refused; NULL: not looked at
+    const char *crl_path;   // DER, several lists behind each other if need be; who stands in one
+                            // is refused; NULL: not looked at
     const hm_clock *clock;  // borrowed
 } tc_tls_config;
 
@@ -205,15 +208,16 @@ void tc_authority_close(tc_authority *a); // NULL is fine
 // Can it sign? HM_E_BUSY when its token cannot be used, HM_E_DENIED when that refuses the PIN.
 HM_CHECK hm_err tc_authority_ready(tc_authority *a);
 
-// Takes other certificates of the issuing keys, and the cross-signature, that ceremony.h put into
-// the directory. HM_E_CORRUPT.
+// Takes what issuing.h and ceremony.h put into the directory or took out of it: issuing CAs of the
+// edge family, other certificates of issuing keys, the cross-signature. Of a family all or nothing.
+// HM_E_CORRUPT, HM_E_BUSY (the token).
 HM_CHECK hm_err tc_authority_reload(tc_authority *a);
 
 #define TC_PUBLIC_URL_MAX 200u
-// Certificates from now on say that url/crl/FAMILY.crl, url/crl/FAMILY-delta.crl, url/ocsp and
-// url/ca/FAMILY.crt are there (RFC 5280, 4.2.1.13, 4.2.1.15 and 4.2.2.1), and the next revocation
-// lists where their deltas are (5.2.6). HM_E_CONFIG unless it is http:// and an authority or a
-// path.
+// Certificates from now on say that url/crl/CA.crl, url/crl/CA-delta.crl, url/ocsp and
+// url/ca/CA.crt are there (RFC 5280, 4.2.1.13, 4.2.1.15 and 4.2.2.1), and the next revocation
+// lists where their deltas are (5.2.6); CA is mesh, or edge- and the id of who issued it.
+// HM_E_CONFIG unless it is http:// and an authority or a path.
 HM_CHECK hm_err tc_authority_public_url(tc_authority *a, const char *url);
 
 // PEM; borrowed until close or reload.
@@ -223,9 +227,21 @@ hm_bytes tc_authority_issuing(const tc_authority *a, tc_family family);
 // is none.
 hm_bytes tc_authority_cross(const tc_authority *a);
 
+// The first 8 bytes of the SHA-256 of an issuing CA's SubjectPublicKeyInfo, in hexadecimal.
+typedef struct tc_issuing_id {
+    char hex[17];
+} tc_issuing_id;
+// The same of any issuing CA of the family, the present and those before that still revoke; id NULL
+// or empty: the present. HM_E_NOTFOUND.
+HM_CHECK hm_err tc_issuing_pem(const tc_authority *a, tc_family f, const char *id, hm_bytes *pem);
+// How many there are, and the id of number n, from 0, which is the present one.
+size_t tc_issuing_count(const tc_authority *a, tc_family f);
+tc_issuing_id tc_issuing_id_at(const tc_authority *a, tc_family f, size_t n);
+
 typedef struct tc_issued {
     tc_serial serial;
     tc_family family;
+    uint8_t issuing;   // which issuing CA's: 0 the mesh's, from 1 those of the edge family, as made
     char subject[256]; // CN, then names, with spaces between; of a node and a server one of these
     uint64_t not_before_ms, not_after_ms;
     bool revoked;
@@ -267,6 +283,11 @@ HM_CHECK hm_err tc_authority_delta_crl(tc_authority *a, tc_family family, uint64
 // What the list says of itself.
 HM_CHECK hm_err tc_authority_crl_info(tc_authority *a, tc_family family, uint64_t now_ms,
                                       tc_crl_info *out);
+// These three of any issuing CA, each of which has lists of its own, of what it issued itself; id
+// as of tc_issuing_pem(); info and der may be NULL. HM_E_NOTFOUND. The numbers of a new one's lists
+// begin above those that the family's had.
+HM_CHECK hm_err tc_issuing_crl(tc_authority *a, tc_family family, const char *id, bool delta,
+                               uint64_t now_ms, tc_crl_info *info, hm_buf *der);
 
 size_t tc_issued_count(const tc_authority *a);
 // Since the authority was made, by family.
@@ -281,6 +302,8 @@ HM_CHECK hm_err tc_issued_named(const tc_authority *a, const char *name, uint64_
                                 uint64_t *index);
 // The certificate in DER; borrowed until something is issued or revoked.
 HM_CHECK hm_err tc_issued_der(const tc_authority *a, const tc_serial *serial, hm_bytes *der);
+// That of the CA which issued it, in DER, appended, also when that is no longer there.
+HM_CHECK hm_err tc_issued_issuing(const tc_authority *a, const tc_issued *i, hm_buf *der);
 // 32 hex digits.
 HM_CHECK hm_err tc_serial_parse(hm_bytes hex, tc_serial *out);
 

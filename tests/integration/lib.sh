@@ -36,6 +36,12 @@ until_true() {
         sleep 0.1
     done
 }
+# issuing_name FAMILY CERTIFICATE: how the addresses of that issuing CA's lists begin.
+issuing_name() {
+    [ "$1" = edge ] || { echo "$1"; return; }
+    echo "edge-$(openssl x509 -in "$2" -noout -pubkey | openssl pkey -pubin -outform DER |
+        sha256sum | cut -c 1-16)"
+}
 free_port() { # of UDP
     python3 -c 'import socket
 s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)

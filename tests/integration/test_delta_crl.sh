@@ -85,6 +85,7 @@ api=$(free_tcp_port) port=$(free_tcp_port) public="http://[::1]:$port"
 start
 for f in mesh edge; do
     curl -sSg --fail "$public/ca/$f.crt" | o x509 -inform DER -out $f-ca.pem
+    ca=$(issuing_name $f $f-ca.pem)
     for name in old new later kept; do
         issue $f $f-$name
     done
@@ -95,11 +96,11 @@ for f in mesh edge; do
     [ "$(number base)" = "$(number d1)" ] && [ "$(base d1)" = "$(number base)" ] || fail "numbers"
     has base $f-old || fail "not in the list"
     grep -q 'No Revoked Certificates' d1.text || fail "the first delta has something"
-    grep -qF "URI:$public/crl/$f-delta.crl" base.text || fail "the list does not say where its delta is"
+    grep -qF "URI:$public/crl/$ca-delta.crl" base.text || fail "the list does not say where its delta is"
     grep -q 'X509v3 Freshest CRL' base.text || fail "no freshest CRL"
     grep -q 'Freshest' d1.text && fail "a delta names a delta"
     o x509 -in $f-new.crt -noout -ext freshestCRL >out
-    grep -qF "URI:$public/crl/$f-delta.crl" out || fail "the certificate does not say where deltas are"
+    grep -qF "URI:$public/crl/$ca-delta.crl" out || fail "the certificate does not say where deltas are"
     expect revoked $f $f-old "${deltas[@]}" -CRLfile base.pem -CRLfile d1.pem
     expect good $f $f-new "${deltas[@]}" -CRLfile base.pem -CRLfile d1.pem
 

@@ -71,10 +71,14 @@ issue server web.csr edge.crt
 edge_serial=$serial
 for f in mesh edge; do
     o x509 -in $f.crt -noout -text >text
-    for at in "/crl/$f.crl" /ocsp "/ca/$f.crt"; do
+    curl -sSg --fail "$public/ca/$f.crt" | o x509 -inform DER -out $f-ca.pem
+    ca=$(issuing_name $f $f-ca.pem)
+    for at in "/crl/$ca.crl" /ocsp "/ca/$ca.crt"; do
         grep -qF "URI:$public$at" text || { cat text >&2; fail "$f: no $at in the certificate"; }
     done
-    curl -sSg --fail "$public/ca/$f.crt" | o x509 -inform DER -out $f-ca.pem
+    curl -sSg --fail "$public/ca/$ca.crt" | o x509 -inform DER | cmp - $f-ca.pem || fail "$f: another CA"
+    cmp <(curl -sSg --fail "$public/crl/$ca.crl") <(curl -sSg --fail "$public/crl/$f.crl") ||
+        fail "$f: another list"
     o verify -CAfile data/$f-root.crt -untrusted $f-ca.pem $f.crt >out
     curl -sSg --fail "$public/crl/$f.crl" | o crl -inform DER -CAfile $f-ca.pem -noout 2>out
     says 'verify OK'

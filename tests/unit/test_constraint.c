@@ -45,7 +45,7 @@ static int teardown(void **state)
 // error of X509_verify_cert(), or X509_V_OK.
 static int verdict(tc_authority *a, tc_family f, const char *alt)
 {
-    family_ca *ca = &a->family[f];
+    issuing_ca *ca = a->family[f].issuing[0];
     X509V3_CTX v3;
     X509 *x = NULL, *root = NULL;
     hm_buf der = {0};
@@ -55,21 +55,21 @@ static int verdict(tc_authority *a, tc_family f, const char *alt)
     GENERAL_NAMES *names = X509V3_EXT_d2i(e);
     x509_template t = {.cn = "one",
                        .subject_key = key,
-                       .issuer = ca->issuing,
-                       .issuer_key = ca->issuing_key,
+                       .issuer = ca->cert,
+                       .issuer_key = ca->key,
                        .serial = {{0x40}},
                        .not_before_ms = NOW - 1000,
                        .not_after_ms = NOW + TC_DAY_MS,
                        .key_usage = "critical,digitalSignature",
                        .names = names};
     OK(x509_cert_make(&t, &x));
-    hm_err own = authority_constraints_check(ca->issuing, x); // before OpenSSL looked at it
+    hm_err own = authority_constraints_check(ca->cert, x); // before OpenSSL looked at it
     OK(tc_pem_to_der(tc_authority_root(a, f), &der));
     OK(x509_cert_parse(hm_buf_bytes(&der), &root));
     X509_STORE *store = X509_STORE_new();
     X509_STORE_CTX *ctx = X509_STORE_CTX_new();
     STACK_OF(X509) *more = sk_X509_new_null();
-    sk_X509_push(more, ca->issuing);
+    sk_X509_push(more, ca->cert);
     X509_STORE_add_cert(store, root);
     assert_int_equal(X509_STORE_CTX_init(ctx, store, x, more), 1);
     X509_VERIFY_PARAM *p = X509_STORE_CTX_get0_param(ctx);

@@ -176,7 +176,7 @@ static bool setup_one(unsigned n)
         tc_authority_open(dir, &authority) != HM_OK)
         return false;
     for (int f = 0; f < 2; f++)
-        issuing[f] = authority->family[f].issuing;
+        issuing[f] = authority->family[f].issuing[0]->cert;
     issue(true, &mesh_issued);
     issue(false, &edge_issued);
     request q = ask_about(&edge_issued, 0);
@@ -280,7 +280,7 @@ static void errors_are_told_and_counted(void **state)
     assert_int_equal(tc_authority_open(dir, &other), HM_OK);
     ASN1_INTEGER *serial = ASN1_INTEGER_new();
     serial_of(&edge_issued, serial);
-    request stranger = ask_for(other->family[TC_EDGE].issuing, serial, 0);
+    request stranger = ask_for(other->family[TC_EDGE].issuing[0]->cert, serial, 0);
     give(o, &stranger, NOW, &der);
     assert_int_equal(status_of(&der), OCSP_RESPONSE_STATUS_UNAUTHORIZED);
     assert_int_equal(answers(o, TC_OCSP_UNAUTHORIZED), 1);

@@ -1,7 +1,7 @@
 // The transparency log as a reader that trusts nobody sees it: signed checkpoints (C2SP
 // static-ct-api, signed-note), entries, and whether a certificate stands in it.
 import { getBytes } from "../api";
-import { trust, type Family } from "./api";
+import { trust } from "./api";
 import { base64, be, concat, Reader, same, sha256, unbase64, unhex, unpem, type Bytes } from "./bytes";
 import { inclusionRoot, isConsistent, leafOf, TILE_WIDTH, tilePath, type Step } from "./tree";
 import { parseTbs, read, sctOf, tbsOf, tbsWithoutSct, type Certificate, type Sct } from "./x509";
@@ -91,12 +91,12 @@ export interface Inclusion { sct: Sct; leaf: Bytes; size: number; root: Bytes; s
 const entryOf = (timeMs: number, issuerKeyHash: Bytes, tbs: Bytes, extensions: Bytes): Bytes =>
   concat(be(timeMs, 8), be(1, 2), issuerKeyHash, be(tbs.length, 3), tbs, be(extensions.length, 2), extensions); // RFC 6962, 3.4: precert_entry
 
-/** Makes the entry out of the certificate itself, and follows the proof up to a signed root. */
-export async function inclusionOf(certificate: Bytes, parsed: Certificate, family: Family): Promise<Inclusion | null> {
+/** Makes the entry out of the certificate itself and its issuing CA's, and follows the proof up to a signed root. */
+export async function inclusionOf(certificate: Bytes, parsed: Certificate, issuing: Bytes): Promise<Inclusion | null> {
   const sct = sctOf(parsed);
   if (!sct) return null;
   if (!same(sct.logId, await logId())) throw new Error("The timestamp in the certificate is of another log.");
-  const issuer = parseTbs(tbsOf(unpem(await trust.issuing(family))));
+  const issuer = parseTbs(tbsOf(issuing));
   const leaf = await leafOf(entryOf(sct.timeMs, await sha256(issuer.spki), tbsWithoutSct(tbsOf(certificate)), sct.extensions));
   const { now } = await watch();
   if (sct.index >= now.size) throw new NotYet("The newest checkpoint does not reach this entry yet; the next one will.");

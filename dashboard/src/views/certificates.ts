@@ -2,7 +2,7 @@
 import type { Page } from "../api";
 import { h, type Child } from "../dom";
 import { foreign, fullId, shortId, time, title } from "../format";
-import { trust, type Issued } from "../trust/api";
+import { trust, type Issued, type Shown } from "../trust/api";
 import { hex, sha256, unpem } from "../trust/bytes";
 import { inclusionOf, NotYet } from "../trust/log";
 import { oidText, parseTbs, tbsOf, type Certificate } from "../trust/x509";
@@ -94,9 +94,9 @@ async function fields(c: Issued, pem: string, der: Uint8Array, x: Certificate): 
   );
 }
 
-async function logCard(c: Issued, der: ReturnType<typeof unpem>, x: Certificate): Promise<HTMLElement> {
+async function logCard(c: Shown, der: ReturnType<typeof unpem>, x: Certificate): Promise<HTMLElement> {
   try {
-    const i = await inclusionOf(der, x, c.family);
+    const i = await inclusionOf(der, x, unpem(c.issuing));
     if (!i) return card("In the log", h("p", { class: "empty" }, "The certificate has no timestamp of the log: it was issued before there was one."));
     return h(
       "section",
