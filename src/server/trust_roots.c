@@ -65,4 +65,3 @@ void trust_issuing_tell(const tc_authority *a, hm_http_req *r)
         hm_http_reply_err(r, err, hm_err_detail());
     }
 }
-

@@ -8,8 +8,8 @@
 //                        <--- chain            tc_authority_install()   (ceremony.h)
 //
 // The caller has the lock of the folder around the directory, and is another process than the one
-// that has the authority open (the store is LMDB's: a process opens it once). A process that is killed in any of
-// them leaves the old state or the new.
+// that has the authority open (the store is LMDB's: a process opens it once). A process that is
+// killed in any of them leaves the old state or the new.
 #ifndef HM_TRUSTCHAIN_ISSUING_H
 #define HM_TRUSTCHAIN_ISSUING_H
 

@@ -16,7 +16,7 @@ typedef struct rotating {
     const char *dir, *edge_names;
     uint64_t now_ms;
     issuing_index ix;
-    authority_token *token;    // NULL: keys are in files
+    authority_token *token;      // NULL: keys are in files
     char what[ISSUING_NAME_MAX]; // the new one's files: ca-N
     char mesh[TC_NAME_MAX + 1];
 } rotating;
