@@ -273,7 +273,7 @@ out:
 hm_err tc_issuing_crl(tc_authority *a, tc_family family, const char *id, bool delta,
                       uint64_t now_ms, tc_crl_info *info, hm_buf *der)
 {
-    issuing_ca *ca;
+    issuing_ca *ca = NULL;
     HM_TRY(authority_issuing_find(a, family, id, &ca));
     HM_TRY(crl_current(a, ca, now_ms));
     if (der) {

@@ -310,7 +310,7 @@ const tc_issued *tc_issued_at(const tc_authority *a, size_t index)
 
 const tc_issued *tc_issued_find(const tc_authority *a, const tc_serial *serial)
 {
-    tc_issued info;
+    tc_issued info = {0};
     if (record(a, serial, &info, NULL) != HM_OK)
         return NULL;
     *a->found = info;
@@ -333,7 +333,7 @@ hm_err tc_issued_named(const tc_authority *a, const char *name, uint64_t before,
 
 hm_err tc_issued_der(const tc_authority *a, const tc_serial *serial, hm_bytes *der)
 {
-    tc_issued info;
+    tc_issued info = {0};
     return record(a, serial, &info, der);
 }
 
@@ -420,7 +420,7 @@ hm_err issued_each_live(tc_store *s, uint64_t now_ms,
             life_max_ms = tc_profile_of((tc_profile)p)->life_max_s * UINT64_C(1000);
     while ((err = tc_store_prev(s, TC_ORDER, (hm_bytes){0}, at, &key, &value)) == HM_OK) {
         tc_serial serial;
-        tc_issued info;
+        tc_issued info = {0};
         if (key.len != sizeof mem || value.len != TC_SERIAL_BYTES)
             return hm_fail(HM_E_CORRUPT, "the store's order of issue is damaged");
         memcpy(mem, key.ptr, sizeof mem);

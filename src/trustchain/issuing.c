@@ -337,7 +337,7 @@ hm_err authority_issuing_find(const tc_authority *a, tc_family f, const char *id
 
 hm_err tc_issuing_pem(const tc_authority *a, tc_family f, const char *id, hm_bytes *pem)
 {
-    issuing_ca *ca;
+    issuing_ca *ca = NULL;
     HM_TRY(authority_issuing_find(a, f, id, &ca));
     *pem = hm_buf_bytes(&ca->pem);
     return HM_OK;

@@ -171,6 +171,42 @@ static void the_new_key_issues_and_the_old_one_revokes(void **state)
     hm_buf_free(&l);
 }
 
+static void a_verifier_takes_the_lists_of_both_in_one_file(void **state)
+{
+    (void)state;
+    const char *dir = dir_of("lists");
+    char path[128], root[192];
+    tc_authority *a = NULL;
+    tc_rotation r;
+    hm_buf all = {0}, one = {0};
+    SSL_CTX *ctx = NULL;
+    OK(tc_authority_init(dir, "testmesh", NOW));
+    OK(tc_rotate(dir, NULL, NOW, &r));
+    OK(tc_authority_open(dir, &a));
+    snprintf(root, sizeof root, "%s/edge-root.crt", dir);
+    snprintf(path, sizeof path, "%s/lists.crl", base);
+    for (size_t i = 0; i < 2; i++) {
+        (void)list(a, tc_issuing_id_at(a, TC_EDGE, i).hex, false, NOW, &one);
+        hm_buf_put(&all, hm_buf_bytes(&one));
+    }
+    const tc_tls_config cfg = {.roots_path = root, .crl_path = path, .clock = &hm_clock_system};
+    OK(hm_file_write(path, hm_buf_bytes(&all), 0644));
+    OK(tc_tls(&cfg, &ctx));
+    STACK_OF(X509_OBJECT) *known = X509_STORE_get1_objects(SSL_CTX_get_cert_store(ctx));
+    unsigned lists = 0;
+    for (int i = 0; i < sk_X509_OBJECT_num(known); i++)
+        lists += X509_OBJECT_get_type(sk_X509_OBJECT_value(known, i)) == X509_LU_CRL;
+    assert_int_equal(lists, 2);
+    sk_X509_OBJECT_pop_free(known, X509_OBJECT_free);
+    SSL_CTX_free(ctx);
+    hm_buf_append(&all, "x", 1);
+    OK(hm_file_write(path, hm_buf_bytes(&all), 0644));
+    assert_int_equal(tc_tls(&cfg, &ctx), HM_E_CONFIG);
+    tc_authority_close(a);
+    hm_buf_free(&all);
+    hm_buf_free(&one);
+}
+
 // What the command beside a server does, in a process of its own: LMDB asks for that.
 typedef struct beside {
     hm_err err;
@@ -426,6 +462,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_new_key_issues_and_the_old_one_revokes),
+        cmocka_unit_test(a_verifier_takes_the_lists_of_both_in_one_file),
         cmocka_unit_test(one_that_is_needed_is_not_removed),
         cmocka_unit_test(there_are_eight_at_most),
         cmocka_unit_test(names_that_bind_one_bind_the_next),
