@@ -130,7 +130,7 @@ static hm_err put_all(const hm_node_api *a, hm_buf *b)
 {
     hm_authority all[HM_TRUST_AUTHORITIES_MAX];
     uint32_t count = 0;
-    hm_proposal p;
+    hm_proposal p = {0};
     hm_hash at = {0};
     hm_err err;
     uint64_t time_ms = block_time(tip(a));
@@ -154,29 +154,34 @@ void api_trust_list(void *ctx, hm_http_req *r)
     send_or_refuse(r, put_all(ctx, &b), &b);
 }
 
+// An open proposal, or an authority in force (proposal->id is zero then) where x is not NULL.
+static hm_err find(const hm_node_api *a, const hm_hash *id, hm_proposal *p, hm_authority *x)
+{
+    uint64_t time_ms = block_time(tip(a));
+    hm_err err = hm_trust_proposal(tip(a), id, time_ms, p);
+    if (err != HM_E_NOTFOUND)
+        return err;
+    *p = (hm_proposal){0};
+    if (x)
+        err = hm_trust_authority(tip(a), id, time_ms, x);
+    return err == HM_E_NOTFOUND ? hm_fail(err, "%sno open proposal has this id",
+                                          x ? "no authority in force and " : "")
+                                : err;
+}
+
 void api_trust_get(void *ctx, hm_http_req *r)
 {
     hm_node_api *a = ctx;
     hm_hash id;
-    hm_authority x;
-    hm_proposal p;
+    hm_authority x = {0};
+    hm_proposal p = {0};
     hm_buf b = {0};
     if (!api_param_id(r, 0, &id))
         return;
-    hm_err err = hm_trust_authority(tip(a), &id, block_time(tip(a)), &x);
-    if (err == HM_OK) {
-        send_or_refuse(r, put_authority(a, &b, &x), &b);
-        return;
-    }
-    if (err == HM_E_NOTFOUND)
-        err = hm_trust_proposal(tip(a), &id, block_time(tip(a)), &p);
+    hm_err err = find(a, &id, &p, &x);
     if (err == HM_OK)
-        send_or_refuse(r, put_proposal(a, &b, &p), &b);
-    else
-        hm_http_reply_err(r, err,
-                          err == HM_E_NOTFOUND
-                              ? "no authority in force and no open proposal has this id"
-                              : hm_err_detail());
+        err = hm_hash_is_zero(&p.id) ? put_authority(a, &b, &x) : put_proposal(a, &b, &p);
+    send_or_refuse(r, err, &b);
 }
 
 // ---- writing ------------------------------------------------------------------------------------
@@ -201,14 +206,21 @@ void api_trust_propose(void *ctx, hm_http_req *r)
 static void say_of_id(hm_node_api *a, hm_http_req *r, hm_trust_op kind)
 {
     hm_hash id;
+    hm_authority x = {0};
+    hm_proposal p = {0};
     hm_buf payload = {0};
     hm_err err = api_empty_read(hm_http_body(r));
+    if (err == HM_OK) {
+        if (!api_param_id(r, 0, &id))
+            return;
+        err = find(a, &id, &p, kind == HM_TRUST_WITHDRAW ? &x : NULL);
+    }
     if (err != HM_OK) {
         api_refuse(r, err);
-    } else if (api_param_id(r, 0, &id)) {
-        hm_trust_id_encode(&id, &payload);
-        api_submit(a, r, HM_MODULE_TRUST, (uint8_t)kind, NULL, &payload);
+        return;
     }
+    hm_trust_id_encode(&id, &payload);
+    api_submit(a, r, HM_MODULE_TRUST, (uint8_t)kind, NULL, &payload);
     hm_buf_free(&payload);
 }
 

@@ -6,7 +6,7 @@ import jsonschema
 import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from mesh import ROOT, Mesh, isolate, say, wait_until
+from mesh import CLI, ROOT, Mesh, isolate, say, wait_until
 
 METHODS = ("get", "post", "put", "patch", "delete")
 
@@ -564,6 +564,32 @@ def names(api, mesh):
     api.refused(401, "DENIED", "POST", "/v1/names", {"name": "x"}, token=False)
 
 
+def trust(api, mesh):
+    """Proposed, withdrawn, proposed by another and approved of; test_trust.py has what comes of it."""
+    items = api.get("/v1/trust")["items"]
+    assert [i["kind"] for i in items] == ["authority"] and items[0]["first"]
+    assert api.get("/v1/trust/" + items[0]["id"])["sha256"] == items[0]["sha256"]
+    roots = os.path.join(mesh.dir, "trustchain/authority")
+    chain, secret = (os.path.join(mesh.dir, name) for name in ("longer.chain", "passphrase"))
+    with open(os.open(secret, os.O_WRONLY | os.O_CREAT, 0o600), "w") as f:
+        f.write("the key has none\n")
+    subprocess.run([CLI, "cert", "root", "sign", "--key", roots + "/mesh-root.key", "--days", "3000",
+                    "--passphrase-file", secret, roots + "/mesh-ca.csr", "-o", chain], check=True,
+                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    with open(chain) as f:
+        op = api.ask("POST", "/v1/trust", {"certificate": f.read()}, want=201)["op"]
+    assert api.get("/v1/trust/" + op)["kind"] == "proposal"
+    api.refused(409, "OP_DUPLICATE", "POST", f"/v1/trust/{op}/approve")
+    api.ask("POST", f"/v1/trust/{op}/withdraw", want=201)
+    api.refused(404, "NOTFOUND", "GET", "/v1/trust/" + op)
+    again = json.loads(mesh.cli(mesh.nodes[1], "trust", "propose", chain, "--json"))["op"]
+    wait_until("the proposal is there", 20,
+               lambda: again in [i["id"] for i in api.get("/v1/trust")["items"]])
+    api.ask("POST", f"/v1/trust/{again}/approve", want=201)
+    assert api.get("/v1/trust/" + again)["power"] == 200
+    api.refused(400, "PARSE", "POST", "/v1/trust", {"certificate": "none"})
+
+
 def not_ready(api, mesh):
     for n in mesh.nodes[2:]:
         n.kill()
@@ -582,6 +608,7 @@ def main():
         ledger(api, made)
         proofs_limited(api, made)
         names(api, mesh)
+        trust(api, mesh)
         metrics(api)
         bad_requests(api, made)
         lengths(api)
