@@ -109,8 +109,9 @@ hm_err hm_member_find(const hm_view *v, const hm_node_id *id, hm_member *out)
 
 // ---- certificates -------------------------------------------------------------------------------
 
-static hm_bytes serial_trimmed(hm_bytes s)
+hm_bytes hm_serial_trimmed(const tc_serial *serial)
 {
+    hm_bytes s = hm_bytes_of(serial->b, TC_SERIAL_BYTES);
     while (s.len > 1 && s.ptr[0] == 0)
         s = hm_bytes_of(s.ptr + 1, s.len - 1);
     return s;
@@ -166,7 +167,7 @@ static hm_err cert_add(hm_view *v, hm_bytes der, const tc_node_cert *info, const
     hm_member_cert c = {
         .hash = hm_sha256(der),
         .node = info->node,
-        .serial = serial_trimmed(hm_bytes_of(info->serial.b, TC_SERIAL_BYTES)),
+        .serial = hm_serial_trimmed(&info->serial),
         .not_before_ms = info->not_before_ms,
         .not_after_ms = info->not_after_ms,
     };

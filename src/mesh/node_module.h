@@ -61,6 +61,8 @@ HM_CHECK hm_err hm_node_crl(const hm_view *v, const hm_authority *a, uint64_t *n
 
 // ---- for the trust module -----------------------------------------------------------------------
 
+// Without the zeros before it, as lists have it. Borrowed.
+hm_bytes hm_serial_trimmed(const tc_serial *serial);
 HM_CHECK hm_err hm_node_crl_forget(hm_view *v, const hm_authority *a);
 // The voting power of members whose newest certificate is in force, not revoked and of another
 // authority than this one, and of all members.

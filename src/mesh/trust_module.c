@@ -173,13 +173,11 @@ static hm_err refuse(const refusal *r)
 static hm_err revocation_check(const hm_view *v, const hm_authority *a, const tc_node_cert *cert)
 {
     uint64_t number = 0;
-    hm_bytes crl = {0}, serial = hm_bytes_of(cert->serial.b, TC_SERIAL_BYTES);
+    hm_bytes crl = {0};
     bool revoked = false;
     HM_TRY(hm_node_crl(v, a, &number, &crl));
-    while (serial.len > 1 && serial.ptr[0] == 0)
-        serial = hm_bytes_of(serial.ptr + 1, serial.len - 1);
     if (number > 0)
-        HM_TRY(tc_crl_contains(crl, serial, &revoked));
+        HM_TRY(tc_crl_contains(crl, hm_serial_trimmed(&cert->serial), &revoked));
     return revoked ? hm_fail(HM_E_CERT_REVOKED, "the certificate of %s is revoked", cert->name)
                    : HM_OK;
 }

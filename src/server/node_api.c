@@ -20,9 +20,30 @@ typedef struct api_stream {
     hm_http_req *r;
 } api_stream;
 
+hm_view *api_tip(const hm_node_api *a)
+{
+    return hm_ledger_tip(hm_node_ledger(a->node));
+}
+
+uint64_t api_block_time(const hm_view *v)
+{
+    const hm_block_header *h = hm_view_header(v);
+    return h ? h->time_ms : hm_view_genesis(v)->time_ms;
+}
+
 void api_refuse(hm_http_req *r, hm_err err)
 {
     hm_http_reply_err(r, err, hm_err_detail());
+}
+
+void api_reply_or_refuse(hm_http_req *r, hm_err err, hm_buf *b)
+{
+    if (err == HM_OK) {
+        hm_http_reply_json(r, 200, b);
+        return;
+    }
+    hm_buf_free(b);
+    api_refuse(r, err);
 }
 
 bool api_param_id(hm_http_req *r, size_t n, hm_hash *out)

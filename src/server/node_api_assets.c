@@ -7,11 +7,6 @@
 #include "server/api_json.h"
 #include "server/node_api_internal.h"
 
-static hm_view *tip(const hm_node_api *a)
-{
-    return hm_ledger_tip(hm_node_ledger(a->node));
-}
-
 // ---- reading ------------------------------------------------------------------------------------
 
 static hm_err first_op(void *ctx, const hm_asset_event *e)
@@ -52,7 +47,7 @@ static hm_err put_asset(const hm_node_api *a, hm_buf *b, const hm_asset *x)
     char owner[64], addr[46];
     hm_hash op = {0};
     hm_op_location after = {0};
-    HM_TRY(hm_asset_history(tip(a), &x->id, &after, 1, first_op, &op));
+    HM_TRY(hm_asset_history(api_tip(a), &x->id, &after, 1, first_op, &op));
     api_node_name(a, &x->owner, owner);
     hm_jw_open(b, NULL, '{');
     hm_jw_hex(b, "id", x->id.b, 32);
@@ -160,7 +155,7 @@ void api_assets_list(void *ctx, hm_http_req *r)
     struct list_ctx l = {a, &b};
     hm_jw_open(&b, NULL, '{');
     hm_jw_open(&b, "items", '[');
-    hm_err err = hm_asset_list(tip(a), &f, &cursor, (uint32_t)limit, list_each, &l);
+    hm_err err = hm_asset_list(api_tip(a), &f, &cursor, (uint32_t)limit, list_each, &l);
     hm_jw_close(&b, ']');
     char next[24];
     snprintf(next, sizeof(next), "%llu", (unsigned long long)cursor);
@@ -179,7 +174,7 @@ bool api_find_asset(const hm_node_api *a, hm_http_req *r, hm_asset *x)
     hm_hash id;
     if (!api_param_id(r, 0, &id))
         return false;
-    hm_err err = hm_asset_get(tip(a), &id, x);
+    hm_err err = hm_asset_get(api_tip(a), &id, x);
     if (err == HM_OK)
         return true;
     hm_http_reply_err(r, err, err == HM_E_NOTFOUND ? "no asset has this id" : hm_err_detail());
@@ -246,7 +241,7 @@ void api_asset_history(void *ctx, hm_http_req *r)
         return;
     hm_jw_open(&b, NULL, '{');
     hm_jw_open(&b, "items", '[');
-    hm_err err = hm_asset_history(tip(a), &x.id, &after, (uint32_t)limit, history_each, &l);
+    hm_err err = hm_asset_history(api_tip(a), &x.id, &after, (uint32_t)limit, history_each, &l);
     hm_jw_close(&b, ']');
     char next[40];
     snprintf(next, sizeof(next), "%llu.%u", (unsigned long long)after.height, after.index);

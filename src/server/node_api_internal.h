@@ -40,8 +40,14 @@ struct hm_node_api {
     void *closed_ctx;
 };
 
+// The ledger's newest final state; borrowed until control goes back to the loop.
+hm_view *api_tip(const hm_node_api *a);
+// That the rules of the ledger go by: of the newest block, or of the genesis.
+uint64_t api_block_time(const hm_view *v);
 // Answers with the code and this thread's detail line.
 void api_refuse(hm_http_req *r, hm_err err);
+// 200 with the JSON, or that; the buffer is emptied.
+void api_reply_or_refuse(hm_http_req *r, hm_err err, hm_buf *b);
 // A 32-byte id in the n-th parameter; answers 400 and gives false when it is none.
 bool api_param_id(hm_http_req *r, size_t n, hm_hash *out);
 // A decimal query parameter, or def when absent; answers 400 and gives false when it is none.

@@ -5,21 +5,10 @@
 #include "mesh/name.h"
 #include "server/node_api_internal.h"
 
-static hm_view *tip(const hm_node_api *a)
-{
-    return hm_ledger_tip(hm_node_ledger(a->node));
-}
-
-static uint64_t block_time(const hm_view *v)
-{
-    const hm_block_header *h = hm_view_header(v);
-    return h ? h->time_ms : hm_view_genesis(v)->time_ms;
-}
-
 static hm_err apex_text(const hm_node_api *a, char out[DNS_NAME_TEXT_MAX])
 {
     dns_name apex;
-    HM_TRY(hm_zone_apex(hm_view_genesis(tip(a))->name, &apex));
+    HM_TRY(hm_zone_apex(hm_view_genesis(api_tip(a))->name, &apex));
     dns_name_text(&apex, out);
     return HM_OK;
 }
@@ -59,22 +48,12 @@ static hm_err put_name(const hm_node_api *a, hm_buf *b, const hm_asset *x, hm_by
     hm_jw_hex(b, "owner", x->owner.b, 32);
     hm_jw_str(b, "owner_name", owner);
     hm_jw_str(b, "state", hm_asset_state_name(x->state));
-    hm_jw_bool(b, "published", hm_name_is_published(x, block_time(tip(a))));
+    hm_jw_bool(b, "published", hm_name_is_published(x, api_block_time(api_tip(a))));
     hm_jw_u64(b, "registered_ms", x->created_ms);
     hm_jw_u64(b, "expires_ms", x->expires_ms);
     put_records(b, records);
     hm_jw_close(b, '}');
     return hm_buf_status(b);
-}
-
-static void send_or_refuse(hm_http_req *r, hm_err err, hm_buf *b)
-{
-    if (err == HM_OK) {
-        hm_http_reply_json(r, 200, b);
-        return;
-    }
-    hm_buf_free(b);
-    api_refuse(r, err);
 }
 
 struct list_ctx {
@@ -87,7 +66,7 @@ static hm_err list_each(void *ctx, const hm_asset *x)
     struct list_ctx *l = ctx;
     hm_asset holder;
     hm_bytes records = {0};
-    hm_err err = hm_name_find(tip(l->a), hm_bytes_of(x->name, x->name_len), &holder, &records);
+    hm_err err = hm_name_find(api_tip(l->a), hm_bytes_of(x->name, x->name_len), &holder, &records);
     if (err != HM_OK && err != HM_E_NOTFOUND)
         return err;
     if (err == HM_E_NOTFOUND || !hm_hash_eq(&holder.id, &x->id))
@@ -113,13 +92,13 @@ void api_names_list(void *ctx, hm_http_req *r)
     struct list_ctx l = {a, &b};
     hm_jw_open(&b, NULL, '{');
     hm_jw_open(&b, "items", '[');
-    hm_err err = hm_asset_list(tip(a), &f, &cursor, (uint32_t)limit, list_each, &l);
+    hm_err err = hm_asset_list(api_tip(a), &f, &cursor, (uint32_t)limit, list_each, &l);
     hm_jw_close(&b, ']');
     char next[24];
     snprintf(next, sizeof(next), "%llu", (unsigned long long)cursor);
     hm_jw_str(&b, "next", cursor ? next : NULL);
     hm_jw_close(&b, '}');
-    send_or_refuse(r, err, &b);
+    api_reply_or_refuse(r, err, &b);
 }
 
 // The name that the path means, with or without the zone behind it: the part before the zone.
@@ -139,7 +118,7 @@ static hm_bytes short_name(const hm_node_api *a, const char *text)
 
 static bool find_name(const hm_node_api *a, hm_http_req *r, hm_asset *x, hm_bytes *records)
 {
-    hm_err err = hm_name_find(tip(a), short_name(a, hm_http_param(r, 0)), x, records);
+    hm_err err = hm_name_find(api_tip(a), short_name(a, hm_http_param(r, 0)), x, records);
     if (err == HM_OK)
         return true;
     hm_http_reply_err(r, err, err == HM_E_NOTFOUND ? "nobody has this name" : hm_err_detail());
@@ -153,7 +132,7 @@ void api_name_get(void *ctx, hm_http_req *r)
     hm_bytes records;
     hm_buf b = {0};
     if (find_name(a, r, &x, &records))
-        send_or_refuse(r, put_name(a, &b, &x, records), &b);
+        api_reply_or_refuse(r, put_name(a, &b, &x, records), &b);
 }
 
 static hm_err put_key(hm_buf *b, const hm_node_peer *p, const dns_name *apex, hm_bytes key)
@@ -184,8 +163,8 @@ static hm_err put_zone(const hm_node_api *a, hm_buf *b)
     char text[DNS_NAME_TEXT_MAX];
     dns_name apex;
     hm_op_location newest;
-    HM_TRY(hm_zone_apex(hm_view_genesis(tip(a))->name, &apex));
-    HM_TRY(hm_name_newest(tip(a), &newest));
+    HM_TRY(hm_zone_apex(hm_view_genesis(api_tip(a))->name, &apex));
+    HM_TRY(hm_name_newest(api_tip(a), &newest));
     hm_jw_open(b, NULL, '{');
     hm_jw_str(b, "zone", dns_name_text(&apex, text));
     hm_jw_u64(b, "serial", (uint32_t)newest.height);
@@ -193,7 +172,7 @@ static hm_err put_zone(const hm_node_api *a, hm_buf *b)
     size_t n = hm_node_get_peers(a->node, peers, HM_GENESIS_VALIDATORS_MAX);
     for (size_t i = 0; i < n && i < HM_GENESIS_VALIDATORS_MAX; i++) {
         hm_bytes key;
-        hm_err err = hm_zone_key(tip(a), &peers[i].id, &key);
+        hm_err err = hm_zone_key(api_tip(a), &peers[i].id, &key);
         if (err == HM_OK)
             HM_TRY(put_key(b, &peers[i], &apex, key));
         else if (err != HM_E_NOTFOUND)
@@ -207,7 +186,7 @@ static hm_err put_zone(const hm_node_api *a, hm_buf *b)
 void api_zone(void *ctx, hm_http_req *r)
 {
     hm_buf b = {0};
-    send_or_refuse(r, put_zone(ctx, &b), &b);
+    api_reply_or_refuse(r, put_zone(ctx, &b), &b);
 }
 
 // ---- writing ------------------------------------------------------------------------------------

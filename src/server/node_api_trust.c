@@ -5,18 +5,6 @@
 #include "mesh/trust_module.h"
 #include "server/node_api_internal.h"
 
-static hm_view *tip(const hm_node_api *a)
-{
-    return hm_ledger_tip(hm_node_ledger(a->node));
-}
-
-// By the time that the rules go by.
-static uint64_t block_time(const hm_view *v)
-{
-    const hm_block_header *h = hm_view_header(v);
-    return h ? h->time_ms : hm_view_genesis(v)->time_ms;
-}
-
 // ---- reading ------------------------------------------------------------------------------------
 
 static void put_pem(hm_buf *b, const char *name, hm_bytes der)
@@ -53,9 +41,9 @@ static hm_err put_authority(const hm_node_api *a, hm_buf *b, const hm_authority 
 {
     uint64_t number = 0, power = 0, total = 0;
     hm_bytes crl = {0};
-    hm_view *v = tip(a);
+    hm_view *v = api_tip(a);
     HM_TRY(hm_node_crl(v, x, &number, &crl));
-    HM_TRY(hm_member_power_apart(v, x, block_time(v), &power, &total));
+    HM_TRY(hm_member_power_apart(v, x, api_block_time(v), &power, &total));
     hm_jw_open(b, NULL, '{');
     hm_jw_hex(b, "id", x->id.b, HM_HASH_BYTES);
     hm_jw_str(b, "kind", "authority");
@@ -72,14 +60,14 @@ static hm_err put_authority(const hm_node_api *a, hm_buf *b, const hm_authority 
 static hm_err put_approvals(const hm_node_api *a, hm_buf *b, const hm_proposal *p)
 {
     uint32_t count = 0;
-    HM_TRY(hm_member_count(tip(a), &count));
+    HM_TRY(hm_member_count(api_tip(a), &count));
     hm_jw_open(b, "approvals", '[');
     for (uint32_t i = 0; i < count; i++) {
         hm_member m;
         char name[64];
         if (!hm_proposal_has(p, i))
             continue;
-        HM_TRY(hm_member_at(tip(a), i, &m));
+        HM_TRY(hm_member_at(api_tip(a), i, &m));
         api_node_name(a, &m.id, name);
         hm_jw_open(b, NULL, '{');
         hm_jw_hex(b, "node", m.id.b, HM_HASH_BYTES);
@@ -96,8 +84,8 @@ static hm_err put_proposal(const hm_node_api *a, hm_buf *b, const hm_proposal *p
     hm_member m;
     char name[64];
     uint64_t power = 0, total = 0;
-    HM_TRY(hm_member_at(tip(a), p->proposer, &m));
-    HM_TRY(hm_proposal_power(tip(a), p, &power, &total));
+    HM_TRY(hm_member_at(api_tip(a), p->proposer, &m));
+    HM_TRY(hm_proposal_power(api_tip(a), p, &power, &total));
     api_node_name(a, &m.id, name);
     hm_jw_open(b, NULL, '{');
     hm_jw_hex(b, "id", p->id.b, HM_HASH_BYTES);
@@ -116,16 +104,6 @@ static hm_err put_proposal(const hm_node_api *a, hm_buf *b, const hm_proposal *p
     return hm_buf_status(b);
 }
 
-static void send_or_refuse(hm_http_req *r, hm_err err, hm_buf *b)
-{
-    if (err == HM_OK) {
-        hm_http_reply_json(r, 200, b);
-        return;
-    }
-    hm_buf_free(b);
-    api_refuse(r, err);
-}
-
 static hm_err put_all(const hm_node_api *a, hm_buf *b)
 {
     hm_authority all[HM_TRUST_AUTHORITIES_MAX];
@@ -133,13 +111,13 @@ static hm_err put_all(const hm_node_api *a, hm_buf *b)
     hm_proposal p = {0};
     hm_hash at = {0};
     hm_err err;
-    uint64_t time_ms = block_time(tip(a));
-    HM_TRY(hm_trust_authorities(tip(a), time_ms, all, &count));
+    uint64_t time_ms = api_block_time(api_tip(a));
+    HM_TRY(hm_trust_authorities(api_tip(a), time_ms, all, &count));
     hm_jw_open(b, NULL, '{');
     hm_jw_open(b, "items", '[');
     for (uint32_t i = 0; i < count; i++)
         HM_TRY(put_authority(a, b, &all[i]));
-    while ((err = hm_trust_proposal_next(tip(a), &at, time_ms, &p)) == HM_OK) {
+    while ((err = hm_trust_proposal_next(api_tip(a), &at, time_ms, &p)) == HM_OK) {
         at = p.id;
         HM_TRY(put_proposal(a, b, &p));
     }
@@ -151,19 +129,19 @@ static hm_err put_all(const hm_node_api *a, hm_buf *b)
 void api_trust_list(void *ctx, hm_http_req *r)
 {
     hm_buf b = {0};
-    send_or_refuse(r, put_all(ctx, &b), &b);
+    api_reply_or_refuse(r, put_all(ctx, &b), &b);
 }
 
 // An open proposal, or an authority in force (proposal->id is zero then) where x is not NULL.
 static hm_err find(const hm_node_api *a, const hm_hash *id, hm_proposal *p, hm_authority *x)
 {
-    uint64_t time_ms = block_time(tip(a));
-    hm_err err = hm_trust_proposal(tip(a), id, time_ms, p);
+    uint64_t time_ms = api_block_time(api_tip(a));
+    hm_err err = hm_trust_proposal(api_tip(a), id, time_ms, p);
     if (err != HM_E_NOTFOUND)
         return err;
     *p = (hm_proposal){0};
     if (x)
-        err = hm_trust_authority(tip(a), id, time_ms, x);
+        err = hm_trust_authority(api_tip(a), id, time_ms, x);
     return err == HM_E_NOTFOUND ? hm_fail(err, "%sno open proposal has this id",
                                           x ? "no authority in force and " : "")
                                 : err;
@@ -181,7 +159,7 @@ void api_trust_get(void *ctx, hm_http_req *r)
     hm_err err = find(a, &id, &p, &x);
     if (err == HM_OK)
         err = hm_hash_is_zero(&p.id) ? put_authority(a, &b, &x) : put_proposal(a, &b, &p);
-    send_or_refuse(r, err, &b);
+    api_reply_or_refuse(r, err, &b);
 }
 
 // ---- writing ------------------------------------------------------------------------------------

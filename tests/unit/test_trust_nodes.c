@@ -75,6 +75,16 @@ static void close_node(unsigned i)
     nodes[i] = NULL;
 }
 
+static void close_all(void)
+{
+    for (unsigned i = 0; i < NODES; i++)
+        hm_node_close(nodes[i], on_closed, &closed[i]);
+    for (unsigned i = 0; i < NODES; i++)
+        UNTIL(closed[i]);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&loop), 0);
+}
+
 static void open_all(void)
 {
     // Long epochs: blocks come faster here than members answer for their sectors.
@@ -361,12 +371,7 @@ static void test_change_under_way(void **state)
     uint64_t height = hm_ledger_height(hm_node_ledger(nodes[0]));
     for (unsigned i = 0; i < 3; i++)
         UNTIL(hm_ledger_height(hm_node_ledger(nodes[i])) >= height);
-    for (unsigned i = 0; i < NODES; i++)
-        hm_node_close(nodes[i], on_closed, &closed[i]);
-    for (unsigned i = 0; i < NODES; i++)
-        UNTIL(closed[i]);
-    uv_run(&loop, UV_RUN_DEFAULT);
-    assert_int_equal(uv_loop_close(&loop), 0);
+    close_all();
     tc_authority_close(next);
     hm_buf *all[] = {&issuing, &payload, &crl};
     for (size_t i = 0; i < 3; i++)
@@ -416,12 +421,7 @@ static void test_away_meanwhile(void **state)
     open_node(3);
     UNTIL(refused(0) > 0 && refused(1) > 0 && refused(2) > 0);
     UNTIL(peers_up(0) == 2 && peers_up(1) == 2 && peers_up(2) == 2);
-    for (unsigned i = 0; i < NODES; i++)
-        hm_node_close(nodes[i], on_closed, &closed[i]);
-    for (unsigned i = 0; i < NODES; i++)
-        UNTIL(closed[i]);
-    uv_run(&loop, UV_RUN_DEFAULT);
-    assert_int_equal(uv_loop_close(&loop), 0);
+    close_all();
     tc_authority_close(next);
     tc_authority_close(rogue);
     hm_buf_free(&issuing);
