@@ -207,41 +207,53 @@ static void test_udp(void **state)
     close(fd);
 }
 
-// At all addresses, in a network of its own: the answer comes from the one that was asked.
+// Asks from ::1, by a socket that hears nobody but the one it asked, until an answer comes: the
+// kernel makes an address that was just added usable a moment later.
+static bool answered_from(const struct sockaddr_in6 *at)
+{
+    const struct sockaddr_in6 mine = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    uint8_t query[DNS_QUERY_MAX];
+    size_t len = make_query("www." ZONE, 79, query);
+    bool ok = false;
+    for (uint64_t until = now_ms() + LIMIT_MS; !ok && now_ms() < until;) {
+        int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        ok = fd >= 0 && bind(fd, (const struct sockaddr *)&mine, sizeof mine) == 0 &&
+             connect(fd, (const struct sockaddr *)at, sizeof *at) == 0 &&
+             send(fd, query, len, 0) == (ssize_t)len &&
+             receive(fd, got, sizeof got, 1, 200) > (ssize_t)len;
+        close(fd);
+    }
+    return ok;
+}
+
+// At all addresses, in a network of its own: the answer comes from the one that was asked. What is
+// found is judged back in the old network, for the tests after this one.
 static void test_udp_at_all_addresses(void **state)
 {
     (void)state;
-    static const struct in6_addr second = {{{0xfd, [15] = 0x53}}};
-    struct sockaddr_in6 at = {.sin6_family = AF_INET6}, mine = at;
-    uint8_t query[DNS_QUERY_MAX];
-    dns_udp *all;
+    struct sockaddr_in6 at = {.sin6_family = AF_INET6};
+    dns_udp *all = NULL;
+    bool ready, loopback = false, second = false;
     int before = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
     if (before < 0 || unshare(CLONE_NEWNET) != 0)
         skip();
-    assert_int_equal(system("ip link set lo up && ip address add fd00::53/128 dev lo nodad"), 0);
-    OK(dns_udp_open(&core, &at, &all));
-    dns_udp_address(all, &at);
-    at.sin6_addr = second;
-    mine.sin6_addr = in6addr_loopback;
-    // Nothing can be sent from the address until the kernel has made it usable, a moment later.
-    struct sockaddr_in6 there = {.sin6_family = AF_INET6, .sin6_addr = second};
-    int probe = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    for (uint64_t until = now_ms() + LIMIT_MS;
-         bind(probe, (const struct sockaddr *)&there, sizeof there) != 0; usleep(1000))
-        assert_true(now_ms() < until);
-    close(probe);
-    int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(bind(fd, (const struct sockaddr *)&mine, sizeof mine), 0);
-    assert_int_equal(connect(fd, (const struct sockaddr *)&at, sizeof at), 0); // hears no other
-    size_t len = make_query("www." ZONE, 79, query);
-    assert_int_equal(send(fd, query, len, 0), len);
-    assert_true(receive(fd, got, sizeof got, 1, LIMIT_MS) > (ssize_t)len);
-    close(fd);
-    dns_udp_close(all);
-    uv_run(&loop, UV_RUN_NOWAIT);
-    dns_udp_free(all);
+    ready = system("ip link set lo up && ip address add fd00::53/128 dev lo") == 0 &&
+            dns_udp_open(&core, &at, &all) == HM_OK;
+    if (ready) {
+        dns_udp_address(all, &at);
+        at.sin6_addr = in6addr_loopback;
+        loopback = answered_from(&at);
+        at.sin6_addr = (struct in6_addr){{{0xfd, [15] = 0x53}}};
+        second = answered_from(&at);
+        dns_udp_close(all);
+        uv_run(&loop, UV_RUN_NOWAIT);
+        dns_udp_free(all);
+    }
     assert_int_equal(setns(before, CLONE_NEWNET), 0);
     close(before);
+    assert_true(ready);
+    assert_true(loopback);
+    assert_true(second);
 }
 
 static size_t frame(uint8_t *out, const char *name, uint16_t id)
