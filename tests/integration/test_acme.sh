@@ -193,6 +193,41 @@ start
 go --domains e.example.test --tls --tls.port "[$net:2]:443" renew --days 90 --no-random-sleep
 revoked "$before"
 
+say "another issuing key: certificates of the old one are renewed by the new one, and revoked"
+"$server" rotate --family edge --dir data >out
+new=$(sed -n 's/^issuing: //p' out)
+kill -HUP $pid
+issues() { ask $url/v1/issuing | python3 -c 'import json, sys
+sys.exit(sys.argv[1] not in [i["id"] for i in json.load(sys.stdin)["items"] if i["present"]])' "$new"; }
+until_true issues
+# window FILE: when its renewal is suggested (RFC 9773), named by its issuer's key and its serial
+window() {
+    local id
+    id=$(openssl x509 -in "$1" -noout -ext authorityKeyIdentifier -serial | python3 -c 'import base64, re, sys
+key, serial = re.search("((?:[0-9A-F]{2}:)+[0-9A-F]{2}).*serial=([0-9A-F]+)", sys.stdin.read(), re.S).groups()
+enc = lambda h: base64.urlsafe_b64encode(bytes.fromhex(h.replace(":", ""))).decode().rstrip("=")
+print(enc(key) + "." + enc(serial))')
+    ask --fail "$(ask $url/acme/directory | sed 's/.*"renewalInfo":"\([^"]*\)".*/\1/')/$id" | grep -q suggestedWindow ||
+        fail "no window for $1"
+}
+by_new() { openssl x509 -in "$1" -noout -issuer | grep -q "$new"; }
+f=lego/certificates/f.example.test h=$(find acmesh -name h.example.test.cer)
+window $f.crt
+by_new $f.crt && fail "issued by a key that was not there"
+before=$(serial $f.crt)
+EXEC_PATH=$dir/lego-hook go --domains f.example.test --dns exec --dns.disable-cp \
+    --dns.resolvers "[$net:53]:53" renew --days 90 --no-random-sleep
+renewed $f.crt "$before"
+by_new $f.crt || fail "renewed by the old key"
+good $f.crt $f.issuer.crt f.example.test
+window $f.crt
+before=$(serial "$h")
+sh_ --revoke --ecc -d h.example.test
+revoked "$before"
+before=$(serial $f.crt)
+go --domains f.example.test revoke
+revoked "$before"
+
 say "every kind of fault"
 python3 "$faults" $url "$root" $net:2 >client.log 2>&1 || { cat client.log >&2; fail "faults"; }
 
