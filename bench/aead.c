@@ -202,7 +202,7 @@ static void add_all(hm_aead_cipher cipher)
                 if (!hm_aead_available((hm_aead_version)v, cipher))
                     continue;
                 add(op, cipher, (hm_aead_version)v, false, sizes[s]);
-                if (v == HM_AEAD_AVX512 || v == HM_AEAD_AESNI)
+                if (v != HM_AEAD_BEST && v != HM_AEAD_OPENSSL)
                     add(op, cipher, (hm_aead_version)v, true, sizes[s]);
             }
     for (int v = HM_AEAD_AVX512; v <= HM_AEAD_OPENSSL; v++)

@@ -40,6 +40,12 @@ static bool have_avx512(void)
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("vpclmulqdq") &&
            have_vaes();
 }
+
+static bool have_vaes_avx2(void)
+{
+    return have_aesni() && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("vpclmulqdq") &&
+           have_vaes();
+}
 #endif
 
 // NULL when this machine does not have the version.
@@ -50,6 +56,8 @@ static const hm_aead_ops *find(hm_aead_version version, hm_aead_cipher cipher)
     bool aes = cipher != HM_CHACHA20_POLY1305;
     if (aes && (best || version == HM_AEAD_AVX512) && have_avx512())
         return &hm_aead_avx512[cipher];
+    if (aes && (best || version == HM_AEAD_VAES) && have_vaes_avx2())
+        return &hm_aead_vaes[cipher];
     if (aes && (best || version == HM_AEAD_AESNI) && have_aesni())
         return &hm_aead_aesni[cipher];
 #endif

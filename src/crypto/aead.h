@@ -36,13 +36,14 @@ typedef enum hm_aead_cipher {
 typedef enum hm_aead_version {
     HM_AEAD_BEST, // what everybody but tests and benchmarks asks for
     HM_AEAD_AVX512,
+    HM_AEAD_VAES,
     HM_AEAD_AESNI,
     HM_AEAD_OPENSSL,
 } hm_aead_version;
 
 // Whether this machine has a version for a cipher (HM_AEAD_BEST and HM_AEAD_OPENSSL: always).
 bool hm_aead_available(hm_aead_version version, hm_aead_cipher cipher);
-// "avx512", "aesni", "openssl"; of HM_AEAD_BEST the one that it stands for. Static.
+// "avx512", "vaes", "aesni", "openssl"; of HM_AEAD_BEST the one that it stands for. Static.
 const char *hm_aead_version_name(hm_aead_version version, hm_aead_cipher cipher);
 // Bytes of a key: 16 or 32.
 size_t hm_aead_key_len(hm_aead_cipher cipher);

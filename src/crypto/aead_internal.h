@@ -26,9 +26,9 @@ static inline const uint8_t *hm_aead_power(const hm_aead *a, size_t n)
 }
 
 #ifdef __x86_64__
-extern const hm_aead_ops hm_aead_avx512[2], hm_aead_aesni[2];
+extern const hm_aead_ops hm_aead_avx512[2], hm_aead_vaes[2], hm_aead_aesni[2];
 
-// Of the version for AES-NI, the same for both.
+// Of the version for AES-NI, the same for all three.
 hm_err hm_aesni_init_128(hm_aead *a, const uint8_t *key);
 hm_err hm_aesni_init_256(hm_aead *a, const uint8_t *key);
 hm_err hm_aesni_hp_init_128(hm_hp *hp, const uint8_t *key);

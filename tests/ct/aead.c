@@ -49,8 +49,8 @@ static void version(hm_aead_version v, hm_aead_cipher c)
     uint8_t samples[9 * HM_AEAD_SAMPLE] = {0};
     const uint8_t *at[9];
     if (!hm_aead_available(v, c)) {
-        printf("ct: this processor lacks a version\n");
-        exit(1);
+        printf("ct: this processor lacks version %d\n", (int)v);
+        return;
     }
     __msan_poison(key, sizeof key);
     __msan_poison(iv, sizeof iv);
@@ -82,5 +82,5 @@ int main(int argc, char **argv)
         for (int c = HM_AES_128_GCM; c <= HM_AES_256_GCM; c++)
             version((hm_aead_version)v, (hm_aead_cipher)c);
     printf("ct: %u results, all of them secret\n", checks);
-    return 0;
+    return checks == 0;
 }

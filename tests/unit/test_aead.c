@@ -12,8 +12,8 @@
 #define TEXT_MAX 65535u
 
 static const hm_aead_cipher ciphers[] = {HM_AES_128_GCM, HM_AES_256_GCM, HM_CHACHA20_POLY1305};
-static const hm_aead_version versions[] = {HM_AEAD_BEST, HM_AEAD_AVX512, HM_AEAD_AESNI,
-                                           HM_AEAD_OPENSSL};
+static const hm_aead_version versions[] = {HM_AEAD_BEST, HM_AEAD_AVX512, HM_AEAD_VAES,
+                                           HM_AEAD_AESNI, HM_AEAD_OPENSSL};
 static uint8_t key_bytes[32], iv_bytes[HM_AEAD_IV];
 static uint8_t plain[TEXT_MAX], expected[TEXT_MAX + HM_AEAD_TAG], got[TEXT_MAX + HM_AEAD_TAG + 64];
 static uint8_t header[512];
