@@ -130,8 +130,10 @@ static hm_err check_apart(const tc_scope *scope, const tc_scope *other, const ch
 {
     char prefix[TC_SCOPE_PREFIX_TEXT_MAX];
     if (tc_scope_zones_meet(scope, other))
-        return hm_fail(HM_E_OP_STATE, "the zone %s is, or is above or below, %s of %s", scope->zone,
-                       other->zone, whose);
+        return hm_fail(HM_E_OP_STATE,
+                       "the zone %s meets %s, that of %s: they are one, or one is "
+                       "below the other",
+                       scope->zone, other->zone, whose);
     if (tc_scope_prefixes_meet(scope, other))
         return hm_fail(HM_E_OP_STATE, "the prefix overlaps %s of %s",
                        tc_scope_prefix_text(other, prefix), whose);

@@ -53,8 +53,9 @@ static hm_err zone_parse(const char *text, char zone[TC_SCOPE_ZONE_MAX + 1])
         return hm_fail(HM_E_INVALID, "\"%.80s\" is a top-level name, not one organisation's zone",
                        zone);
     if (top[1] < 'a' || top[1] > 'z') // or an IPv4 address would be a name in it
-        return hm_fail(HM_E_INVALID, "\"%.80s\" is not a DNS zone: the last label of one begins "
-                                     "with a letter",
+        return hm_fail(HM_E_INVALID,
+                       "\"%.80s\" is not a DNS zone: the last label of one begins "
+                       "with a letter",
                        zone);
     return HM_OK;
 }
@@ -244,7 +245,7 @@ static hm_err alt_name_check(const GENERAL_NAME *n, const tc_scope *scope)
                        "the address %s is not in the prefix that its root is believed for", text);
     default:
         return hm_fail(HM_E_CERT_PROFILE, "a certificate names something that is neither a DNS "
-                                            "name nor an address");
+                                          "name nor an address");
     }
 }
 
@@ -273,9 +274,8 @@ static hm_err common_name_check(hm_bytes cn, const tc_scope *scope, bool alone)
     if (cn.len > 0 && cn.len < sizeof text) {
         snprintf(text, sizeof text, "%.*s", (int)cn.len, (const char *)cn.ptr);
         if (inet_pton(AF_INET6, text, addr) == 1)
-            return tc_scope_has_addr(scope, hm_bytes_of(addr, 16))
-                       ? HM_OK
-                       : outside("the common name", cn);
+            return tc_scope_has_addr(scope, hm_bytes_of(addr, 16)) ? HM_OK
+                                                                   : outside("the common name", cn);
     }
     if (!looks_like_name(cn, &dots) || (!dots && !alone) || tc_scope_has_name(scope, cn))
         return HM_OK;
@@ -319,13 +319,13 @@ static hm_err names_check(const X509 *x, const tc_scope *scope, bool leaf)
     HM_TRY(err);
     if (leaf && count <= 0)
         return hm_fail(HM_E_CERT_PROFILE, "the certificate has neither a DNS name nor an "
-                                            "address, so that nothing says whose it is");
+                                          "address, so that nothing says whose it is");
     return subject_check(X509_get_subject_name(x), scope, leaf && !dns);
 }
 
 // ---- a chain ------------------------------------------------------------------------------------
 
-static hm_err chain_parse(const hm_bytes *chain, size_t count, X509 **leaf, STACK_OF(X509) *more)
+static hm_err chain_parse(const hm_bytes *chain, size_t count, X509 **leaf, STACK_OF(X509) * more)
 {
     if (count == 0 || count > TC_FOREIGN_CHAIN_MAX)
         return hm_fail(HM_E_PARSE, "a chain has 1 to %u certificates, this has %zu",
@@ -343,7 +343,7 @@ static hm_err chain_parse(const hm_bytes *chain, size_t count, X509 **leaf, STAC
 }
 
 // The others than the leaf are borrowed.
-static hm_err verify_under(const tc_foreign *f, X509 *leaf, STACK_OF(X509) *more,
+static hm_err verify_under(const tc_foreign *f, X509 *leaf, STACK_OF(X509) * more,
                            const tc_foreign_ask *ask)
 {
     hm_err err;

@@ -1,5 +1,5 @@
-// Another organisation's root: what it may be, what scopes are, and that it vouches for nothing else,
-// whatever it signs.
+// Another organisation's root: what it may be, what scopes are, and that it vouches for nothing
+// else, whatever it signs.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -183,13 +183,18 @@ static void scopes_are_one_organisations(void **state)
 {
     (void)state;
     static const char *const good[][2] = {
-        {"b.example", ""},  {"B.Example.", ""},         {"x.y.b.example", "2001:db8::/32"},
-        {"b2.internal", ""}, {"", "fd12:3456:789a::/48"}, {"", "2001:db8::1/128"},
-        {"xn--bcher-kva.example", "2001:db8:1::/48"}, {"", "2001:db8::1"},
+        {"b.example", ""},
+        {"B.Example.", ""},
+        {"x.y.b.example", "2001:db8::/32"},
+        {"b2.internal", ""},
+        {"", "fd12:3456:789a::/48"},
+        {"", "2001:db8::1/128"},
+        {"xn--bcher-kva.example", "2001:db8:1::/48"},
+        {"", "2001:db8::1"},
     };
     static const char *const bad[][2] = {
         {"", ""},
-        {"internal", ""},           // everybody's
+        {"internal", ""}, // everybody's
         {".", ""},
         {"example.", ""},
         {"b..example", ""},
@@ -199,12 +204,12 @@ static void scopes_are_one_organisations(void **state)
         {"b_c.example", ""},
         {"b.example..", ""},
         {"b\xc3\xbc.example", ""},
-        {"192.0.2", ""},            // a name that programs read as an address
+        {"192.0.2", ""}, // a name that programs read as an address
         {"b.0x1f", ""},
         {"b.example", "2001:db8::/31"}, // too wide
         {"", "::/0"},
         {"", "2000::/3"},
-        {"", "fd48:4d00:1::/32"},   // bits beyond
+        {"", "fd48:4d00:1::/32"}, // bits beyond
         {"", "::1/128"},
         {"", "::ffff:192.0.2.0/120"},
         {"", "64:ff9b::/96"},
@@ -371,9 +376,9 @@ static void names_out_of_the_scope_are_not(void **state)
 {
     (void)state;
     static const like bad[] = {
-        {.alt = "DNS:www.dev.internal"},                    // ours
-        {.alt = "DNS:www.c.example"},                       // the other's
-        {.alt = "DNS:www.b.example,DNS:www.c.example"},     // one of two
+        {.alt = "DNS:www.dev.internal"},                // ours
+        {.alt = "DNS:www.c.example"},                   // the other's
+        {.alt = "DNS:www.b.example,DNS:www.c.example"}, // one of two
         {.alt = "DNS:evilb.example"},
         {.alt = "DNS:b.example.evil.org"},
         {.alt = "DNS:example"},
@@ -397,14 +402,14 @@ static void names_out_of_the_scope_are_not(void **state)
         {.alt = "email:me@b.example"},
         {.alt = "RID:1.2.3.4,DNS:www.b.example"},
         {.alt = "otherName:1.2.3.4;UTF8:x,DNS:www.b.example"},
-        {.cn = "www.b.example"},                            // no names but the subject's
+        {.cn = "www.b.example"}, // no names but the subject's
         {.cn = "alice"},
         {.cn = "www.c.example", .alt = "DNS:www.b.example"},
         {.cn = "www.c.example.", .alt = "DNS:www.b.example"},
         {.cn = "*.c.example", .alt = "DNS:www.b.example"},
         {.cn = "www_1.c.example", .alt = "DNS:www.b.example"},
         {.cn = "www", .alt = "DNS:www.b.example", .second_cn = "www.c.example"},
-        {.cn = "localhost", .alt = "IP:2001:db8:b::1"},     // a host's, where no DNS name is
+        {.cn = "localhost", .alt = "IP:2001:db8:b::1"}, // a host's, where no DNS name is
         {.cn = "::1", .alt = "DNS:www.b.example"},
         {.cn = "192.0.2.1", .alt = "DNS:www.b.example"},
         {.cn = "www.c.example\0.b.example", .cn_len = 24, .alt = "DNS:www.b.example"},
@@ -490,21 +495,23 @@ static void chains_reach_their_own_root(void **state)
         X509_free(mid.cert);
     }
     // Nor does a self-issued CA go free, to which name constraints do not apply (RFC 5280, 6.1.4).
-    mid.cert = make(&root, &(like){.cn = "b root", .alt = "DNS:c.example", .ca = true,
-                                   .key = mid.key});
+    mid.cert =
+        make(&root, &(like){.cn = "b root", .alt = "DNS:c.example", .ca = true, .key = mid.key});
     x = make(&mid, &www);
     assert_int_equal(ask((X509 *const[]){x, mid.cert, NULL}), HM_E_CERT_PROFILE);
     X509_free(x);
     X509_free(mid.cert);
     // A CA with names of the scope is one.
-    mid.cert = make(&root, &(like){.cn = "ca", .alt = "DNS:ca.b.example", .ca = true,
-                                   .key = mid.key});
+    mid.cert =
+        make(&root, &(like){.cn = "ca", .alt = "DNS:ca.b.example", .ca = true, .key = mid.key});
     x = make(&mid, &www);
     OK(ask((X509 *const[]){x, mid.cert, NULL}));
     X509_free(x);
     X509_free(mid.cert);
     // Name constraints of a CA itself hold, too.
-    mid.cert = make(&root, &(like){.cn = "ca", .ca = true, .key = mid.key,
+    mid.cert = make(&root, &(like){.cn = "ca",
+                                   .ca = true,
+                                   .key = mid.key,
                                    .policy = "critical,permitted;DNS:x.b.example"});
     x = make(&mid, &www);
     assert_int_equal(ask((X509 *const[]){x, mid.cert, NULL}), HM_E_CERT_UNTRUSTED);
@@ -548,7 +555,8 @@ static void chains_reach_their_own_root(void **state)
 static void uses_and_hosts(void **state)
 {
     (void)state;
-    X509 *x = make(&issuing, &(like){.cn = "other", .alt = "DNS:*.b.example,IP:2001:db8:b::1",
+    X509 *x = make(&issuing, &(like){.cn = "other",
+                                     .alt = "DNS:*.b.example,IP:2001:db8:b::1",
                                      .ext_key_usage = "serverAuth"});
     X509 *y = make(&issuing, &(like){.alt = "DNS:me.b.example", .ext_key_usage = "clientAuth"});
     X509 *const server[] = {x, issuing.cert, NULL}, *const client[] = {y, issuing.cert, NULL};
@@ -614,8 +622,7 @@ static void certificates_of_an_authority(void **state)
         hm_bytes chain[] = {hm_buf_bytes(&leaf), hm_buf_bytes(&more[0]), hm_buf_bytes(&more[1])};
         OK(tc_foreign_verify(&f, 1, chain, 2 + i, &ask_now, NULL));
         chain[0] = hm_buf_bytes(&bad);
-        assert_int_equal(tc_foreign_verify(&f, 1, chain, 2 + i, &ask_now, NULL),
-                         HM_E_CERT_PROFILE);
+        assert_int_equal(tc_foreign_verify(&f, 1, chain, 2 + i, &ask_now, NULL), HM_E_CERT_PROFILE);
         if (i == 1)
             assert_int_equal(tc_foreign_verify(&f, 1, chain, 2, &ask_now, NULL),
                              HM_E_CERT_UNTRUSTED);

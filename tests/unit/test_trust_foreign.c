@@ -1,4 +1,5 @@
-// Foreign roots on the ledger: proposed, approved, refused, withdrawn, over; and what they vouch for.
+// Foreign roots on the ledger: proposed, approved, refused, withdrawn, over; and what they vouch
+// for.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -252,7 +253,8 @@ static void test_refused(void **state)
     assert_int_equal(approve(2, &id), HM_OK);
     assert_int_equal(in_force(NULL), 2);
 
-    // Our own root, an authority of ours, a member's certificate, another root's issuing CA, no root.
+    // Our own root, an authority of ours, a member's certificate, another root's issuing CA, no
+    // root.
     OK(tc_pem_to_der(tc_authority_root(fx.authority, TC_MESH), &der));
     assert_int_equal(propose_der(0, &der, "e.example", NULL, NULL), HM_E_OP_STATE);
     hm_buf_reset(&der);
@@ -304,8 +306,7 @@ static void test_refused(void **state)
         hm_wr_u8(&payload, bad[i].bits);
         hm_wr_raw(&payload, bad[i].prefix, 16);
         hm_wr_raw(&payload, "x", bad[i].tail);
-        hm_err got =
-            run(0, HM_MODULE_TRUST, HM_TRUST_FOREIGN, hm_buf_bytes(&payload), NULL, NULL);
+        hm_err got = run(0, HM_MODULE_TRUST, HM_TRUST_FOREIGN, hm_buf_bytes(&payload), NULL, NULL);
         if (got != bad[i].want)
             fail_msg("case %zu: %s (%s)", i, hm_err_name(got), hm_err_detail());
     }
@@ -340,9 +341,8 @@ static void test_one_key(void **state)
     root_make(&r, 100);
     put_in_force(&r, "b.example", NULL);
     hm_trust_propose_encode(hm_buf_bytes(&issuing), &payload);
-    assert_int_equal(
-        run(0, HM_MODULE_TRUST, HM_TRUST_PROPOSE, hm_buf_bytes(&payload), NULL, NULL),
-        HM_E_OP_STATE);
+    assert_int_equal(run(0, HM_MODULE_TRUST, HM_TRUST_PROPOSE, hm_buf_bytes(&payload), NULL, NULL),
+                     HM_E_OP_STATE);
     for (unsigned i = 0; i < 3; i++)
         assert_int_equal(withdraw(i, &r.id), HM_OK);
     hm_hash id;

@@ -1,5 +1,5 @@
-// Two ledgers of the fixture's mesh that must agree after every operation. For tests with cmocka that
-// have one such chain at a time; everything is of the including program.
+// Two ledgers of the fixture's mesh that must agree after every operation. For tests with cmocka
+// that have one such chain at a time; everything is of the including program.
 #ifndef TRUST_CHAIN_H
 #define TRUST_CHAIN_H
 
