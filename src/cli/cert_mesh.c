@@ -1,5 +1,5 @@
-// hypermesh cert verify --mesh: a chain held against what the ledger says whom the mesh believes. The
-// node is asked for that; the checks are made here.
+// hypermesh cert verify --mesh: a chain held against what the ledger says whom the mesh believes.
+// The node is asked for that; the checks are made here.
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -85,8 +85,7 @@ static hm_err ask_node(cli *c, judged *j)
             return hm_fail(HM_E_PARSE, "the node's answer has more than %u authorities and roots",
                            BELIEVED_MAX);
         j->items[j->believed] = item;
-        HM_TRY(tc_pem_to_der(hm_bytes_str(cli_str(item, "certificate")),
-                             &j->certs[j->believed++]));
+        HM_TRY(tc_pem_to_der(hm_bytes_str(cli_str(item, "certificate")), &j->certs[j->believed++]));
     }
     return HM_OK;
 }
@@ -121,9 +120,8 @@ static hm_err check_foreign(judged *j, uint64_t now_ms)
     size_t which[HM_TRUST_FOREIGN_MAX], n = 0, by;
     hm_bytes chain[TC_FOREIGN_CHAIN_MAX];
     const cli_cert_use use = cli_cert_use_of(j->leaf);
-    const tc_foreign_ask ask = {.use = use.purpose == X509_PURPOSE_SSL_CLIENT ? TC_CLIENT
-                                                                             : TC_SERVER,
-                                .time_ms = now_ms};
+    const tc_foreign_ask ask = {
+        .use = use.purpose == X509_PURPOSE_SSL_CLIENT ? TC_CLIENT : TC_SERVER, .time_ms = now_ms};
     for (size_t i = 0; i < j->believed; i++) {
         yyjson_val *item = j->items[i];
         if (!is_kind(item, "foreign") || n == HM_TRUST_FOREIGN_MAX)

@@ -701,7 +701,7 @@ static void test_forwarder(void **state)
     up.refuse = false;
     // Who leaves is not told.
     assert_int_equal(dns_forward_ask(f, &q, DNS_BY_UDP, now, &waits[0], answer), 0);
-    dns_forward_leave(f, &waits[0]);
+    dns_forward_leave(&waits[0]);
     len = make_reply("two.example.org", 60, 0, false, reply);
     dns_forward_answer(f, up.slot, hm_bytes_of(reply, len), now);
     assert_int_equal(up.answered, 4);
@@ -711,7 +711,7 @@ static void test_forwarder(void **state)
         assert_int_equal(dns_forward_ask(f, &q, DNS_BY_UDP, now, &waits[i], answer), 0);
     assert_true(dns_forward_ask(f, &q, DNS_BY_UDP, now, &waits[DNS_FORWARD_WAITS], answer) > 0);
     for (unsigned i = 0; i < DNS_FORWARD_WAITS; i++)
-        dns_forward_leave(f, &waits[i]);
+        dns_forward_leave(&waits[i]);
     for (unsigned i = 0; i < DNS_FORWARD_SLOTS; i++) {
         char name[32];
         snprintf(name, sizeof name, "m%u.example.org", i);
@@ -720,7 +720,7 @@ static void test_forwarder(void **state)
         assert_true((at_once > 0) == (i == DNS_FORWARD_SLOTS - 1)); // one is out already
     }
     for (unsigned i = 0; i + 1 < DNS_FORWARD_SLOTS; i++)
-        dns_forward_leave(f, &waits[i]);
+        dns_forward_leave(&waits[i]);
     dns_forward_count(f, &n);
     assert_int_equal(n.refused, 2);
     dns_forward_close(f);
