@@ -170,13 +170,16 @@ hm_err cli_cert_verify_mesh(cli *c, const cli_command *cmd)
     hm_err err;
     HM_TRY_OUT(read_chain(c->arg, &j));
     HM_TRY_OUT(ask_node(c, &j));
-    HM_TRY_OUT(cli_cert_is_node(j.leaf) ? check_member(c, &j, now_ms) : check_foreign(&j, now_ms));
+    err = cli_cert_is_node(j.leaf) ? check_member(c, &j, now_ms) : HM_E_CERT_UNTRUSTED;
+    if (err == HM_E_CERT_UNTRUSTED) // by none of ours
+        err = check_foreign(&j, now_ms);
+    HM_TRY_OUT(err);
     if (crl_path)
         HM_TRY_OUT(check_revocation(&j, crl_path, now_ms));
     hm_jw_open(&b, NULL, '{');
     hm_jw_bool(&b, "good", true);
     hm_jw_str(&b, "profile", j.profile);
-    if (cli_cert_is_node(j.leaf))
+    if (is_kind(j.by, "authority"))
         hm_jw_hex(&b, "node", j.node.node.b, HM_HASH_BYTES);
     put_by(&b, j.by);
     hm_jw_bool(&b, "revocation_checked", crl_path != NULL);

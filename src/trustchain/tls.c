@@ -235,7 +235,7 @@ static int path_hook_verify(X509_STORE_CTX *store, void *arg)
 hm_err tc_path_tls(const char *groups, tc_path_check check, void *check_ctx, SSL_CTX **out)
 {
     static const char all[] = HM_FALCON_NAME ":" CLASSIC_SIGALGS;
-    SSL_CTX *ctx;
+    SSL_CTX *ctx = NULL;
     const path_hook hook = {.check = check, .ctx = check_ctx};
     HM_TRY(tls_new(false, groups ? groups : GROUPS, all, all, &ctx));
     hm_err err = tls_hook(ctx, &hook, sizeof hook, path_hook_verify);
