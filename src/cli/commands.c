@@ -489,7 +489,7 @@ const cli_command cli_commands[] = {
          "by that, within seven days. This node's proposal is its approval.\n\n" TOKEN,
      .examples = "hypermesh trust propose mesh.chain", .run = cli_trust_propose,
      .path = "/v1/trust", .show = cli_receipt_show, .needs = CLI_NEEDS_RECEIPT},
-    {"trust", "foreign-propose", "FILE", "propose another organisation's root",
+    {"trust", "foreign-propose", "FILE", "propose the root of another organisation",
      .about =
          "FILE is its self-signed certificate in PEM, with a FALCON-1024, ECDSA P-256 or ECDSA "
          "P-384 key. Certificates below it are believed when all their names are in the zone, and "
