@@ -11,7 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static api_renewal renewal;
     static api_name name;
     static api_records records;
-    static char pem[API_PEM_MAX + 1];
+    static api_trust trust;
     uint32_t life_s;
     api_register reg;
     api_policy policy;
@@ -45,8 +45,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         hm_assert(life_s > 0);
     if (api_transfer_read(body, to) == HM_OK)
         hm_assert(size > 64);
-    if (api_trust_read(body, pem) == HM_OK)
-        hm_assert(pem[0] && strlen(pem) <= API_PEM_MAX);
+    if (api_trust_read(body, &trust) == HM_OK)
+        hm_assert(trust.certificate[0] && strlen(trust.certificate) <= API_PEM_MAX &&
+                  strlen(trust.zone) < sizeof trust.zone);
     if (api_state_read(body, word) == HM_OK)
         hm_assert(word[0]);
     if (api_revoke_read(body, word) == HM_OK)

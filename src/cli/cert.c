@@ -35,7 +35,7 @@ hm_err cli_chain_read(const char *path, cli_chain *out)
     return out->leaf ? HM_OK : hm_fail(HM_E_PARSE, "%s holds no certificate in PEM", path);
 }
 
-static hm_err der_of(const X509 *x, hm_buf *out)
+hm_err cli_cert_der(const X509 *x, hm_buf *out)
 {
     uint8_t *der = NULL;
     int len = i2d_X509(x, &der);
@@ -135,6 +135,17 @@ static void show_time(yyjson_val *x, const char *name, const char *label)
     cli_fact_buf(label, &b);
 }
 
+// Whom the mesh believes, and for what.
+static void show_by(yyjson_val *by)
+{
+    const char *zone = cli_str(by, "zone"), *prefix = cli_str(by, "prefix");
+    if (!by)
+        return;
+    cli_fact("vouched by", "%s %s", cli_str(by, "kind"), cli_str(by, "name"));
+    if (*zone || *prefix)
+        cli_fact("for", "%s%s%s", zone, *zone && *prefix ? " " : "", prefix);
+}
+
 // Of the authority and of a file: each says what it knows.
 hm_err cli_cert_facts(cli *c, yyjson_val *x)
 {
@@ -145,6 +156,7 @@ hm_err cli_cert_facts(cli *c, yyjson_val *x)
         cli_fact("good", "it reaches the root, is in its time and %s; checked here",
                  cli_true(x, "revocation_checked") ? "is not revoked"
                                                    : "fits its use (revocation: not asked, --crl)");
+    show_by(yyjson_obj_get(x, "by"));
     show_word(x, "serial", "serial");
     show_word(x, "profile", "profile");
     show_word(x, "node", "node");
@@ -252,22 +264,16 @@ out:
 
 // ---- verify -------------------------------------------------------------------------------------
 
-// What a certificate of the edge family is for, by its own word, and OpenSSL's rules for that.
-typedef struct edge_use {
-    const char *profile;
-    int purpose;
-} edge_use;
-
-static edge_use edge_use_of(X509 *leaf)
+cli_cert_use cli_cert_use_of(X509 *leaf)
 {
     uint32_t use = X509_get_extended_key_usage(leaf); // all of them when it says none
     if (use & XKU_SSL_SERVER)
-        return (edge_use){"server", X509_PURPOSE_SSL_SERVER};
+        return (cli_cert_use){"server", X509_PURPOSE_SSL_SERVER};
     if (use & XKU_SSL_CLIENT)
-        return (edge_use){"client", X509_PURPOSE_SSL_CLIENT};
+        return (cli_cert_use){"client", X509_PURPOSE_SSL_CLIENT};
     if (use & XKU_CODE_SIGN)
-        return (edge_use){"code", X509_PURPOSE_CODE_SIGN};
-    return (edge_use){"server", X509_PURPOSE_SSL_SERVER};
+        return (cli_cert_use){"code", X509_PURPOSE_CODE_SIGN};
+    return (cli_cert_use){"server", X509_PURPOSE_SSL_SERVER};
 }
 
 // A chain of the edge family, by the rules of RFC 5280 as OpenSSL has them.
@@ -286,7 +292,7 @@ static hm_err edge_path(const cli_chain *x, X509 *root, uint64_t now_ms)
     X509_VERIFY_PARAM_set_time(param, (time_t)(now_ms / 1000));
     X509_VERIFY_PARAM_set_depth(param, 1);
     X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_X509_STRICT);
-    X509_VERIFY_PARAM_set_purpose(param, edge_use_of(x->leaf).purpose);
+    X509_VERIFY_PARAM_set_purpose(param, cli_cert_use_of(x->leaf).purpose);
     if (X509_verify_cert(ctx) <= 0) {
         int code = X509_STORE_CTX_get_error(ctx);
         bool time = code == X509_V_ERR_CERT_HAS_EXPIRED || code == X509_V_ERR_CERT_NOT_YET_VALID;
@@ -301,16 +307,12 @@ out:
     return err;
 }
 
-static hm_err edge_verify(const cli_chain *x, X509 *root, hm_bytes issuing, hm_bytes crl,
-                          uint64_t now_ms)
+hm_err cli_cert_not_revoked(X509 *leaf, hm_bytes issuing, hm_bytes crl, uint64_t now_ms)
 {
     tc_crl_info info;
     bool revoked = false;
-    HM_TRY(edge_path(x, root, now_ms));
-    if (crl.len == 0)
-        return HM_OK;
     HM_TRY(tc_crl_verify(crl, issuing, &info));
-    HM_TRY(tc_crl_contains(crl, serial_of(x->leaf), &revoked));
+    HM_TRY(tc_crl_contains(crl, serial_of(leaf), &revoked));
     if (revoked)
         return hm_fail(HM_E_CERT_REVOKED, "the certificate is in revocation list %llu",
                        (unsigned long long)info.number);
@@ -318,6 +320,19 @@ static hm_err edge_verify(const cli_chain *x, X509 *root, hm_bytes issuing, hm_b
         return hm_fail(HM_E_CRL_STALE, "revocation list %llu is older than it says it may be",
                        (unsigned long long)info.number);
     return HM_OK;
+}
+
+static hm_err edge_verify(const cli_chain *x, X509 *root, hm_bytes issuing, hm_bytes crl,
+                          uint64_t now_ms)
+{
+    HM_TRY(edge_path(x, root, now_ms));
+    return crl.len == 0 ? HM_OK : cli_cert_not_revoked(x->leaf, issuing, crl, now_ms);
+}
+
+bool cli_cert_is_node(const X509 *leaf)
+{
+    EVP_PKEY *key = X509_get0_pubkey(leaf);
+    return key && EVP_PKEY_is_a(key, HM_FALCON_NAME);
 }
 
 hm_err cli_cert_verify(cli *c, const cli_command *cmd)
@@ -329,7 +344,11 @@ hm_err cli_cert_verify(cli *c, const cli_command *cmd)
     hm_buf leaf = {0}, issuing = {0}, root_der = {0}, crl = {0}, b = {0};
     tc_node_cert node;
     hm_err err;
+    if (hm_config_on(&c->cfg, "mesh") == (root_path != NULL))
+        return hm_fail(HM_E_USAGE, "--root FILE, or --mesh to ask the node whom the mesh believes");
     HM_TRY(hm_crypto_init());
+    if (!root_path)
+        return cli_cert_verify_mesh(c, cmd);
     HM_TRY_OUT(cli_chain_read(c->arg, &x));
     HM_TRY_OUT(cli_chain_read(root_path, &root));
     if (!x.issuing) {
@@ -342,11 +361,10 @@ hm_err cli_cert_verify(cli *c, const cli_command *cmd)
         err = hm_fail(HM_E_PARSE, "%s is empty, not a revocation list", crl_path);
         goto out;
     }
-    HM_TRY_OUT(der_of(x.leaf, &leaf));
-    HM_TRY_OUT(der_of(x.issuing, &issuing));
-    HM_TRY_OUT(der_of(root.leaf, &root_der));
-    EVP_PKEY *key = X509_get0_pubkey(x.leaf);
-    bool is_node = key && EVP_PKEY_is_a(key, HM_FALCON_NAME);
+    HM_TRY_OUT(cli_cert_der(x.leaf, &leaf));
+    HM_TRY_OUT(cli_cert_der(x.issuing, &issuing));
+    HM_TRY_OUT(cli_cert_der(root.leaf, &root_der));
+    bool is_node = cli_cert_is_node(x.leaf);
     if (is_node)
         HM_TRY_OUT(tc_node_cert_verify(hm_buf_bytes(&leaf), hm_buf_bytes(&issuing),
                                        hm_buf_bytes(&root_der), hm_buf_bytes(&crl), now_ms, &node));
@@ -354,7 +372,7 @@ hm_err cli_cert_verify(cli *c, const cli_command *cmd)
         HM_TRY_OUT(edge_verify(&x, root.leaf, hm_buf_bytes(&issuing), hm_buf_bytes(&crl), now_ms));
     hm_jw_open(&b, NULL, '{');
     hm_jw_bool(&b, "good", true);
-    hm_jw_str(&b, "profile", is_node ? "node" : edge_use_of(x.leaf).profile);
+    hm_jw_str(&b, "profile", is_node ? "node" : cli_cert_use_of(x.leaf).profile);
     if (is_node)
         hm_jw_hex(&b, "node", node.node.b, HM_HASH_BYTES);
     hm_jw_bool(&b, "revocation_checked", crl_path != NULL);

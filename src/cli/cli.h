@@ -183,11 +183,22 @@ typedef struct cli_chain {
 HM_CHECK hm_err cli_chain_read(const char *path, cli_chain *out); // PEM, leaf first
 void cli_chain_free(cli_chain *c);
 void cli_put_cert(hm_buf *b, const X509 *x); // fields of an object, as cli_cert_facts() takes them
+HM_CHECK hm_err cli_cert_der(const X509 *x, hm_buf *out); // appended
+// What a certificate of the edge family is for, by its own word, and OpenSSL's rules for that.
+typedef struct cli_cert_use {
+    const char *profile;
+    int purpose;
+} cli_cert_use;
+cli_cert_use cli_cert_use_of(X509 *leaf);
+bool cli_cert_is_node(const X509 *leaf);
+// HM_E_CERT_REVOKED, HM_E_CRL_STALE; the list is the issuing CA's, in DER.
+HM_CHECK hm_err cli_cert_not_revoked(X509 *leaf, hm_bytes issuing, hm_bytes crl, uint64_t now_ms);
 HM_CHECK hm_err cli_certs_show(cli *c, yyjson_val *answer);
 HM_CHECK hm_err cli_cert_facts(cli *c, yyjson_val *answer);
 HM_CHECK hm_err cli_cert_show(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_cert_issue(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_cert_verify(cli *c, const cli_command *cmd);
+HM_CHECK hm_err cli_cert_verify_mesh(cli *c, const cli_command *cmd); // cert_mesh.c
 HM_CHECK hm_err cli_cert_revoke(cli *c, const cli_command *cmd);
 // root.c
 HM_CHECK hm_err cli_root_create(cli *c, const cli_command *cmd);

@@ -27,7 +27,7 @@ const cli_word cli_groups[] = {
     {"proof", "the four proofs of an operation"},
     {"ledger", "blocks and operations"},
     {"dns", "names of the mesh, and asking for them"},
-    {"trust", "the authorities that the mesh believes, and votes about them"},
+    {"trust", "the authorities and foreign roots that the mesh believes, and votes about them"},
     {"cert", "certificates of the authority"},
     {"log", "the transparency log of the authority: checked, watched"},
     {"stoq", "the STOQ transport: measured, and files sent"},
@@ -42,7 +42,8 @@ const cli_word cli_args[] = {
     {"NODE", "a node: its name, its id, or the beginning of it (4 digits or more)"},
     {"HEIGHT", "the height of a block, from 1"},
     {"DOMAIN", "a name of the mesh, with its zone behind it or without: www, www.dev.internal"},
-    {"TRUST", "an authority or a proposal: its id, or the beginning of it (4 digits or more)"},
+    {"TRUST", "an authority, a foreign root or a proposal: its id, or the beginning of it (4 "
+              "digits or more)"},
     {"SERIAL", "the serial number of a certificate, 32 hexadecimal digits"},
     {"INDEX", "the number of an entry of the log, from 0"},
     {"CSR", "a certificate request, a file in PEM"},
@@ -157,6 +158,11 @@ static const cli_option dns_renew_options[] = {
     {"days", "N", "how long it is to live from now, at most 732", .def = "366"},
     {0},
 };
+static const cli_option trust_foreign_options[] = {
+    {"zone", "ZONE", "the DNS zone that it is believed for"},
+    {"prefix", "PREFIX", "the IPv6 prefix that it is believed for, ADDRESS/BITS"},
+    {0},
+};
 static const cli_option cert_list_options[] = {
     {"family", "WORD", "only of this family", .words = "mesh edge"},
     {"search", "TEXT", "only with this text in the subject"},
@@ -183,7 +189,8 @@ static const cli_option cert_issue_options[] = {
     {0},
 };
 static const cli_option cert_verify_options[] = {
-    {"root", "FILE", "the root to reach, PEM", .needed = true},
+    {"root", "FILE", "the root to reach, PEM"},
+    {"mesh", NULL, "in place of --root: whom the mesh believes, by the ledger of --node"},
     {"crl", "FILE", "revocation list, DER"},
     {0},
 };
@@ -466,13 +473,14 @@ const cli_command cli_commands[] = {
                  "hypermesh dns resolve www.dev.internal --type TXT --server localhost:8856",
      .options = dns_resolve_options, .run = cli_dns_resolve, .show = cli_resolved_show},
 
-    {"trust", "list", NULL, "the authorities in force, and what is proposed",
+    {"trust", "list", NULL, "the authorities and foreign roots in force, and what is proposed",
      .about = "The genesis names the first authority; others come and go by votes of the members. "
               "Certificates of members, and revocation lists, count when an authority in force "
-              "signed them.",
+              "signed them. A foreign root vouches for the names of its own zone and prefix, and "
+              "for nothing else.",
      .run = cli_get, .path = "/v1/trust", .show = cli_trust_show, .item_needs = "id kind total#"},
-    {"trust", "show", "TRUST", "an authority, or a proposal and who approves of it", .run = cli_get,
-     .path = "/v1/trust/%s", .show = cli_trust_facts, .needs = "id kind total#"},
+    {"trust", "show", "TRUST", "an authority, a foreign root, or a proposal and who approves of it",
+     .run = cli_get, .path = "/v1/trust/%s", .show = cli_trust_facts, .needs = "id kind total#"},
     {"trust", "propose", "FILE", "propose an issuing certificate for this mesh",
      .about =
          "FILE is the certificate in PEM; what follows it in the file is left out. It must be "
@@ -481,6 +489,17 @@ const cli_command cli_commands[] = {
          "by that, within seven days. This node's proposal is its approval.\n\n" TOKEN,
      .examples = "hypermesh trust propose mesh.chain", .run = cli_trust_propose,
      .path = "/v1/trust", .show = cli_receipt_show, .needs = CLI_NEEDS_RECEIPT},
+    {"trust", "foreign-propose", "FILE", "propose the root of another organisation",
+     .about =
+         "FILE is its self-signed certificate in PEM, with a FALCON-1024, ECDSA P-256 or ECDSA "
+         "P-384 key. Certificates below it are believed when all their names are in the zone, and "
+         "their addresses in the prefix; one of the two may be left out. The zone is not, and is "
+         "neither above nor below, that of this mesh or of another foreign root; the prefix has 32 "
+         "bits or more and overlaps none of theirs. Then as trust propose.\n\n" TOKEN,
+     .examples = "hypermesh trust foreign propose partner-root.crt --zone partner.example \\\n"
+                 "    --prefix 2001:db8:b::/48",
+     .options = trust_foreign_options, .run = cli_trust_propose, .path = "/v1/trust",
+     .show = cli_receipt_show, .needs = CLI_NEEDS_RECEIPT},
     {"trust", "approve", "TRUST", "approve of a proposal",
      .about = "Once members with more than two thirds of the voting power approve, it is "
               "done.\n\n" TOKEN,
@@ -488,11 +507,12 @@ const cli_command cli_commands[] = {
                  "hypermesh trust approve 3fa9c1d2",
      .run = cli_trust_say, .path = "/v1/trust/%s/approve", .show = cli_receipt_show,
      .needs = CLI_NEEDS_RECEIPT},
-    {"trust", "withdraw", "TRUST", "propose that an authority leaves, or approve of that",
-     .about = "For good: its key never comes back, and the certificates that members have of it "
-              "are revoked. Members with more than two thirds of the voting power must have one of "
-              "another authority by then: trust show tells. Of a proposal of this node it ends "
-              "that.\n\n" TOKEN,
+    {"trust", "withdraw", "TRUST",
+     "propose that an authority or a foreign root leaves, or approve of that",
+     .about = "An authority goes for good: its key never comes back, and the certificates that "
+              "members have of it are revoked. Members with more than two thirds of the voting "
+              "power must have one of another authority by then: trust show tells. A foreign root "
+              "can be proposed again. Of a proposal of this node it ends that.\n\n" TOKEN,
      .run = cli_trust_say, .path = "/v1/trust/%s/withdraw", .show = cli_receipt_show,
      .needs = CLI_NEEDS_RECEIPT},
 
@@ -507,11 +527,16 @@ const cli_command cli_commands[] = {
      .examples = "hypermesh cert issue server.csr --profile server -o server.crt\n"
                  "hypermesh cert issue alice.csr --profile client --hours 8 -o alice.crt",
      .options = cert_issue_options, .run = cli_cert_issue, .show = cli_cert_facts},
-    {"cert", "verify", "FILE", "check a chain without asking anybody",
+    {"cert", "verify", "FILE", "check a chain without asking anybody, or by what the mesh believes",
      .about = "FILE is a certificate and the issuing CA behind it, in PEM. A node's certificate is "
               "held to the rules of the mesh, another to those of a TLS server, a TLS client or a "
-              "signer of code, as it says.",
-     .examples = "hypermesh cert verify node.crt --root mesh-root.crt --crl mesh.crl",
+              "signer of code, as it says.\n\n"
+              "With --mesh the node says whom the mesh believes, and the checks are made here: a "
+              "member's certificate must be by an authority in force, another under a foreign root "
+              "in force, as a server's or a client's, with names and addresses of that root's zone "
+              "and prefix alone. --crl is the list of who issued it.",
+     .examples = "hypermesh cert verify node.crt --root mesh-root.crt --crl mesh.crl\n"
+                 "hypermesh cert verify partner.crt --mesh",
      .options = cert_verify_options, .run = cli_cert_verify, .show = cli_cert_facts},
     {"cert", "revoke", "SERIAL", "revoke a certificate for good", .about = AUTHORITY_TOKEN,
      .options = cert_revoke_options, .run = cli_cert_revoke, .path = "/v1/certificates/%s/revoke",

@@ -4,6 +4,7 @@
 #include <strings.h>
 
 #include "cli/cli.h"
+#include "trustchain/foreign.h"
 
 #define ID_BEGINNING_MIN 4u
 #define PEM_FILE_MAX 32768u // what the API takes
@@ -15,14 +16,26 @@ static bool is_authority(yyjson_val *x)
     return strcmp(cli_str(x, "kind"), "authority") == 0;
 }
 
+static bool is_in_force(yyjson_val *x)
+{
+    return is_authority(x) || strcmp(cli_str(x, "kind"), "foreign") == 0;
+}
+
 static void put_state(hm_buf *b, yyjson_val *x)
 {
     unsigned long long total = cli_u64(x, "total");
-    if (is_authority(x))
+    if (is_in_force(x))
         hm_buf_printf(b, "in force since %s%llu", cli_u64(x, "since_height") ? "block " : "",
                       (unsigned long long)cli_u64(x, "since_height"));
     else
         hm_buf_printf(b, "%llu of %llu approve", (unsigned long long)cli_u64(x, "power"), total);
+}
+
+// What a foreign root is believed for; "" of anything else.
+static void put_scope(hm_buf *b, yyjson_val *x)
+{
+    const char *zone = cli_str(x, "zone"), *prefix = cli_str(x, "prefix");
+    hm_buf_printf(b, "%s%s%s", zone, *zone && *prefix ? " " : "", prefix);
 }
 
 hm_err cli_trust_show(cli *c, yyjson_val *answer)
@@ -31,16 +44,17 @@ hm_err cli_trust_show(cli *c, yyjson_val *answer)
     size_t at, max;
     yyjson_val *x;
     (void)c;
-    cli_table_begin(&t, "WHAT|NAME|STATE|ENDS|ID");
+    cli_table_begin(&t, "WHAT|NAME|FOR|STATE|ENDS|ID");
     yyjson_arr_foreach(yyjson_obj_get(answer, "items"), at, max, x)
     {
-        hm_buf state = {0};
-        bool authority = is_authority(x);
+        hm_buf state = {0}, scope = {0};
         cli_cell(&t, cli_str(x, "kind"));
         cli_cell(&t, cli_str(x, "name"));
+        put_scope(&scope, x);
+        cli_cell_buf(&t, &scope);
         put_state(&state, x);
         cli_cell_buf(&t, &state);
-        cli_cell_of(&t, cli_put_time, cli_u64(x, authority ? "not_after_ms" : "ends_ms"));
+        cli_cell_of(&t, cli_put_time, cli_u64(x, is_in_force(x) ? "not_after_ms" : "ends_ms"));
         cli_cell(&t, cli_str(x, "id"));
     }
     return cli_table_end(&t);
@@ -67,7 +81,8 @@ static void show_proposal(yyjson_val *x)
 {
     size_t at, max;
     yyjson_val *m;
-    cli_fact("authority", "%s", cli_str(x, "authority"));
+    const char *of = *cli_str(x, "foreign") ? "foreign" : "authority";
+    cli_fact(of[0] == 'f' ? "foreign root" : of, "%s", cli_str(x, of));
     cli_fact("proposed by", "%s, block %llu", cli_str(x, "proposer_name"),
              (unsigned long long)cli_u64(x, "height"));
     show_time("open until", cli_u64(x, "ends_ms"));
@@ -80,21 +95,28 @@ static void show_proposal(yyjson_val *x)
 
 hm_err cli_trust_facts(cli *c, yyjson_val *x)
 {
+    hm_buf scope = {0};
     (void)c;
     cli_fact(cli_str(x, "kind"), "%s", cli_str(x, "id"));
-    if (is_authority(x)) {
+    if (is_in_force(x)) {
         if (cli_u64(x, "since_height"))
             cli_fact("in force", "since block %llu",
                      (unsigned long long)cli_u64(x, "since_height"));
         else
             cli_fact("in force", "%s", "since the genesis");
+    }
+    if (is_authority(x)) {
         cli_fact("revocations", "list %llu", (unsigned long long)cli_u64(x, "crl_number"));
         cli_fact("without it", "%llu of %llu of the power stand on others",
                  (unsigned long long)cli_u64(x, "power_apart"),
                  (unsigned long long)cli_u64(x, "total"));
-    } else {
+    } else if (!is_in_force(x)) {
         show_proposal(x);
     }
+    put_scope(&scope, x);
+    if (scope.len > 0)
+        cli_fact("believed for", "%s", hm_buf_cstr(&scope));
+    hm_buf_free(&scope);
     show_cert(x);
     return HM_OK;
 }
@@ -122,7 +144,8 @@ hm_err cli_find_trust(cli *c, const char *what, char id[65])
         several++;
     }
     if (several == 0)
-        err = hm_fail(HM_E_NOTFOUND, "no authority in force and no open proposal has this id: %s",
+        err = hm_fail(HM_E_NOTFOUND,
+                      "no authority or foreign root in force and no open proposal has this id: %s",
                       what);
     else if (several > 1)
         err = hm_fail(HM_E_USAGE, "%zu ids begin with %s", several, what);
@@ -133,13 +156,29 @@ out:
 
 // ---- changes ------------------------------------------------------------------------------------
 
+static void put_option(const cli *c, hm_buf *body, const char *name)
+{
+    const char *value = hm_config_get(&c->cfg, name);
+    if (value && *value)
+        hm_jw_str(body, name, value);
+}
+
 hm_err cli_trust_propose(cli *c, const cli_command *cmd)
 {
     hm_buf pem = {0}, body = {0};
+    bool foreign = cmd->options != NULL;
+    tc_scope scope;
+    if (foreign && tc_scope_parse(hm_config_get(&c->cfg, "zone"), hm_config_get(&c->cfg, "prefix"),
+                                  &scope) != HM_OK)
+        return hm_fail(HM_E_USAGE, "%s", hm_err_detail());
     hm_err err = cli_read_file(c->arg, PEM_FILE_MAX, &pem);
     if (err == HM_OK) {
         hm_jw_open(&body, NULL, '{');
         hm_jw_text(&body, "certificate", hm_buf_bytes(&pem));
+        if (foreign) {
+            put_option(c, &body, "zone");
+            put_option(c, &body, "prefix");
+        }
         hm_jw_close(&body, '}');
         err = cli_send_change(c, cmd, cmd->path, &body);
     }

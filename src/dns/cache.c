@@ -49,11 +49,16 @@ static void drop(dns_cache *c, kept *k)
     free(k);
 }
 
+void dns_cache_clear(dns_cache *c)
+{
+    hm_list_each(it, &c->uses) drop(c, hm_container_of(it, kept, link));
+}
+
 void dns_cache_close(dns_cache *c)
 {
     if (c == NULL)
         return;
-    hm_list_each(it, &c->uses) drop(c, hm_container_of(it, kept, link));
+    dns_cache_clear(c);
     hm_map_free(&c->map);
     free(c);
 }

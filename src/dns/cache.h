@@ -18,6 +18,7 @@ typedef struct dns_cache dns_cache;
 
 HM_CHECK hm_err dns_cache_open(const hm_random *random, dns_cache **out); // borrowed for the call
 void dns_cache_close(dns_cache *c);                                       // NULL is fine
+void dns_cache_clear(dns_cache *c);
 // Takes an answer to this question in, and writes the one for the asker (out as of dns_answer()).
 // HM_E_PARSE when it does not answer the question.
 HM_CHECK hm_err dns_cache_take(dns_cache *c, const dns_msg *query, hm_bytes answer, dns_way way,

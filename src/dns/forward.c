@@ -117,6 +117,7 @@ size_t dns_forward_ask(dns_forward *f, const dns_msg *query, dns_way way, uint64
     w->query = *query;
     w->query.bytes = (hm_bytes){0};
     w->way = way;
+    w->forward = f;
     if (s == NULL) {
         s = spare;
         *s = (slot){.used = true, .server = f->best, .query = w->query};
@@ -131,10 +132,23 @@ size_t dns_forward_ask(dns_forward *f, const dns_msg *query, dns_way way, uint64
     return 0;
 }
 
-void dns_forward_leave(dns_forward *f, dns_wait *w)
+void dns_forward_leave(dns_wait *w)
 {
     hm_list_remove(&w->link);
-    f->waiting--;
+    w->forward->waiting--;
+}
+
+void dns_forward_drop(dns_forward *f, uint64_t now_ms)
+{
+    dns_cache_clear(f->cache);
+    for (unsigned i = 0; i < DNS_FORWARD_SLOTS; i++) {
+        slot *s = &f->slots[i];
+        if (!s->used)
+            continue;
+        f->cfg.forget(f->cfg.ctx, i);
+        f->n.failed++;
+        end(f, s, (hm_bytes){0}, now_ms);
+    }
 }
 
 static slot *slot_at(dns_forward *f, unsigned i)

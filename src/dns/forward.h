@@ -17,15 +17,16 @@
 #define DNS_FORWARD_TRY_MS 3000u
 #define DNS_FORWARD_TRIES 3u
 
+typedef struct dns_forward dns_forward;
+
 typedef struct dns_wait {
-    hm_list link;  // in a slot
-    dns_msg query; // without its bytes
+    hm_list link;         // in a slot
+    dns_forward *forward; // whose
+    dns_msg query;        // without its bytes
     dns_way way;
     // The answer is borrowed for the call; the wait is over.
     void (*done)(struct dns_wait *w, hm_bytes answer);
 } dns_wait;
-
-typedef struct dns_forward dns_forward;
 
 typedef struct dns_forward_config {
     unsigned servers; // at least 1
@@ -45,7 +46,10 @@ void dns_forward_close(dns_forward *f);
 // passed dns_query_check(); out is as of dns_answer().
 size_t dns_forward_ask(dns_forward *f, const dns_msg *query, dns_way way, uint64_t now_ms,
                        dns_wait *w, uint8_t *out);
-void dns_forward_leave(dns_forward *f, dns_wait *w);
+void dns_forward_leave(dns_wait *w);
+// The servers are not believed any more: their answers are not kept, and who waits for one is told
+// that there is none.
+void dns_forward_drop(dns_forward *f, uint64_t now_ms);
 // now_ms is wall time.
 void dns_forward_answer(dns_forward *f, unsigned slot, hm_bytes answer, uint64_t now_ms);
 void dns_forward_failed(dns_forward *f, unsigned slot, uint64_t now_ms);

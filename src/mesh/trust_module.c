@@ -4,17 +4,13 @@
 
 #include "mesh/json_out.h"
 #include "mesh/node_module.h"
+#include "mesh/trust_internal.h"
 
 // Keys: 'a' authority -> its certificate in force (the genesis' own: nothing, until a new one),
-// 'w' authority -> height at which it was withdrawn, 'p' id -> proposal.
+// 'w' authority -> height at which it was withdrawn, 'p' id -> proposal, 'f' foreign root ->
+// trust_foreign.c.
 
-#define RECORD_BYTES (HM_CERT_DER_MAX + 128u)
-
-typedef struct key {
-    uint8_t mem[2 + HM_HASH_BYTES];
-} key;
-
-static hm_bytes key_of(key *k, char what, const hm_hash *id)
+hm_bytes trust_key_of(trust_key *k, char what, const hm_hash *id)
 {
     k->mem[0] = HM_MODULE_TRUST;
     k->mem[1] = (uint8_t)what;
@@ -22,13 +18,12 @@ static hm_bytes key_of(key *k, char what, const hm_hash *id)
     return hm_bytes_of(k->mem, sizeof k->mem);
 }
 
-// The next entry of a table after that of an id (zero: the first), and its id.
-static hm_err next_of(const hm_view *v, char what, const hm_hash *after, hm_hash *id,
-                      hm_bytes *value)
+hm_err trust_next(const hm_view *v, char what, const hm_hash *after, hm_hash *id, hm_bytes *value)
 {
     const uint8_t prefix[2] = {HM_MODULE_TRUST, (uint8_t)what};
-    key k;
-    hm_bytes at = hm_hash_is_zero(after) ? (hm_bytes){0} : key_of(&k, what, after), found = {0};
+    trust_key k;
+    hm_bytes at = hm_hash_is_zero(after) ? (hm_bytes){0} : trust_key_of(&k, what, after),
+             found = {0};
     HM_TRY(hm_view_next(v, hm_bytes_of(prefix, sizeof prefix), at, &found, value));
     if (found.len != 2 + HM_HASH_BYTES)
         return hm_fail(HM_E_CORRUPT, "the ledger's table of authorities is damaged");
@@ -45,15 +40,15 @@ static bool is_quorum(uint64_t power, uint64_t total)
 
 static hm_err authority_put(hm_view *v, const hm_authority *a)
 {
-    key k;
-    uint8_t mem[RECORD_BYTES];
+    trust_key k;
+    uint8_t mem[TRUST_RECORD_BYTES];
     hm_buf b = hm_buf_fixed(mem, sizeof mem);
     hm_wr_u64(&b, a->since_height);
     hm_wr_u64(&b, a->not_before_ms);
     hm_wr_u64(&b, a->not_after_ms);
     hm_wr_bytes(&b, a->cert);
     HM_TRY(hm_buf_status(&b));
-    return hm_view_put(v, key_of(&k, 'a', &a->id), hm_buf_bytes(&b));
+    return hm_view_put(v, trust_key_of(&k, 'a', &a->id), hm_buf_bytes(&b));
 }
 
 static hm_err authority_read(hm_bytes value, hm_authority *a)
@@ -70,9 +65,9 @@ static hm_err authority_read(hm_bytes value, hm_authority *a)
 
 static hm_err was_withdrawn(const hm_view *v, const hm_hash *id, bool *gone)
 {
-    key k;
+    trust_key k;
     hm_bytes value = {0};
-    hm_err err = hm_view_get(v, key_of(&k, 'w', id), &value);
+    hm_err err = hm_view_get(v, trust_key_of(&k, 'w', id), &value);
     *gone = err == HM_OK;
     return err == HM_E_NOTFOUND ? HM_OK : err;
 }
@@ -80,7 +75,7 @@ static hm_err was_withdrawn(const hm_view *v, const hm_hash *id, bool *gone)
 // The authority of the genesis, with the certificate that it has now.
 static hm_err first_authority(const hm_view *v, hm_authority *out)
 {
-    key k;
+    trust_key k;
     tc_issuing_cert info;
     hm_bytes value = {0};
     hm_authority a = {.cert = hm_view_genesis(v)->issuing_cert, .first = true};
@@ -88,7 +83,7 @@ static hm_err first_authority(const hm_view *v, hm_authority *out)
     a.id = info.key_id;
     a.not_before_ms = info.not_before_ms;
     a.not_after_ms = info.not_after_ms;
-    hm_err err = hm_view_get(v, key_of(&k, 'a', &a.id), &value);
+    hm_err err = hm_view_get(v, trust_key_of(&k, 'a', &a.id), &value);
     if (err == HM_OK)
         err = authority_read(value, &a);
     if (err != HM_OK && err != HM_E_NOTFOUND)
@@ -115,7 +110,7 @@ hm_err hm_trust_authorities(const hm_view *v, uint64_t time_ms,
     HM_TRY(was_withdrawn(v, &first.id, &gone));
     if (!gone && in_force(&first, time_ms))
         out[n++] = first;
-    while ((err = next_of(v, 'a', &at, &at, &value)) == HM_OK) {
+    while ((err = trust_next(v, 'a', &at, &at, &value)) == HM_OK) {
         a = (hm_authority){.id = at};
         HM_TRY(authority_read(value, &a));
         if (hm_hash_eq(&a.id, &first.id) || !in_force(&a, time_ms))
@@ -137,7 +132,8 @@ hm_err hm_trust_authority(const hm_view *v, const hm_hash *id, uint64_t time_ms,
     HM_TRY(hm_trust_authorities(v, time_ms, all, &count));
     for (uint32_t i = 0; i < count; i++)
         if (hm_hash_eq(&all[i].id, id)) {
-            *out = all[i];
+            if (out)
+                *out = all[i];
             return HM_OK;
         }
     return HM_E_NOTFOUND;
@@ -239,8 +235,8 @@ hm_err hm_trust_crl(const hm_view *v, hm_bytes crl, uint64_t time_ms, tc_crl_inf
 
 static hm_err proposal_put(hm_view *v, const hm_proposal *p)
 {
-    key k;
-    uint8_t mem[RECORD_BYTES];
+    trust_key k;
+    uint8_t mem[TRUST_RECORD_BYTES];
     hm_buf b = hm_buf_fixed(mem, sizeof mem);
     hm_wr_u8(&b, (uint8_t)p->what);
     hm_wr_raw(&b, p->authority.b, HM_HASH_BYTES);
@@ -249,8 +245,10 @@ static hm_err proposal_put(hm_view *v, const hm_proposal *p)
     hm_wr_u64(&b, p->ends_ms);
     hm_wr_raw(&b, p->approvals, sizeof p->approvals);
     hm_wr_bytes(&b, p->cert);
+    if (p->what == HM_TRUST_FOREIGN_ADD)
+        trust_scope_put(&b, &p->scope);
     HM_TRY(hm_buf_status(&b));
-    return hm_view_put(v, key_of(&k, 'p', &p->id), hm_buf_bytes(&b));
+    return hm_view_put(v, trust_key_of(&k, 'p', &p->id), hm_buf_bytes(&b));
 }
 
 static hm_err proposal_read(hm_bytes value, const hm_hash *id, hm_proposal *out)
@@ -264,6 +262,8 @@ static hm_err proposal_read(hm_bytes value, const hm_hash *id, hm_proposal *out)
     p.ends_ms = hm_rd_u64(&r);
     hm_rd_copy(&r, p.approvals, sizeof p.approvals);
     p.cert = hm_rd_bytes(&r, HM_CERT_DER_MAX);
+    if (p.what == HM_TRUST_FOREIGN_ADD)
+        trust_scope_read(&r, &p.scope);
     if (hm_rd_end(&r) != HM_OK)
         return hm_fail(HM_E_CORRUPT, "the ledger's record of a proposal is damaged");
     *out = p;
@@ -272,10 +272,10 @@ static hm_err proposal_read(hm_bytes value, const hm_hash *id, hm_proposal *out)
 
 hm_err hm_trust_proposal(const hm_view *v, const hm_hash *id, uint64_t time_ms, hm_proposal *out)
 {
-    key k;
+    trust_key k;
     hm_bytes value = {0};
     hm_proposal p;
-    HM_TRY(hm_view_get(v, key_of(&k, 'p', id), &value));
+    HM_TRY(hm_view_get(v, trust_key_of(&k, 'p', id), &value));
     HM_TRY(proposal_read(value, id, &p));
     if (time_ms > p.ends_ms)
         return HM_E_NOTFOUND;
@@ -290,7 +290,7 @@ hm_err hm_trust_proposal_next(const hm_view *v, const hm_hash *after, uint64_t t
     hm_bytes value = {0};
     hm_proposal p;
     do {
-        HM_TRY(next_of(v, 'p', &at, &at, &value));
+        HM_TRY(trust_next(v, 'p', &at, &at, &value));
         HM_TRY(proposal_read(value, &at, &p));
     } while (time_ms > p.ends_ms);
     *out = p;
@@ -318,10 +318,17 @@ hm_err hm_proposal_power(const hm_view *v, const hm_proposal *p, uint64_t *power
     return HM_OK;
 }
 
-// Is the same proposed already, and how many has the member open? cert is empty unless what is ADD.
-static hm_err proposal_find(const hm_exec *x, hm_trust_what what, const hm_hash *authority,
-                            hm_bytes cert, uint32_t member, hm_proposal *found, bool *there,
-                            uint32_t *open)
+// What a proposal would do, without whose and when it is.
+typedef struct intent {
+    hm_trust_what what;
+    hm_hash authority;
+    hm_bytes cert;
+    tc_scope scope;
+} intent;
+
+// Is the same proposed already, and how many has the member open?
+static hm_err proposal_find(const hm_exec *x, const intent *w, uint32_t member, hm_proposal *found,
+                            bool *there, uint32_t *open)
 {
     hm_proposal p;
     hm_hash at = {0};
@@ -331,7 +338,8 @@ static hm_err proposal_find(const hm_exec *x, hm_trust_what what, const hm_hash 
     while ((err = hm_trust_proposal_next(x->view, &at, x->time_ms, &p)) == HM_OK) {
         at = p.id;
         *open += p.proposer == member;
-        if (p.what != what || !hm_hash_eq(&p.authority, authority) || !hm_bytes_eq(p.cert, cert))
+        if (p.what != w->what || !hm_hash_eq(&p.authority, &w->authority) ||
+            !hm_bytes_eq(p.cert, w->cert) || !tc_scope_eq(&p.scope, &w->scope))
             continue;
         *there = true;
         *found = p;
@@ -387,6 +395,11 @@ static hm_err check_add(const hm_exec *x, hm_bytes cert, tc_issuing_cert *info)
     HM_TRY(was_withdrawn(x->view, &info->key_id, &gone));
     if (gone)
         return hm_fail(HM_E_OP_STATE, "the authority with this key was withdrawn for good");
+    err = hm_trust_foreign(x->view, &info->key_id, x->time_ms, NULL);
+    if (err == HM_OK)
+        return hm_fail(HM_E_OP_STATE, "its key is that of a foreign root");
+    if (err != HM_E_NOTFOUND)
+        return err;
     HM_TRY(hm_trust_authorities(x->view, x->time_ms, all, &count));
     for (uint32_t i = 0; i < count; i++) {
         tc_issuing_cert present;
@@ -436,6 +449,22 @@ static hm_err check_leave(const hm_exec *x, const hm_hash *id, hm_authority *a)
     return HM_OK;
 }
 
+hm_err trust_check_not_ours(const hm_exec *x, const hm_hash *key_id)
+{
+    hm_authority first;
+    tc_foreign_root root;
+    bool gone = false;
+    HM_TRY(tc_foreign_root_read(x->genesis->root_cert, &root));
+    HM_TRY(first_authority(x->view, &first));
+    HM_TRY(was_withdrawn(x->view, key_id, &gone));
+    hm_err err = hm_trust_authority(x->view, key_id, x->time_ms, NULL);
+    if (err != HM_OK && err != HM_E_NOTFOUND)
+        return err;
+    if (err == HM_OK || gone || hm_hash_eq(key_id, &first.id) || hm_hash_eq(key_id, &root.key_id))
+        return hm_fail(HM_E_OP_STATE, "its key is this mesh's own");
+    return HM_OK;
+}
+
 static hm_err check_open(uint32_t open)
 {
     if (open >= HM_TRUST_OPEN_MAX)
@@ -452,14 +481,24 @@ static hm_err check_done(const hm_exec *x, const hm_proposal *p, const hm_member
     hm_proposal with = *p;
     uint64_t power = 0, total = 0;
     tc_issuing_cert info;
+    tc_foreign_root root;
     hm_authority a;
     with.approvals[m->index / 8] |= (uint8_t)(1u << m->index % 8);
     HM_TRY(hm_proposal_power(x->view, &with, &power, &total));
     *done = is_quorum(power, total);
     if (!*done)
         return HM_OK;
-    return p->what == HM_TRUST_ADD ? check_add(x, p->cert, &info)
-                                   : check_leave(x, &p->authority, &a);
+    switch (p->what) {
+    case HM_TRUST_ADD:
+        return check_add(x, p->cert, &info);
+    case HM_TRUST_LEAVE:
+        return check_leave(x, &p->authority, &a);
+    case HM_TRUST_FOREIGN_ADD:
+        return trust_foreign_check(x, p->cert, &p->scope, &root);
+    case HM_TRUST_FOREIGN_LEAVE:
+        return trust_foreign_check_leave(x, &p->authority);
+    }
+    return hm_fail(HM_E_CORRUPT, "the ledger's record of a proposal is damaged");
 }
 
 // What an operation comes to: an approval of *p, which is new unless `had`, or the end of it.
@@ -476,40 +515,60 @@ static hm_err decide_approval(const hm_exec *x, decision *d)
     return check_done(x, &d->p, &d->m, &d->done);
 }
 
-static hm_proposal proposal_new(const hm_exec *x, const decision *d, hm_trust_what what,
-                                const hm_hash *authority, hm_bytes cert)
+// One more proposal, unless the same is there: then that in d->p.
+static hm_err decide_new(const hm_exec *x, const intent *w, decision *d, bool *there)
 {
-    return (hm_proposal){.id = x->op_id, // not known to a check, which does not need it
-                         .what = what,
-                         .authority = *authority,
-                         .cert = cert,
+    uint32_t open = 0;
+    HM_TRY(proposal_find(x, w, d->m.index, &d->p, there, &open));
+    if (*there)
+        return HM_OK;
+    HM_TRY(check_open(open));
+    d->p = (hm_proposal){.id = x->op_id, // not known to a check, which does not need it
+                         .what = w->what,
+                         .authority = w->authority,
+                         .cert = w->cert,
+                         .scope = w->scope,
                          .proposer = d->m.index,
                          .height = x->height,
                          .ends_ms = x->time_ms + HM_TRUST_OPEN_MS};
+    return HM_OK;
+}
+
+// Of a certificate, which may not be proposed twice.
+static hm_err decide_cert(const hm_exec *x, const intent *w, decision *d)
+{
+    bool there = false;
+    HM_TRY(decide_new(x, w, d, &there));
+    if (there)
+        return hm_fail(HM_E_OP_DUPLICATE, "this %s is proposed already: approve of that",
+                       w->what == HM_TRUST_ADD ? "issuing certificate" : "foreign root");
+    return decide_approval(x, d);
 }
 
 static hm_err decide_propose(const hm_exec *x, hm_bytes payload, decision *d)
 {
-    hm_bytes cert = {0};
+    intent w = {.what = HM_TRUST_ADD};
     tc_issuing_cert info;
-    bool there = false;
-    uint32_t open = 0;
-    HM_TRY(cert_decode(payload, &cert));
-    HM_TRY(check_add(x, cert, &info));
-    HM_TRY(proposal_find(x, HM_TRUST_ADD, &info.key_id, cert, d->m.index, &d->p, &there, &open));
-    if (there)
-        return hm_fail(HM_E_OP_DUPLICATE, "this issuing certificate is proposed already: approve "
-                                          "of that");
-    HM_TRY(check_open(open));
-    d->p = proposal_new(x, d, HM_TRUST_ADD, &info.key_id, cert);
-    return decide_approval(x, d);
+    HM_TRY(cert_decode(payload, &w.cert));
+    HM_TRY(check_add(x, w.cert, &info));
+    w.authority = info.key_id;
+    return decide_cert(x, &w, d);
+}
+
+static hm_err decide_foreign(const hm_exec *x, hm_bytes payload, decision *d)
+{
+    intent w = {.what = HM_TRUST_FOREIGN_ADD};
+    tc_foreign_root root;
+    HM_TRY(trust_foreign_decode(payload, &w.cert, &w.scope));
+    HM_TRY(trust_foreign_check(x, w.cert, &w.scope, &root));
+    w.authority = root.key_id;
+    return decide_cert(x, &w, d);
 }
 
 static hm_err decide_withdraw(const hm_exec *x, const hm_hash *id, decision *d)
 {
     bool there = false;
-    uint32_t open = 0;
-    hm_authority a;
+    intent w = {.what = HM_TRUST_LEAVE, .authority = *id};
     hm_err err = hm_trust_proposal(x->view, id, x->time_ms, &d->p);
     if (err == HM_OK) {
         d->ends = true;
@@ -519,15 +578,16 @@ static hm_err decide_withdraw(const hm_exec *x, const hm_hash *id, decision *d)
     }
     if (err != HM_E_NOTFOUND)
         return err;
-    err = hm_trust_authority(x->view, id, x->time_ms, &a);
-    if (err == HM_E_NOTFOUND)
-        return hm_fail(HM_E_OP_STATE, "no authority in force and no open proposal has this id");
-    HM_TRY(err);
-    HM_TRY(proposal_find(x, HM_TRUST_LEAVE, id, (hm_bytes){0}, d->m.index, &d->p, &there, &open));
-    if (!there) {
-        HM_TRY(check_open(open));
-        d->p = proposal_new(x, d, HM_TRUST_LEAVE, id, (hm_bytes){0});
+    err = hm_trust_authority(x->view, id, x->time_ms, NULL);
+    if (err == HM_E_NOTFOUND) {
+        w.what = HM_TRUST_FOREIGN_LEAVE;
+        err = hm_trust_foreign(x->view, id, x->time_ms, NULL);
     }
+    if (err == HM_E_NOTFOUND)
+        return hm_fail(HM_E_OP_STATE, "no authority or foreign root in force and no open proposal "
+                                      "has this id");
+    HM_TRY(err);
+    HM_TRY(decide_new(x, &w, d, &there));
     return decide_approval(x, d);
 }
 
@@ -538,6 +598,8 @@ static hm_err decide(const hm_exec *x, const hm_op *op, decision *d)
     HM_TRY(hm_member_find(x->view, &op->owner, &d->m));
     if (op->kind == HM_TRUST_PROPOSE)
         return decide_propose(x, op->payload, d);
+    if (op->kind == HM_TRUST_FOREIGN)
+        return decide_foreign(x, op->payload, d);
     HM_TRY(id_decode(op->payload, &id));
     if (op->kind == HM_TRUST_WITHDRAW)
         return decide_withdraw(x, &id, d);
@@ -561,12 +623,12 @@ static hm_err clean_proposals(hm_exec *x)
     hm_hash at = {0};
     hm_bytes value = {0};
     hm_err err;
-    while ((err = next_of(x->view, 'p', &at, &at, &value)) == HM_OK) {
-        key k;
+    while ((err = trust_next(x->view, 'p', &at, &at, &value)) == HM_OK) {
+        trust_key k;
         hm_proposal p;
         HM_TRY(proposal_read(value, &at, &p));
         if (x->time_ms > p.ends_ms)
-            HM_TRY(hm_view_del(x->view, key_of(&k, 'p', &at)));
+            HM_TRY(hm_view_del(x->view, trust_key_of(&k, 'p', &at)));
     }
     return err == HM_E_NOTFOUND ? HM_OK : err;
 }
@@ -579,14 +641,14 @@ static hm_err clean_authorities(hm_exec *x)
     hm_bytes value = {0};
     hm_err err;
     HM_TRY(first_authority(x->view, &first));
-    while ((err = next_of(x->view, 'a', &at, &at, &value)) == HM_OK) {
-        key k;
+    while ((err = trust_next(x->view, 'a', &at, &at, &value)) == HM_OK) {
+        trust_key k;
         hm_authority a = {.id = at, .first = hm_hash_eq(&at, &first.id)};
         HM_TRY(authority_read(value, &a));
         if (x->time_ms <= a.not_after_ms)
             continue;
         HM_TRY(hm_node_crl_forget(x->view, &a));
-        HM_TRY(hm_view_del(x->view, key_of(&k, 'a', &at)));
+        HM_TRY(hm_view_del(x->view, trust_key_of(&k, 'a', &at)));
     }
     return err == HM_E_NOTFOUND ? HM_OK : err;
 }
@@ -605,22 +667,37 @@ static hm_err apply_add(hm_exec *x, const hm_proposal *p)
 
 static hm_err apply_leave(hm_exec *x, const hm_hash *id)
 {
-    key k;
+    trust_key k;
     uint8_t mem[8];
     hm_buf b = hm_buf_fixed(mem, sizeof mem);
     hm_authority a;
     HM_TRY(hm_trust_authority(x->view, id, x->time_ms, &a));
     HM_TRY(hm_member_certs_withdraw(x->view, &a));
     HM_TRY(hm_node_crl_forget(x->view, &a));
-    HM_TRY(hm_view_del(x->view, key_of(&k, 'a', id)));
+    HM_TRY(hm_view_del(x->view, trust_key_of(&k, 'a', id)));
     hm_wr_u64(&b, x->height);
-    return hm_view_put(x->view, key_of(&k, 'w', id), hm_buf_bytes(&b));
+    return hm_view_put(x->view, trust_key_of(&k, 'w', id), hm_buf_bytes(&b));
+}
+
+static hm_err apply_done(hm_exec *x, const hm_proposal *p)
+{
+    switch (p->what) {
+    case HM_TRUST_ADD:
+        return apply_add(x, p);
+    case HM_TRUST_LEAVE:
+        return apply_leave(x, &p->authority);
+    case HM_TRUST_FOREIGN_ADD:
+        return trust_foreign_apply(x, p);
+    case HM_TRUST_FOREIGN_LEAVE:
+        return trust_foreign_apply_leave(x, &p->authority);
+    }
+    return hm_fail(HM_E_CORRUPT, "the ledger's record of a proposal is damaged");
 }
 
 static hm_err trust_apply(hm_exec *x, const hm_op *op)
 {
     decision d;
-    key k;
+    trust_key k;
     uint8_t cert[HM_CERT_DER_MAX]; // the borrowed one may go with a write
     HM_TRY(decide(x, op, &d));
     if (d.p.cert.len > 0)
@@ -628,11 +705,11 @@ static hm_err trust_apply(hm_exec *x, const hm_op *op)
     d.p.cert = hm_bytes_of(cert, d.p.cert.len);
     HM_TRY(clean_proposals(x));
     if (d.ends || d.done)
-        HM_TRY(hm_view_del(x->view, key_of(&k, 'p', &d.p.id)));
+        HM_TRY(hm_view_del(x->view, trust_key_of(&k, 'p', &d.p.id)));
     if (d.ends)
         return HM_OK;
     if (d.done)
-        return d.p.what == HM_TRUST_ADD ? apply_add(x, &d.p) : apply_leave(x, &d.p.authority);
+        return apply_done(x, &d.p);
     d.p.approvals[d.m.index / 8] |= (uint8_t)(1u << d.m.index % 8);
     return proposal_put(x->view, &d.p);
 }
@@ -642,21 +719,29 @@ static hm_err trust_apply(hm_exec *x, const hm_op *op)
 static hm_err trust_describe(const hm_op *op, hm_buf *json)
 {
     hm_bytes cert = {0};
+    tc_scope scope = {0};
+    char prefix[TC_SCOPE_PREFIX_TEXT_MAX];
     hm_hash id;
-    if (op->kind == HM_TRUST_PROPOSE) {
+    bool foreign = op->kind == HM_TRUST_FOREIGN;
+    if (foreign)
+        HM_TRY(trust_foreign_decode(op->payload, &cert, &scope));
+    else if (op->kind == HM_TRUST_PROPOSE)
         HM_TRY(cert_decode(op->payload, &cert));
-        id = hm_sha256(cert);
-    } else {
+    else
         HM_TRY(id_decode(op->payload, &id));
-    }
+    if (cert.len > 0)
+        id = hm_sha256(cert);
     yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
     if (doc == NULL)
         return HM_E_NOMEM;
     yyjson_mut_val *o = yyjson_mut_obj(doc);
     yyjson_mut_doc_set_root(doc, o);
-    bool ok = op->kind == HM_TRUST_PROPOSE ? mesh_json_base64(doc, o, "certificate", cert) &&
-                                                 mesh_json_hash(doc, o, "sha256", &id)
-                                           : mesh_json_hash(doc, o, "id", &id);
+    bool ok = cert.len > 0 ? mesh_json_base64(doc, o, "certificate", cert) &&
+                                 mesh_json_hash(doc, o, "sha256", &id)
+                           : mesh_json_hash(doc, o, "id", &id);
+    if (foreign)
+        ok = ok && yyjson_mut_obj_add_strcpy(doc, o, "zone", scope.zone) &&
+             yyjson_mut_obj_add_strcpy(doc, o, "prefix", tc_scope_prefix_text(&scope, prefix));
     return mesh_json_end(doc, ok, json);
 }
 
@@ -664,6 +749,7 @@ static const hm_op_kind trust_kinds[] = {
     {HM_TRUST_PROPOSE, HM_OP_RULE_SYSTEM, "propose"},
     {HM_TRUST_APPROVE, HM_OP_RULE_SYSTEM, "approve"},
     {HM_TRUST_WITHDRAW, HM_OP_RULE_SYSTEM, "withdraw"},
+    {HM_TRUST_FOREIGN, HM_OP_RULE_SYSTEM, "foreign"},
 };
 
 const hm_module hm_module_trust = {

@@ -271,14 +271,20 @@ out:
     return err;
 }
 
-hm_err api_trust_read(hm_bytes body, char certificate[API_PEM_MAX + 1])
+hm_err api_trust_read(hm_bytes body, api_trust *out)
 {
-    static const char *const names[] = {"certificate", NULL};
+    static const char *const names[] = {"certificate", "zone", "prefix", NULL};
     yyjson_doc *doc = NULL;
     hm_err err;
     HM_TRY(hm_json_parse(body, &doc));
-    HM_TRY_OUT(hm_json_only(yyjson_doc_get_root(doc), names));
-    err = copy_text(yyjson_doc_get_root(doc), "certificate", certificate, API_PEM_MAX + 1);
+    yyjson_val *root = yyjson_doc_get_root(doc);
+    out->zone[0] = out->prefix[0] = 0;
+    HM_TRY_OUT(hm_json_only(root, names));
+    HM_TRY_OUT(copy_text(root, "certificate", out->certificate, sizeof out->certificate));
+    if (hm_json_has(root, "zone"))
+        HM_TRY_OUT(copy_text(root, "zone", out->zone, sizeof out->zone));
+    if (hm_json_has(root, "prefix"))
+        HM_TRY_OUT(copy_text(root, "prefix", out->prefix, sizeof out->prefix));
 out:
     yyjson_doc_free(doc);
     return err;

@@ -78,8 +78,12 @@ typedef struct api_csr {
     uint32_t life_s;
 } api_csr;
 HM_CHECK hm_err api_csr_read(hm_bytes body, api_csr *out);
-// {"certificate": PEM}
-HM_CHECK hm_err api_trust_read(hm_bytes body, char certificate[API_PEM_MAX + 1]);
+// {"certificate": PEM, "zone", "prefix"}; the last two, "" here, may be left out
+typedef struct api_trust {
+    char certificate[API_PEM_MAX + 1];
+    char zone[256], prefix[64]; // any text
+} api_trust;
+HM_CHECK hm_err api_trust_read(hm_bytes body, api_trust *out);
 #define API_SIGNATURE_MAX 2048u
 // {"serial", "time_ms", "csr": PEM, "signature"}; serial and signature in hexadecimal
 typedef struct api_renewal {

@@ -23,11 +23,22 @@ typedef struct dns_counters {
     _Atomic uint64_t forwarded, from_cache, forward_failed, cached;
 } dns_counters;
 
+#define DNS_ROUTES_MAX 8u
+
+// Of a zone whose names are asked of servers of its own, and of nobody else.
+typedef struct dns_route {
+    dns_name zone;
+    dns_forward *forward;
+    bool believed; // else its servers are not asked
+} dns_route;
+
 typedef struct dns_core {
     uv_loop_t *loop;
     dns_zone *zone;
     dns_source source;
-    dns_forward *forward; // NULL: the zone alone
+    dns_forward *forward; // for zones that have no route; NULL: those are refused
+    dns_route routes[DNS_ROUTES_MAX];
+    unsigned route_count;
     dns_limit limit;
     dns_counters *n;                // borrowed
     uint8_t frame[2 + DNS_MSG_MAX]; // an answer behind its length, as streams carry it
@@ -39,10 +50,12 @@ bool dns_core_admits(dns_core *c, const struct sockaddr_in6 *from);
 // there is none to be given (*query says whether even the header could be read); DNS_LATER: call
 // dns_core_forward().
 size_t dns_core_ask(dns_core *c, hm_bytes bytes, unsigned kind, dns_msg *query, uint8_t *out);
-// As dns_forward_ask().
+// As dns_forward_ask(), of whoever the name is asked of.
 size_t dns_core_forward(dns_core *c, const dns_msg *query, unsigned kind, dns_wait *w,
                         uint8_t *out);
 dns_way dns_way_of(unsigned kind);
+// Puts what all forwarders together did into the counters.
+void dns_core_count_forwarded(dns_core *c);
 
 static inline void dns_count(_Atomic uint64_t *n)
 {

@@ -151,12 +151,12 @@ static void on_stream_open(void *user, stoq_stream *st)
 
 static void on_stream_closed(void *user, stoq_stream *st)
 {
-    dns_doq *d = user;
     doq_query *q = stoq_stream_user(st);
     if (q == NULL)
         return;
+    (void)user;
     if (q->waits)
-        dns_forward_leave(d->core->forward, &q->wait);
+        dns_forward_leave(&q->wait);
     hm_buf_free(&q->bytes);
     free(q);
 }

@@ -12,6 +12,7 @@ struct dns_feed {
     hm_op_location after; // the newest change that was pushed
     uint64_t subscription;
     bool submitting, key_known, closed;
+    hm_hash foreigns; // of those that were pushed
 };
 
 void dns_change_free(dns_change *c)
@@ -224,6 +225,36 @@ static uint64_t time_of(const hm_view *v)
     return h != NULL ? h->time_ms : hm_view_genesis(v)->time_ms;
 }
 
+// ---- foreign roots ------------------------------------------------------------------------------
+
+// Which there are, and since when: a new certificate, zone or prefix comes in another block.
+static hm_hash foreigns_hash(const hm_foreign *all, uint32_t count)
+{
+    uint8_t mem[1 + HM_TRUST_FOREIGN_MAX * (HM_HASH_BYTES + 8u)];
+    hm_buf b = hm_buf_fixed(mem, sizeof mem);
+    hm_wr_u8(&b, (uint8_t)count); // none is not nothing
+    for (uint32_t i = 0; i < count; i++) {
+        hm_wr_raw(&b, all[i].id.b, HM_HASH_BYTES);
+        hm_wr_u64(&b, all[i].since_height);
+    }
+    return hm_sha256(hm_buf_bytes(&b));
+}
+
+static hm_err push_foreigns(dns_feed *f, const hm_view *view)
+{
+    hm_foreign all[HM_TRUST_FOREIGN_MAX];
+    uint32_t count = 0;
+    if (f->cfg.foreigns == NULL)
+        return HM_OK;
+    HM_TRY(hm_trust_foreigns(view, time_of(view), all, &count));
+    const hm_hash now = foreigns_hash(all, count);
+    if (hm_hash_eq(&now, &f->foreigns))
+        return HM_OK;
+    f->foreigns = now;
+    f->cfg.foreigns(f->cfg.ctx, all, count);
+    return HM_OK;
+}
+
 static hm_err push_all(dns_feed *f, hm_view *view)
 {
     batch b = {.f = f, .view = view, .time_ms = time_of(view)};
@@ -268,6 +299,8 @@ static void on_event(void *ctx, const hm_node_event *e)
         return;
     hm_view *view = hm_ledger_tip(hm_node_ledger(f->cfg.node));
     hm_err err = push_changes(f, view);
+    if (err == HM_OK)
+        err = push_foreigns(f, view);
     if (err != HM_OK)
         hm_log(HM_LOG_ERROR, "dns", "the zone is behind the ledger", "reason=\"%s: %s\"",
                hm_err_text(err), hm_err_detail());
@@ -284,6 +317,8 @@ hm_err dns_feed_open(const dns_feed_config *cfg, dns_feed **out)
     hm_err err = hm_zone_apex(hm_view_genesis(view)->name, &f->apex);
     if (err == HM_OK)
         err = push_all(f, view);
+    if (err == HM_OK)
+        err = push_foreigns(f, view);
     if (err == HM_OK)
         err = hm_node_subscribe(cfg->node, on_event, f, &f->subscription);
     if (err != HM_OK) {

@@ -7,6 +7,7 @@
 
 #include "mesh/name.h"
 #include "mesh/node.h"
+#include "mesh/trust_module.h"
 
 typedef struct dns_change {
     hm_list link;
@@ -23,6 +24,9 @@ typedef struct dns_feed_config {
     uint8_t public_key[DNS_PUBLIC_BYTES];
     // Takes the changes, in order, off the list; time_ms is the newest block's.
     void (*push)(void *ctx, hm_list *changes, uint64_t time_ms);
+    // The foreign roots in force, once at first and whenever they are others; borrowed for the
+    // call. May be NULL.
+    void (*foreigns)(void *ctx, const hm_foreign *roots, uint32_t count);
     void *ctx; // borrowed until close
 } dns_feed_config;
 

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 #include "base/config.h"
@@ -11,6 +12,13 @@
 #include "server/dns_udp.h"
 
 #define RENEW_LOOK_MS 30000u
+
+// As the ledger has it, with bytes of our own.
+typedef struct foreign_root {
+    hm_buf der;
+    tc_scope scope;
+    uint64_t until_ms;
+} foreign_root;
 
 struct dns_server {
     // The node's thread.
@@ -23,6 +31,9 @@ struct dns_server {
     hm_list changes;
     uint64_t time_ms;
     bool stop;
+    bool foreigns_changed;
+    foreign_root foreigns[HM_TRUST_FOREIGN_MAX]; // those in force
+    uint32_t foreign_count;
     uv_async_t bell;
 
     // The service's thread, once it runs.
@@ -33,6 +44,8 @@ struct dns_server {
     dns_udp *udp;
     dns_tcp *tls, *tcp;
     dns_upstream *upstream;
+    dns_upstream *forwards[DNS_ROUTES_MAX];
+    unsigned forward_count;
     uv_timer_t renew;
     char cert[4096], key[4096];
     struct timespec cert_time;
@@ -115,6 +128,44 @@ static void push(void *ctx, hm_list *changes, uint64_t time_ms)
     uv_async_send(&s->bell);
 }
 
+// On the node's thread.
+static void push_foreigns(void *ctx, const hm_foreign *roots, uint32_t count)
+{
+    dns_server *s = ctx;
+    uv_mutex_lock(&s->lock);
+    for (uint32_t i = 0; i < count; i++) {
+        foreign_root *r = &s->foreigns[i];
+        hm_buf_reset(&r->der);
+        hm_buf_put(&r->der, roots[i].cert);
+        if (hm_buf_status(&r->der) != HM_OK) // believed is what is there whole
+            hm_buf_free(&r->der);
+        r->scope = roots[i].scope;
+        r->until_ms = roots[i].not_after_ms;
+    }
+    s->foreign_count = count;
+    s->foreigns_changed = true;
+    uv_mutex_unlock(&s->lock);
+    uv_async_send(&s->bell);
+}
+
+// Holds the lock, which the node's thread wants only when the foreign roots change.
+static void believe_foreigns(dns_server *s)
+{
+    for (unsigned i = 0; i < s->forward_count; i++) {
+        const foreign_root *found = NULL;
+        for (uint32_t k = 0; k < s->foreign_count; k++)
+            if (s->foreigns[k].der.len > 0 &&
+                dns_upstream_is_for(s->forwards[i], &s->foreigns[k].scope))
+                found = &s->foreigns[k];
+        tc_foreign root = {0};
+        if (found != NULL)
+            root = (tc_foreign){.root = hm_buf_bytes(&found->der), .scope = found->scope};
+        dns_upstream_believe(s->forwards[i], found != NULL ? &root : NULL,
+                             found != NULL ? found->until_ms : 0);
+    }
+    s->foreigns_changed = false;
+}
+
 static void apply(dns_server *s, const dns_change *c)
 {
     hm_err err = HM_OK;
@@ -134,6 +185,8 @@ static void close_all(dns_server *s)
     dns_tcp_close(s->tls);
     dns_tcp_close(s->tcp);
     dns_upstream_close(s->upstream);
+    for (unsigned i = 0; i < s->forward_count; i++)
+        dns_upstream_close(s->forwards[i]);
     uv_close((uv_handle_t *)&s->renew, NULL);
     uv_close((uv_handle_t *)&s->bell, NULL);
 }
@@ -151,6 +204,8 @@ static void on_bell(uv_async_t *a)
     }
     uint64_t time_ms = s->time_ms;
     bool stop = s->stop;
+    if (s->foreigns_changed && !stop)
+        believe_foreigns(s);
     uv_mutex_unlock(&s->lock);
     hm_list_each(it, &mine)
     {
@@ -185,6 +240,8 @@ static hm_err open_zone(dns_server *s, const dns_server_config *cfg)
     EVP_PKEY *key = NULL;
     dns_name apex;
     dns_feed_config feed = {.node = cfg->node, .push = push, .ctx = s};
+    if (cfg->forwards != NULL)
+        feed.foreigns = push_foreigns;
     hm_ledger *l = hm_node_ledger(cfg->node);
     HM_TRY(hm_zone_apex(hm_ledger_genesis(l)->name, &apex));
     snprintf(path, sizeof path, "%s/dns.key", cfg->data_dir);
@@ -201,6 +258,59 @@ static hm_err open_zone(dns_server *s, const dns_server_config *cfg)
     s->core.source.get = zone_get;
     s->core.source.ctx = s->core.zone;
     return dns_feed_open(&feed, &s->feed);
+}
+
+// The first zone's servers out of the list, as dns_upstream_open() has them; what is left of the
+// others is in *rest.
+static hm_err take_zone(hm_buf *rest, hm_buf *zone, hm_buf *servers)
+{
+    hm_buf others = {0};
+    const char *text = hm_buf_cstr(rest);
+    while (*text) {
+        size_t len = strcspn(text, ","), is = strcspn(text, "=");
+        if (is == 0 || is >= len) {
+            hm_buf_free(&others);
+            return hm_fail(HM_E_CONFIG, "--dns-forward is ZONE=[ADDR]:PORT#NAME, not %.200s", text);
+        }
+        if (zone->len == 0)
+            hm_buf_append(zone, text, is);
+        bool same = is == zone->len && strncasecmp(text, hm_buf_cstr(zone), is) == 0;
+        hm_buf *to = same ? servers : &others;
+        if (to->len > 0)
+            hm_buf_puts(to, ",");
+        hm_buf_append(to, text + (same ? is + 1 : 0), len - (same ? is + 1 : 0));
+        text += len + (text[len] == ',');
+    }
+    hm_buf_free(rest);
+    *rest = others;
+    return hm_buf_status(rest);
+}
+
+static hm_err open_forwards(dns_server *s, const char *list)
+{
+    hm_buf rest = {0}, zone = {0}, servers = {0};
+    hm_err err;
+    hm_buf_puts(&rest, list);
+    do {
+        hm_buf_reset(&zone);
+        hm_buf_reset(&servers);
+        HM_TRY_OUT(take_zone(&rest, &zone, &servers));
+        const dns_upstream_config cfg = {.servers = hm_buf_cstr(&servers),
+                                         .zone = hm_buf_cstr(&zone)};
+        HM_TRY_OUT(hm_buf_status(&zone));
+        HM_TRY_OUT(hm_buf_status(&servers));
+        HM_TRY_OUT(dns_upstream_open(&s->core, &cfg, &s->forwards[s->forward_count]));
+        s->forward_count++;
+    } while (rest.len > 0);
+    uv_mutex_lock(&s->lock);
+    believe_foreigns(s);
+    uv_mutex_unlock(&s->lock);
+    err = HM_OK;
+out:
+    hm_buf_free(&rest);
+    hm_buf_free(&zone);
+    hm_buf_free(&servers);
+    return err;
 }
 
 static hm_err open_ways(dns_server *s, const dns_server_config *cfg)
@@ -224,7 +334,9 @@ static hm_err open_ways(dns_server *s, const dns_server_config *cfg)
         HM_TRY_OUT(dns_tcp_open(&s->core, cfg->local, NULL, &s->tcp));
     }
     if (cfg->upstream != NULL)
-        err = dns_upstream_open(&s->core, cfg->upstream, &s->upstream);
+        HM_TRY_OUT(dns_upstream_open(&s->core, cfg->upstream, &s->upstream));
+    if (cfg->forwards != NULL)
+        err = open_forwards(s, cfg->forwards);
 out:
     SSL_CTX_free(doq);
     SSL_CTX_free(dot);
@@ -238,6 +350,10 @@ static void free_all(dns_server *s)
     dns_tcp_free(s->tls);
     dns_tcp_free(s->tcp);
     dns_upstream_free(s->upstream);
+    for (unsigned i = 0; i < s->forward_count; i++)
+        dns_upstream_free(s->forwards[i]);
+    for (unsigned i = 0; i < HM_TRUST_FOREIGN_MAX; i++)
+        hm_buf_free(&s->foreigns[i].der);
     dns_zone_close(s->core.zone);
     dns_signer_close(s->core.source.signer);
     hm_list_each(it, &s->changes) dns_change_free(hm_container_of(it, dns_change, link));
@@ -274,8 +390,13 @@ hm_err dns_server_open(const dns_server_config *cfg, dns_server **out)
                        "alone",
                        hm_addr_text(cfg->local, addr));
     }
-    snprintf(s->cert, sizeof s->cert, "%s/edge.crt", cfg->data_dir);
-    snprintf(s->key, sizeof s->key, "%s/edge.key", cfg->data_dir);
+    if (cfg->cert != NULL) {
+        snprintf(s->cert, sizeof s->cert, "%s", cfg->cert);
+        snprintf(s->key, sizeof s->key, "%s", cfg->key);
+    } else {
+        snprintf(s->cert, sizeof s->cert, "%s/edge.crt", cfg->data_dir);
+        snprintf(s->key, sizeof s->key, "%s/edge.key", cfg->data_dir);
+    }
     hm_list_init(&s->changes);
     uv_loop_init(&s->loop);
     uv_mutex_init(&s->lock);

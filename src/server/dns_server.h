@@ -1,6 +1,6 @@
 // The DNS service of a node (docs/dns.md): authoritative for the mesh's zone out of the ledger,
-// and, with upstreams, a forwarder for everything else. By QUIC and TLS to everybody, by plain UDP
-// and TCP to this machine's own programs.
+// and, with upstreams, a forwarder for everything else and for zones of other organisations. By
+// QUIC and TLS to everybody, by plain UDP and TCP to this machine's own programs.
 //
 // It has a thread of its own with a loop of its own, so that questions do not hold up the node.
 // What changes in the zone comes to it from the node's thread by a queue, right after the block
@@ -19,10 +19,14 @@ typedef struct dns_server dns_server;
 typedef struct dns_server_config {
     hm_node *node; // borrowed until close is done
     const char *data_dir;
+    const char *cert, *key;              // PEM; NULL: the node's own, DIR/edge.crt and edge.key
     const struct sockaddr_in6 *listen;   // QUIC by UDP, TLS by TCP; NULL: none
     const struct sockaddr_in6 *local;    // plain, an address of this machine alone; NULL: none
     uint32_t client_rate;                // questions a second of one client; 0: no limit
     const dns_upstream_config *upstream; // NULL: none. Borrowed for the call
+    // "ZONE=[ADDR]:PORT#NAME", with commas between: servers of other organisations' zones, believed
+    // by the foreign roots on the ledger. NULL: none
+    const char *forwards;
 } dns_server_config;
 
 HM_CHECK hm_err dns_server_open(const dns_server_config *cfg, dns_server **out);

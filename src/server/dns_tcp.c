@@ -71,7 +71,7 @@ static void end(tcp_conn *c)
     hm_list_each(it, &c->waits)
     {
         tcp_query *q = hm_container_of(it, tcp_query, link);
-        dns_forward_leave(c->d->core->forward, &q->wait);
+        dns_forward_leave(&q->wait);
         hm_list_remove(&q->link);
         free(q);
     }

@@ -187,7 +187,7 @@ void dns_udp_close(dns_udp *d)
     hm_list_each(it, &d->waiting)
     {
         udp_query *q = hm_container_of(it, udp_query, link);
-        dns_forward_leave(d->core->forward, &q->wait);
+        dns_forward_leave(&q->wait);
         hm_list_remove(&q->link);
         free(q);
     }

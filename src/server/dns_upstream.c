@@ -30,6 +30,12 @@ typedef struct out_query {
 
 struct dns_upstream {
     dns_core *core;
+    dns_forward *forward; // owned
+    dns_route *route;     // of core; NULL: for all zones without one
+    char zone[TC_SCOPE_ZONE_MAX + 1];
+    hm_buf root; // of the zone's organisation, DER; empty: none is believed
+    tc_scope scope;
+    uint64_t until_ms; // the root's end
     stoq_uv io;
     uv_timer_t tick;
     upstream servers[DNS_UPSTREAMS_MAX];
@@ -78,7 +84,7 @@ static void failed(dns_upstream *u, out_query *q)
     unsigned slot = (unsigned)(q - u->queries);
     forget(u, slot);
     if (!u->closing)
-        dns_forward_failed(u->core->forward, slot, now_ms());
+        dns_forward_failed(u->forward, slot, now_ms());
 }
 
 // On a stream of its own; without room for one it waits for the next connection.
@@ -180,7 +186,7 @@ static void take_answer(dns_upstream *u, out_query *q)
     if (whole) {
         stream_gone(u, q);
         forget(u, slot);
-        dns_forward_answer(u->core->forward, slot, hm_bytes_of(b.ptr + 2, b.len - 2), now_ms());
+        dns_forward_answer(u->forward, slot, hm_bytes_of(b.ptr + 2, b.len - 2), now_ms());
     } else {
         failed(u, q);
     }
@@ -230,13 +236,57 @@ static void on_stream_open(void *user, stoq_stream *st)
 static void on_tick(uv_timer_t *t)
 {
     dns_upstream *u = hm_container_of(t, dns_upstream, tick);
-    dns_forward_counters n;
-    dns_forward_tick(u->core->forward, now_ms());
-    dns_forward_count(u->core->forward, &n);
-    atomic_store_explicit(&u->core->n->forwarded, n.asked, memory_order_relaxed);
-    atomic_store_explicit(&u->core->n->from_cache, n.from_cache, memory_order_relaxed);
-    atomic_store_explicit(&u->core->n->forward_failed, n.failed, memory_order_relaxed);
-    atomic_store_explicit(&u->core->n->cached, n.cached, memory_order_relaxed);
+    if (u->root.len > 0 && now_ms() > u->until_ms) // blocks may come later
+        dns_upstream_believe(u, NULL, 0);
+    dns_forward_tick(u->forward, now_ms());
+    dns_core_count_forwarded(u->core);
+}
+
+// ---- whom to believe ----------------------------------------------------------------------------
+
+static hm_err check_server(void *ctx, const hm_bytes *chain, size_t count, const char *host)
+{
+    const dns_upstream *u = ctx;
+    const tc_foreign root = {.root = hm_buf_bytes(&u->root), .scope = u->scope};
+    const tc_foreign_ask ask = {.use = TC_SERVER, .host = host, .time_ms = now_ms()};
+    char quoted[300], why[300];
+    if (host == NULL)
+        return HM_E_CERT_UNTRUSTED;
+    hm_err err = tc_foreign_verify(&root, u->root.len > 0 ? 1 : 0, chain, count, &ask, NULL);
+    if (err == HM_OK)
+        return HM_OK;
+    snprintf(why, sizeof why, "%s", hm_err_detail());
+    hm_log(HM_LOG_WARN, "dns", "upstream not believed", "zone=%s name=%s reason=\"%s: %s\"",
+           u->zone, host, hm_err_text(err), hm_log_quote(quoted, sizeof quoted, hm_bytes_str(why)));
+    return err;
+}
+
+bool dns_upstream_is_for(const dns_upstream *u, const tc_scope *scope)
+{
+    return tc_scope_has_name(scope, hm_bytes_str(u->zone));
+}
+
+void dns_upstream_believe(dns_upstream *u, const tc_foreign *root, uint64_t until_ms)
+{
+    hm_bytes der = root ? root->root : (hm_bytes){0};
+    hm_assert(u->route != NULL);
+    if (hm_bytes_eq(der, hm_buf_bytes(&u->root)) &&
+        (root == NULL || tc_scope_eq(&root->scope, &u->scope)))
+        return;
+    hm_buf_free(&u->root);
+    hm_buf_put(&u->root, der);
+    bool whole = hm_buf_status(&u->root) == HM_OK;
+    u->scope = root ? root->scope : (tc_scope){0};
+    u->until_ms = until_ms;
+    u->route->believed = root != NULL && whole;
+    dns_forward_drop(u->forward, now_ms());
+    for (unsigned i = 0; i < u->count; i++) {
+        u->servers[i].failing = false;
+        if (u->servers[i].conn != NULL)
+            stoq_conn_close(u->servers[i].conn, DOQ_NO_ERROR, "");
+    }
+    hm_log(HM_LOG_INFO, "dns", u->route->believed ? "foreign root believed" : "no foreign root",
+           "zone=%s", u->zone);
 }
 
 // ---- life ---------------------------------------------------------------------------------------
@@ -267,7 +317,7 @@ static hm_err make_endpoint(dns_upstream *u, const char *ca_path)
     SSL_CTX *tls = NULL;
     const tc_tls_config tls_cfg = {
         .groups = GROUPS, .roots_path = ca_path, .clock = &hm_clock_system};
-    HM_TRY(tc_tls(&tls_cfg, &tls));
+    HM_TRY(u->route != NULL ? tc_path_tls(GROUPS, check_server, u, &tls) : tc_tls(&tls_cfg, &tls));
     const stoq_config cfg = {
         .bind = {.sin6_family = AF_INET6},
         .client_tls = tls,
@@ -292,27 +342,63 @@ static hm_err make_endpoint(dns_upstream *u, const char *ca_path)
     return err;
 }
 
+// A zone of somebody else: ours is answered here.
+static hm_err parse_zone(dns_upstream *u, const char *text)
+{
+    tc_scope s;
+    dns_name name;
+    dns_route *r = &u->core->routes[u->core->route_count];
+    hm_err err = tc_scope_parse(text, NULL, &s);
+    if (err != HM_OK)
+        return hm_fail(HM_E_CONFIG, "%s", hm_err_detail());
+    HM_TRY(dns_name_parse(hm_bytes_str(s.zone), &name));
+    if (dns_name_within(&name, &u->core->source.apex) ||
+        dns_name_within(&u->core->source.apex, &name))
+        return hm_fail(HM_E_CONFIG,
+                       "questions about %s, which is or meets this mesh's own zone, "
+                       "are not forwarded",
+                       s.zone);
+    if (u->core->route_count == DNS_ROUTES_MAX)
+        return hm_fail(HM_E_CONFIG, "there are at most %u zones with upstreams of their own",
+                       DNS_ROUTES_MAX);
+    for (unsigned i = 0; i < u->core->route_count; i++)
+        if (dns_name_eq(&name, &u->core->routes[i].zone))
+            return hm_fail(HM_E_CONFIG, "the zone %s is written in two ways", s.zone);
+    snprintf(u->zone, sizeof u->zone, "%s", s.zone);
+    *r = (dns_route){.zone = name};
+    u->route = r;
+    return HM_OK;
+}
+
+static hm_err open_parts(dns_upstream *u, const dns_upstream_config *cfg)
+{
+    dns_forward_config forward = {
+        .send = send_query, .forget = forget, .ctx = u, .random = &hm_random_system};
+    if (cfg->zone != NULL)
+        HM_TRY(parse_zone(u, cfg->zone));
+    HM_TRY(parse_servers(u, cfg->servers));
+    forward.servers = u->count;
+    HM_TRY(dns_forward_open(&forward, &u->forward));
+    return make_endpoint(u, cfg->ca_path);
+}
+
 hm_err dns_upstream_open(dns_core *core, const dns_upstream_config *cfg, dns_upstream **out)
 {
     dns_upstream *u = calloc(1, sizeof *u);
     if (u == NULL)
         return HM_E_NOMEM;
     u->core = core;
-    hm_err err = parse_servers(u, cfg->servers);
-    if (err == HM_OK)
-        err = dns_forward_open(&(dns_forward_config){.servers = u->count,
-                                                     .send = send_query,
-                                                     .forget = forget,
-                                                     .ctx = u,
-                                                     .random = &hm_random_system},
-                               &core->forward);
-    if (err == HM_OK)
-        err = make_endpoint(u, cfg->ca_path);
+    hm_err err = open_parts(u, cfg);
     if (err != HM_OK) {
-        dns_forward_close(core->forward);
-        core->forward = NULL;
+        dns_forward_close(u->forward);
         free(u);
         return err;
+    }
+    if (u->route != NULL) {
+        u->route->forward = u->forward;
+        core->route_count++;
+    } else {
+        core->forward = u->forward;
     }
     uv_timer_init(core->loop, &u->tick);
     uv_timer_start(&u->tick, on_tick, TICK_MS, TICK_MS);
@@ -333,8 +419,12 @@ void dns_upstream_free(dns_upstream *u)
 {
     if (u == NULL)
         return;
-    dns_forward_close(u->core->forward);
-    u->core->forward = NULL;
+    if (u->route != NULL) // all go together
+        u->core->route_count = 0;
+    else
+        u->core->forward = NULL;
+    dns_forward_close(u->forward);
+    hm_buf_free(&u->root);
     for (unsigned i = 0; i < DNS_FORWARD_SLOTS; i++) {
         hm_buf_free(&u->queries[i].query);
         hm_buf_free(&u->queries[i].answer);

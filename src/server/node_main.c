@@ -238,8 +238,8 @@ static hm_err start_dns(const hm_config *c, daemon_state *d, const char *dir)
 {
     struct sockaddr_in6 listen, local;
     uint64_t rate;
-    const dns_upstream_config upstream = {hm_config_get(c, "dns-upstream"),
-                                          hm_config_get(c, "dns-upstream-ca")};
+    const dns_upstream_config upstream = {.servers = hm_config_get(c, "dns-upstream"),
+                                          .ca_path = hm_config_get(c, "dns-upstream-ca")};
     dns_server_config cfg = {.node = d->node, .data_dir = dir};
     HM_TRY(hm_config_u64(c, "dns-client-rate", 0, 1000000, &rate));
     if (!is_off(c, "dns-listen")) {
@@ -252,6 +252,11 @@ static hm_err start_dns(const hm_config *c, daemon_state *d, const char *dir)
     }
     cfg.client_rate = (uint32_t)rate;
     cfg.upstream = upstream.servers ? &upstream : NULL;
+    cfg.forwards = hm_config_get(c, "dns-forward");
+    cfg.cert = hm_config_get(c, "dns-cert");
+    cfg.key = hm_config_get(c, "dns-key");
+    if ((cfg.cert == NULL) != (cfg.key == NULL))
+        return hm_fail(HM_E_CONFIG, "--dns-cert and --dns-key go together");
     return cfg.listen || cfg.local ? dns_server_open(&cfg, &d->dns) : HM_OK;
 }
 

@@ -37,6 +37,9 @@ const hm_option hm_node_options[] = {
      "run: address of the mesh's DNS, by QUIC (UDP) and TLS (TCP), 853 by custom; off for none"},
     {"dns-local", "HYPERMESH_DNS_LOCAL", "dns.local", "ADDR", "off",
      "run: address of the DNS by plain UDP and TCP, [::1] alone; off for none"},
+    {"dns-cert", "HYPERMESH_DNS_CERT", "dns.cert", "FILE", NULL,
+     "run: certificate chain, PEM, that the DNS shows in place of the node's own [DIR/edge.crt]"},
+    {"dns-key", "HYPERMESH_DNS_KEY", "dns.key", "FILE", NULL, "run: its key, PEM [DIR/edge.key]"},
     {"dns-client-rate", "HYPERMESH_DNS_CLIENT_RATE", "dns.client_rate", "N", "1000",
      "run: DNS queries a second that one address (a /64) may send, twice as many at once; this "
      "machine itself may send any number; 0: no limit"},
@@ -44,6 +47,9 @@ const hm_option hm_node_options[] = {
      "run: DNS-over-QUIC servers for all other zones, [ADDR]:PORT#NAME with commas between"},
     {"dns-upstream-ca", "HYPERMESH_DNS_UPSTREAM_CA", "dns.upstream_ca", "FILE",
      "/etc/ssl/certs/ca-certificates.crt", "run: roots, PEM, that their certificates must reach"},
+    {"dns-forward", "HYPERMESH_DNS_FORWARD", "dns.forward", "LIST", NULL,
+     "run: DNS-over-QUIC servers for zones of other organisations, ZONE=[ADDR]:PORT#NAME with "
+     "commas between, believed by their foreign roots on the ledger"},
     {"witness-log", "HYPERMESH_WITNESS_LOG", "witness.log", "ORIGIN=FILE", NULL,
      "run: cosign the checkpoints of this transparency log; FILE is its public key, PEM"},
     {"page-listen", "HYPERMESH_PAGE_LISTEN", "page.listen", "ADDR", "[::1]:5173",

@@ -7,9 +7,12 @@
 
 #include "trustchain/authority.h"
 #include "trustchain/csr.h"
+#include "trustchain/foreign.h"
 
 #define NAMES_TEXT_MAX 4096u
-#define MESH_ADDRESSES "fd48:4d00::/ffff:ffff::" // of the mesh's assets: docs/dns.md, the zone too
+#define MESH_ZONE "%s.internal"                  // docs/dns.md
+#define MESH_ADDRESSES "fd48:4d00::/ffff:ffff::" // of the mesh's assets
+#define MESH_PREFIX "fd48:4d00::/32"             // the same
 
 hm_err x509_prefix_parse(const char *text, uint8_t addr[16], unsigned *bits)
 {
@@ -80,10 +83,18 @@ static hm_err edge_constraints(const char *names, hm_buf *out)
 hm_err authority_constraints(tc_family f, const char *mesh, const char *edge_names, hm_buf *out)
 {
     if (f == TC_MESH)
-        hm_buf_printf(out, "critical,permitted;DNS:%s.internal,permitted;IP:" MESH_ADDRESSES, mesh);
+        hm_buf_printf(out, "critical,permitted;DNS:" MESH_ZONE ",permitted;IP:" MESH_ADDRESSES,
+                      mesh);
     else if (edge_names)
         HM_TRY(edge_constraints(edge_names, out));
     return hm_buf_status(out);
+}
+
+hm_err tc_scope_of_mesh(const char *mesh, tc_scope *out)
+{
+    char zone[TC_NAME_MAX + sizeof MESH_ZONE];
+    snprintf(zone, sizeof zone, MESH_ZONE, mesh);
+    return tc_scope_parse(zone, MESH_PREFIX, out);
 }
 
 static bool has_dns_name(const X509 *x)

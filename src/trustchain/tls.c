@@ -185,6 +185,68 @@ hm_err tc_node_tls_renew(SSL_CTX *ctx, const hm_key *key, hm_bytes chain_pem)
     return HM_OK;
 }
 
+// ---- a client that is told what the server showed
+// ------------------------------------------------
+
+typedef struct path_hook {
+    tc_path_check check;
+    void *ctx; // borrowed
+} path_hook;
+
+static hm_err path_ask(const path_hook *hook, X509_STORE_CTX *store)
+{
+    X509 *leaf = X509_STORE_CTX_get0_cert(store);
+    STACK_OF(X509) *shown = X509_STORE_CTX_get0_untrusted(store);
+    X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(store);
+    char *address = X509_VERIFY_PARAM_get1_ip_asc(param);
+    hm_buf der[TC_PATH_SHOWN_MAX] = {0};
+    hm_bytes chain[TC_PATH_SHOWN_MAX];
+    size_t n = 0;
+    hm_err err = leaf ? x509_cert_der(leaf, &der[n++]) : HM_E_CERT_MISSING;
+    for (int i = 0; err == HM_OK && i < sk_X509_num(shown); i++) { // -1 for NULL
+        X509 *x = sk_X509_value(shown, i);
+        if (X509_cmp(x, leaf) == 0)
+            continue;
+        err = n < TC_PATH_SHOWN_MAX
+                  ? x509_cert_der(x, &der[n++])
+                  : hm_fail(HM_E_CERT_UNTRUSTED, "more than %u certificates were shown",
+                            TC_PATH_SHOWN_MAX);
+    }
+    for (size_t i = 0; i < n; i++)
+        chain[i] = hm_buf_bytes(&der[i]);
+    if (err == HM_OK)
+        err = hook->check(hook->ctx, chain, n,
+                          address ? address : X509_VERIFY_PARAM_get0_host(param, 0));
+    for (size_t i = 0; i < n; i++)
+        hm_buf_free(&der[i]);
+    OPENSSL_free(address);
+    return err;
+}
+
+static int path_hook_verify(X509_STORE_CTX *store, void *arg)
+{
+    ERR_set_mark();
+    hm_err err = path_ask(arg, store);
+    ERR_pop_to_mark();
+    X509_STORE_CTX_set_error(store, err == HM_OK ? X509_V_OK : verify_code(err));
+    return err == HM_OK;
+}
+
+hm_err tc_path_tls(const char *groups, tc_path_check check, void *check_ctx, SSL_CTX **out)
+{
+    static const char all[] = HM_FALCON_NAME ":" CLASSIC_SIGALGS;
+    SSL_CTX *ctx = NULL;
+    const path_hook hook = {.check = check, .ctx = check_ctx};
+    HM_TRY(tls_new(false, groups ? groups : GROUPS, all, all, &ctx));
+    hm_err err = tls_hook(ctx, &hook, sizeof hook, path_hook_verify);
+    if (err != HM_OK) {
+        SSL_CTX_free(ctx);
+        return err;
+    }
+    *out = ctx;
+    return HM_OK;
+}
+
 // ---- other servers and clients ------------------------------------------------------------------
 
 static bool is_falcon(const X509 *x)

@@ -152,6 +152,18 @@ void tc_node_tls_chain_check(SSL_CTX *ctx, tc_chain_check check);
 // Connections from now on show this chain, of the same key; those that are there go on.
 HM_CHECK hm_err tc_node_tls_renew(SSL_CTX *ctx, const hm_key *key, hm_bytes chain_pem);
 
+// ---- TLS of a client that decides by itself -----------------------------------------------------
+
+#define TC_PATH_SHOWN_MAX 5u
+// Decides about a server by what it showed (DER, its own certificate first) in the middle of the
+// handshake; any error ends it. host: the name or address that was asked for, NULL when none was.
+typedef hm_err (*tc_path_check)(void *ctx, const hm_bytes *chain, size_t count, const char *host);
+// A client's context, TLS 1.3, that asks nobody but the check, which says all that has to be said.
+// groups as of tc_tls_config; ctx of the hook is borrowed. A server that shows more than
+// TC_PATH_SHOWN_MAX certificates is refused.
+HM_CHECK hm_err tc_path_tls(const char *groups, tc_path_check check, void *check_ctx,
+                            SSL_CTX **out);
+
 // ---- TLS of other servers and clients -----------------------------------------------------------
 
 #define TC_TLS_IDENTITIES 2u

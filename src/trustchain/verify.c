@@ -22,32 +22,64 @@ static hm_err path_error(int code, int depth, const char *leaf)
     }
 }
 
-hm_err x509_path_verify(X509 *leaf, X509 *issuing, X509 *root, uint64_t time_ms)
+static void path_rules_set(X509_VERIFY_PARAM *param, const x509_path_rules *r)
+{
+    X509_VERIFY_PARAM_set_time(param, (time_t)(r->time_ms / 1000));
+    X509_VERIFY_PARAM_set_depth(param, r->depth);
+    X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_X509_STRICT);
+    if (r->level)
+        X509_VERIFY_PARAM_set_auth_level(param, r->level);
+    if (r->purpose)
+        X509_VERIFY_PARAM_set_purpose(param, r->purpose);
+}
+
+// A host is an address or a name in subjectAltName: what a subject says is for people (RFC 9525).
+static bool path_host_set(X509_VERIFY_PARAM *param, const char *host)
+{
+    if (!host || X509_VERIFY_PARAM_set1_ip_asc(param, host) == 1)
+        return true;
+    X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT |
+                                               X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    return X509_VERIFY_PARAM_set1_host(param, host, 0) == 1;
+}
+
+hm_err x509_path_check(X509 *leaf, STACK_OF(X509) * more, X509 *root, const x509_path_rules *r,
+                       STACK_OF(X509) * *path)
 {
     hm_err err = HM_OK;
     X509_STORE *store = X509_STORE_new();
     X509_STORE_CTX *ctx = X509_STORE_CTX_new();
-    STACK_OF(X509) *chain = sk_X509_new_null();
-    X509_VERIFY_PARAM *param;
-
-    if (!store || !ctx || !chain || !X509_STORE_add_cert(store, root) ||
-        (issuing && !sk_X509_push(chain, issuing)) ||
-        !X509_STORE_CTX_init(ctx, store, leaf, chain)) {
+    if (!store || !ctx || !X509_STORE_add_cert(store, root) ||
+        !X509_STORE_CTX_init(ctx, store, leaf, more) ||
+        !path_host_set(X509_STORE_CTX_get0_param(ctx), r->host)) {
         err = hm_crypto_fail(HM_E_NOMEM, "cannot check a certificate");
         goto out;
     }
-    param = X509_STORE_CTX_get0_param(ctx);
-    X509_VERIFY_PARAM_set_time(param, (time_t)(time_ms / 1000));
-    X509_VERIFY_PARAM_set_depth(param, issuing ? CHAIN_DEPTH : 0);
-    X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_X509_STRICT);
+    path_rules_set(X509_STORE_CTX_get0_param(ctx), r);
     if (X509_verify_cert(ctx) <= 0)
-        err = path_error(X509_STORE_CTX_get_error(ctx), X509_STORE_CTX_get_error_depth(ctx),
-                         issuing ? "the node's" : "of the issuing authority");
+        err =
+            path_error(X509_STORE_CTX_get_error(ctx), X509_STORE_CTX_get_error_depth(ctx), r->leaf);
+    else if (path && (*path = X509_STORE_CTX_get1_chain(ctx)) == NULL)
+        err = HM_E_NOMEM;
 out:
     ERR_clear_error();
-    sk_X509_free(chain);
     X509_STORE_CTX_free(ctx);
     X509_STORE_free(store);
+    return err;
+}
+
+hm_err x509_path_verify(X509 *leaf, X509 *issuing, X509 *root, uint64_t time_ms)
+{
+    hm_err err;
+    STACK_OF(X509) *more = sk_X509_new_null();
+    const x509_path_rules rules = {.time_ms = time_ms,
+                                   .depth = issuing ? CHAIN_DEPTH : 0,
+                                   .leaf = issuing ? "the node's" : "of the issuing authority"};
+    if (!more || (issuing && !sk_X509_push(more, issuing)))
+        err = hm_crypto_fail(HM_E_NOMEM, "cannot check a certificate");
+    else
+        err = x509_path_check(leaf, more, root, &rules, NULL);
+    sk_X509_free(more);
     return err;
 }
 

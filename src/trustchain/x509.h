@@ -24,6 +24,18 @@ bool x509_signature_good(EVP_PKEY *key, const EVP_MD *md, hm_bytes covered, hm_b
 // The leaf under the issuing CA under the root (or right under the root: issuing NULL), by RFC
 // 5280, all in force at time_ms. HM_E_CERT_EXPIRED, HM_E_CERT_PROFILE, HM_E_CERT_UNTRUSTED.
 HM_CHECK hm_err x509_path_verify(X509 *leaf, X509 *issuing, X509 *root, uint64_t time_ms);
+typedef struct x509_path_rules {
+    uint64_t time_ms; // when all are in force
+    int depth;        // certificates between the leaf and the root, at most
+    int level;        // of strength, in OpenSSL's words; 0: any
+    int purpose;      // likewise
+    const char *host; // that subjectAltName must have, a DNS name or an address; NULL: any
+    const char *leaf; // whose certificate the first is, in words
+} x509_path_rules;
+// The leaf under the root by way of any of the others, by RFC 5280. *path, if path is not NULL: all
+// of these, the leaf first and the root last; the caller's. Errors as x509_path_verify().
+HM_CHECK hm_err x509_path_check(X509 *leaf, STACK_OF(X509) * more, X509 *root,
+                                const x509_path_rules *r, STACK_OF(X509) * *path);
 // The rules of a node's certificate beyond RFC 5280.
 HM_CHECK hm_err x509_node_profile(X509 *leaf, tc_node_cert *out);
 HM_CHECK hm_err x509_time_ms(const ASN1_TIME *t, uint64_t *ms);

@@ -588,6 +588,40 @@ def trust(api, mesh):
     api.ask("POST", f"/v1/trust/{again}/approve", want=201)
     assert api.get("/v1/trust/" + again)["power"] == 200
     api.refused(400, "PARSE", "POST", "/v1/trust", {"certificate": "none"})
+    foreign_root(api, mesh, secret)
+
+
+def foreign_root(api, mesh, secret):
+    """Of another organisation, for names of its own; test_federation.py has what comes of it."""
+    partner = os.path.join(mesh.dir, "partner")
+    subprocess.run([CLI, "cert", "root", "create", "--family", "edge", "--mesh", "partner", "--out",
+                    partner, "--passphrase-file", secret], check=True, stdin=subprocess.DEVNULL,
+                   stdout=subprocess.DEVNULL)
+    with open(partner + "/edge-root.crt") as f:
+        root = {"certificate": f.read()}
+    for bad in ({"zone": "example"}, {"zone": "a b.example"}, {"prefix": "2001::/16"}):
+        api.refused(400, "INVALID", "POST", "/v1/trust", {**root, **bad})
+    for bad in ({"zone": "dev.internal"}, {"prefix": "fd48:4d00::/32"}):
+        api.refused(409, "OP_STATE", "POST", "/v1/trust", {**root, **bad})
+    asked = {**root, "zone": "Partner.Example.", "prefix": "2001:db8:b::/48"}
+    op = api.ask("POST", "/v1/trust", asked, want=201)["op"]
+    scope = {"zone": "partner.example", "prefix": "2001:db8:b::/48"}
+    p = api.get("/v1/trust/" + op)
+    assert p["kind"] == "proposal" and scope.items() <= p.items() and "authority" not in p
+    api.refused(409, "OP_DUPLICATE", "POST", "/v1/trust", asked)
+    api.refused(404, "NOTFOUND", "GET", "/v1/trust/" + p["foreign"])
+    for n in mesh.nodes[1:3]:
+        wait_until("the proposal is there", 20, lambda n=n: op in mesh.cli(n, "trust", "list"))
+        mesh.cli(n, "trust", "approve", op[:12])
+    wait_until("it is in force", 20,
+               lambda: p["foreign"] in [i["id"] for i in api.get("/v1/trust")["items"]])
+    f = api.get("/v1/trust/" + p["foreign"])
+    assert f["kind"] == "foreign" and scope.items() <= f.items() and f["name"] == "partner edge root"
+    shown = mesh.cli(mesh.nodes[0], "trust", "show", f["id"][:8])
+    assert "partner.example 2001:db8:b::/48" in shown, shown
+    api.ask("POST", f"/v1/trust/{f['id']}/withdraw", want=201)
+    left = [i for i in api.get("/v1/trust")["items"] if i["kind"] == "withdrawal"]
+    assert [i["foreign"] for i in left] == [f["id"]]
 
 
 def not_ready(api, mesh):

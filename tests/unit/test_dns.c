@@ -701,17 +701,36 @@ static void test_forwarder(void **state)
     up.refuse = false;
     // Who leaves is not told.
     assert_int_equal(dns_forward_ask(f, &q, DNS_BY_UDP, now, &waits[0], answer), 0);
-    dns_forward_leave(f, &waits[0]);
+    dns_forward_leave(&waits[0]);
     len = make_reply("two.example.org", 60, 0, false, reply);
     dns_forward_answer(f, up.slot, hm_bytes_of(reply, len), now);
     assert_int_equal(up.answered, 4);
+    // Servers that are believed no more: who waits is told, nothing that they said is kept, and who
+    // asks anew has a new answer.
+    q = question("drop.example.org");
+    assert_int_equal(dns_forward_ask(f, &q, DNS_BY_UDP, now, &waits[0], answer), 0);
+    assert_int_equal(dns_forward_ask(f, &q, DNS_BY_UDP, now, &waits[1], answer), 0);
+    up.forgotten = 0;
+    dns_forward_drop(f, now);
+    assert_true(up.answered == 6 && up.rcode == DNS_SERVFAIL && up.forgotten == 1);
+    len = make_reply("drop.example.org", 60, 0, false, reply);
+    dns_forward_answer(f, up.slot, hm_bytes_of(reply, len), now); // late
+    dns_forward_count(f, &n);
+    assert_true(n.cached == 0 && n.under_way == 0);
+    dns_msg first = question("example.org"); // which was kept
+    assert_int_equal(dns_forward_ask(f, &first, DNS_BY_UDP, now, &waits[0], answer), 0);
+    dns_forward_leave(&waits[0]);
+    assert_int_equal(dns_forward_ask(f, &q, DNS_BY_UDP, now, &waits[0], answer), 0);
+    dns_forward_answer(f, up.slot, hm_bytes_of(reply, len), now);
+    assert_true(up.answered == 7 && up.rcode == DNS_NOERROR);
+    dns_forward_drop(f, now); // the question that nobody waits for any more, too
     // No more wait than may, and no more questions are out than may be.
     q = question("many.example.org");
     for (unsigned i = 0; i < DNS_FORWARD_WAITS; i++)
         assert_int_equal(dns_forward_ask(f, &q, DNS_BY_UDP, now, &waits[i], answer), 0);
     assert_true(dns_forward_ask(f, &q, DNS_BY_UDP, now, &waits[DNS_FORWARD_WAITS], answer) > 0);
     for (unsigned i = 0; i < DNS_FORWARD_WAITS; i++)
-        dns_forward_leave(f, &waits[i]);
+        dns_forward_leave(&waits[i]);
     for (unsigned i = 0; i < DNS_FORWARD_SLOTS; i++) {
         char name[32];
         snprintf(name, sizeof name, "m%u.example.org", i);
@@ -720,7 +739,7 @@ static void test_forwarder(void **state)
         assert_true((at_once > 0) == (i == DNS_FORWARD_SLOTS - 1)); // one is out already
     }
     for (unsigned i = 0; i + 1 < DNS_FORWARD_SLOTS; i++)
-        dns_forward_leave(f, &waits[i]);
+        dns_forward_leave(&waits[i]);
     dns_forward_count(f, &n);
     assert_int_equal(n.refused, 2);
     dns_forward_close(f);

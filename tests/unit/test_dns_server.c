@@ -560,9 +560,97 @@ static void test_quic_connections(void **state)
     core.limit.connections = 64;
 }
 
+// ---- whom a question goes to --------------------------------------------------------------------
+
+typedef struct asked {
+    unsigned count;
+    dns_forward *forward;
+} asked;
+
+static hm_err note_send(void *ctx, unsigned slot, unsigned server, hm_bytes query)
+{
+    (void)slot, (void)server, (void)query;
+    ((asked *)ctx)->count++;
+    return HM_OK;
+}
+
+static void note_forget(void *ctx, unsigned slot)
+{
+    (void)ctx, (void)slot;
+}
+
+static void no_answer(dns_wait *w, hm_bytes answer)
+{
+    (void)w, (void)answer;
+}
+
+// The code of the answer, or DNS_LATER: it went to somebody.
+static size_t route_of(const char *name, bool rd)
+{
+    static uint8_t out[DNS_MSG_MAX];
+    uint8_t bytes[DNS_QUERY_MAX];
+    dns_msg query, reply;
+    dns_wait w = {.done = no_answer};
+    dns_name n = name_of(name);
+    size_t len = dns_query_write(bytes, 5, rd ? DNS_RD : 0, &n, DNS_TYPE_AAAA, false, false);
+    len = dns_core_ask(&core, hm_bytes_of(bytes, len), DNS_WAY_TCP, &query, out);
+    if (len == DNS_LATER)
+        len = dns_core_forward(&core, &query, DNS_WAY_TCP, &w, out);
+    if (len == 0) {
+        dns_forward_leave(&w);
+        return DNS_LATER;
+    }
+    OK(dns_msg_read(hm_bytes_of(out, len), &reply));
+    return dns_msg_rcode(&reply);
+}
+
+// A zone with servers of its own is asked of those and of nobody else, whatever there is besides.
+static void test_routes(void **state)
+{
+    (void)state;
+    static asked all, b, deep;
+    asked *const each[] = {&all, &b, &deep};
+    for (unsigned i = 0; i < 3; i++)
+        OK(dns_forward_open(&(dns_forward_config){.servers = 1,
+                                                  .send = note_send,
+                                                  .forget = note_forget,
+                                                  .ctx = each[i],
+                                                  .random = &hm_random_system},
+                            &each[i]->forward));
+    core.routes[0] = (dns_route){.zone = name_of("b.example"), .forward = b.forward};
+    core.routes[1] = (dns_route){.zone = name_of("x.b.example"), .forward = deep.forward};
+    core.route_count = 2;
+    // Nobody is believed, and there is nobody for the rest.
+    assert_int_equal(route_of("www.b.example", true), DNS_SERVFAIL);
+    assert_int_equal(route_of("www.x.b.example", true), DNS_SERVFAIL);
+    assert_int_equal(route_of("www.c.example", true), DNS_REFUSED);
+    assert_int_equal(route_of("www.b.example", false), DNS_REFUSED);
+    assert_int_equal(route_of("www." ZONE, true), DNS_NOERROR);
+    core.forward = all.forward;
+    assert_int_equal(route_of("www.b.example", true), DNS_SERVFAIL);
+    assert_true(all.count == 0 && b.count == 0 && deep.count == 0);
+    core.routes[0].believed = true;
+    assert_int_equal(route_of("b.example", true), DNS_LATER);
+    assert_int_equal(route_of("WWW.B.EXAMPLE", true), DNS_LATER);
+    assert_int_equal(route_of("www.x.b.example", true), DNS_SERVFAIL);
+    assert_true(all.count == 0 && b.count == 2 && deep.count == 0);
+    core.routes[1].believed = true;
+    assert_int_equal(route_of("www.x.b.example", true), DNS_LATER);
+    assert_int_equal(route_of("evilb.example", true), DNS_LATER);
+    assert_int_equal(route_of("www." ZONE, true), DNS_NOERROR);
+    assert_true(all.count == 1 && b.count == 2 && deep.count == 1);
+    dns_core_count_forwarded(&core);
+    assert_int_equal(atomic_load(&counters.forwarded), 4);
+    core.forward = NULL;
+    core.route_count = 0;
+    for (unsigned i = 0; i < 3; i++)
+        dns_forward_close(each[i]->forward);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_routes),
         cmocka_unit_test(test_udp),
         cmocka_unit_test(test_udp_at_all_addresses),
         cmocka_unit_test(test_tcp),
