@@ -1,6 +1,6 @@
-// AES-GCM on registers of 128 bits, eight blocks at a time, and with HM_AEAD_WIDE also on those of 256
-// bits, sixteen at a time. Each version includes this once, and says before for which processor:
-// HM_AEAD_TARGET, an attribute of functions.
+// AES-GCM on registers of 128 bits, eight blocks at a time, and with HM_AEAD_WIDE also on those of
+// 256 bits, sixteen at a time. Each version includes this once, and says before for which
+// processor: HM_AEAD_TARGET, an attribute of functions.
 #ifndef HM_CRYPTO_AEAD_GCM_H
 #define HM_CRYPTO_AEAD_GCM_H
 
@@ -249,15 +249,15 @@ INLINE __m256i both(const void *p)
     return _mm256_broadcastsi128_si256(load(p));
 }
 
-// Encrypts the next sixteen counter blocks but for the last round. With hashed, the blocks there are
-// hashed in the gaps between rounds.
+// Encrypts the next sixteen counter blocks but for the last round. With hashed, the blocks there
+// are hashed in the gaps between rounds.
 INLINE void keystream_16(packet *p, __m256i b[8], const uint8_t *hashed)
 {
     const uint8_t(*keys)[16] = p->a->round_keys;
-    const __m256i swap =
-        _mm256_broadcastsi128_si256(_mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
-    const __m256i big =
-        _mm256_broadcastsi128_si256(_mm_set_epi8(12, 13, 14, 15, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0));
+    const __m256i swap = _mm256_broadcastsi128_si256(
+        _mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+    const __m256i big = _mm256_broadcastsi128_si256(
+        _mm_set_epi8(12, 13, 14, 15, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0));
     __m256i k = both(keys[0]), lo = _mm256_setzero_si256(), mid = lo, hi = lo;
     __m256i counter = _mm256_add_epi32(_mm256_broadcastsi128_si256(p->counter),
                                        _mm256_set_epi32(1, 0, 0, 0, 0, 0, 0, 0));
@@ -301,8 +301,9 @@ INLINE void crypt_16(packet *p, uint8_t *to, const uint8_t *from, const uint8_t 
     __m256i last = both(p->a->round_keys[p->rounds]);
 #pragma GCC unroll 8
     for (int i = 0; i < 8; i++)
-        _mm256_storeu_si256((__m256i *)(to + 32 * i),
-                            _mm256_aesenclast_epi128(b[i], _mm256_xor_si256(last, load_2(from + 32 * i))));
+        _mm256_storeu_si256(
+            (__m256i *)(to + 32 * i),
+            _mm256_aesenclast_epi128(b[i], _mm256_xor_si256(last, load_2(from + 32 * i))));
 }
 
 // Hashes sixteen blocks.

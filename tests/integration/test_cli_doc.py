@@ -103,7 +103,7 @@ for words, argument, help_ in commands:
     assert text == good("help", *words)
     assert text.startswith(f"usage: hypermesh {name}"), text
     assert all(len(line) <= 80 for line in text.splitlines()), f"{name} --help: a long line"
-    assert help_[1:] + "." in re.sub(r"\s+", " ", text), (name, help_)
+    assert help_.strip()[1:] + "." in re.sub(r"\s+", " ", text), (name, help_)
     assert f"\nhypermesh {name}" in plain, f"{name} is not in the man page"
     own, common = section(text, "Options"), section(text, "Options of every command")
     assert [o[0] for o in common] == [o[0] for o in section(top, "Options of every command")]
