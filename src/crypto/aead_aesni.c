@@ -3,9 +3,6 @@
 #define HM_AEAD_TARGET __attribute__((target("aes,pclmul,avx")))
 #include "crypto/aead_gcm.h"
 
-#define AESNI HM_AEAD_TARGET
-#define INLINE static inline __attribute__((always_inline)) AESNI
-
 // ---- key schedule (FIPS 197, section 5.2) ------------------------------------------------------
 
 // Four times SubWord() of the last word of k, rotated by RotWord() if so asked, with the round
@@ -27,7 +24,7 @@ INLINE __m128i key_mix(__m128i k, __m128i word)
 static const uint8_t round_constants[10] = {0x01, 0x02, 0x04, 0x08, 0x10,
                                             0x20, 0x40, 0x80, 0x1b, 0x36};
 
-AESNI static void expand_128(uint8_t out[15][16], const uint8_t *key)
+HM_AEAD_TARGET static void expand_128(uint8_t out[15][16], const uint8_t *key)
 {
     __m128i k = load(key);
     store(out[0], k);
@@ -37,7 +34,7 @@ AESNI static void expand_128(uint8_t out[15][16], const uint8_t *key)
     }
 }
 
-AESNI static void expand_256(uint8_t out[15][16], const uint8_t *key)
+HM_AEAD_TARGET static void expand_256(uint8_t out[15][16], const uint8_t *key)
 {
     __m128i a = load(key), b = load(key + 16);
     store(out[0], a);
@@ -62,7 +59,7 @@ INLINE __m128i times_x(__m128i v)
     return _mm_xor_si128(v, _mm_and_si128(top, poly));
 }
 
-AESNI static void init_powers(hm_aead *a, int rounds)
+HM_AEAD_TARGET static void init_powers(hm_aead *a, int rounds)
 {
     __m128i zero = _mm_setzero_si128();
     __m128i h = times_x(swap_bytes(encrypt_block(a->round_keys, rounds, zero))), p = h;
@@ -122,15 +119,15 @@ INLINE void masks(const hm_hp *hp, int rounds, const uint8_t *const *samples,
         store(out[at], encrypt_block(hp->round_keys, rounds, load(samples[at])));
 }
 
-AESNI hm_err hm_aesni_masks_128(hm_hp *hp, const uint8_t *const *samples,
-                                uint8_t (*out)[HM_AEAD_SAMPLE], size_t count)
+HM_AEAD_TARGET hm_err hm_aesni_masks_128(hm_hp *hp, const uint8_t *const *samples,
+                                         uint8_t (*out)[HM_AEAD_SAMPLE], size_t count)
 {
     masks(hp, 10, samples, out, count);
     return HM_OK;
 }
 
-AESNI hm_err hm_aesni_masks_256(hm_hp *hp, const uint8_t *const *samples,
-                                uint8_t (*out)[HM_AEAD_SAMPLE], size_t count)
+HM_AEAD_TARGET hm_err hm_aesni_masks_256(hm_hp *hp, const uint8_t *const *samples,
+                                         uint8_t (*out)[HM_AEAD_SAMPLE], size_t count)
 {
     masks(hp, 14, samples, out, count);
     return HM_OK;

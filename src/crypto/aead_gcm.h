@@ -35,9 +35,15 @@ typedef struct product {
     __m128i lo, mid, hi;
 } product;
 
+// For PSHUFB: all bytes of a block in reverse.
+INLINE __m128i reversed(void)
+{
+    return _mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+}
+
 INLINE __m128i swap_bytes(__m128i v)
 {
-    return _mm_shuffle_epi8(v, _mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+    return _mm_shuffle_epi8(v, reversed());
 }
 
 INLINE void multiply_add(product *p, __m128i a, __m128i b)
@@ -102,11 +108,16 @@ INLINE __m128i nonce_of(const hm_aead *a, uint64_t pn)
     return _mm_xor_si128(n, load(a->iv));
 }
 
+// For PSHUFB: the counter of a block, its last four bytes, from this machine's order to big endian.
+INLINE __m128i counter_reversed(void)
+{
+    return _mm_set_epi8(12, 13, 14, 15, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+}
+
 // The next counter block (SP 800-38D, section 6.5: inc32, big endian).
 INLINE __m128i next_counter(packet *p)
 {
-    __m128i big = _mm_set_epi8(12, 13, 14, 15, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    __m128i b = _mm_shuffle_epi8(p->counter, big);
+    __m128i b = _mm_shuffle_epi8(p->counter, counter_reversed());
     p->counter = _mm_add_epi32(p->counter, _mm_set_epi32(1, 0, 0, 0));
     return b;
 }
@@ -254,10 +265,8 @@ INLINE __m256i both(const void *p)
 INLINE void keystream_16(packet *p, __m256i b[8], const uint8_t *hashed)
 {
     const uint8_t(*keys)[16] = p->a->round_keys;
-    const __m256i swap = _mm256_broadcastsi128_si256(
-        _mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
-    const __m256i big = _mm256_broadcastsi128_si256(
-        _mm_set_epi8(12, 13, 14, 15, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0));
+    const __m256i swap = _mm256_broadcastsi128_si256(reversed());
+    const __m256i big = _mm256_broadcastsi128_si256(counter_reversed());
     __m256i k = both(keys[0]), lo = _mm256_setzero_si256(), mid = lo, hi = lo;
     __m256i counter = _mm256_add_epi32(_mm256_broadcastsi128_si256(p->counter),
                                        _mm256_set_epi32(1, 0, 0, 0, 0, 0, 0, 0));
@@ -452,7 +461,5 @@ HM_AEAD_TARGET static void open_256(hm_aead *a, hm_aead_open *batch, size_t coun
 {
     open_batch(a, 14, batch, count);
 }
-
-#undef INLINE
 
 #endif

@@ -87,22 +87,6 @@ hm_err hm_trust_foreign(const hm_view *v, const hm_hash *id, uint64_t time_ms, h
     return HM_E_NOTFOUND;
 }
 
-hm_err hm_trust_foreign_cert(const hm_view *v, const hm_bytes *chain, size_t count,
-                             const tc_foreign_ask *ask, hm_foreign *by)
-{
-    hm_foreign all[HM_TRUST_FOREIGN_MAX];
-    tc_foreign roots[HM_TRUST_FOREIGN_MAX];
-    uint32_t n = 0;
-    size_t which;
-    HM_TRY(hm_trust_foreigns(v, ask->time_ms, all, &n));
-    for (uint32_t i = 0; i < n; i++)
-        roots[i] = (tc_foreign){.root = all[i].cert, .scope = all[i].scope};
-    HM_TRY(tc_foreign_verify(roots, n, chain, count, ask, &which));
-    if (by)
-        *by = all[which];
-    return HM_OK;
-}
-
 // ---- payloads -----------------------------------------------------------------------------------
 
 void hm_trust_foreign_encode(hm_bytes cert, const tc_scope *scope, hm_buf *payload)

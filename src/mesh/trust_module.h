@@ -96,10 +96,6 @@ HM_CHECK hm_err hm_trust_foreigns(const hm_view *v, uint64_t time_ms,
 // The one of these with this key; out may be NULL. HM_E_NOTFOUND.
 HM_CHECK hm_err hm_trust_foreign(const hm_view *v, const hm_hash *id, uint64_t time_ms,
                                  hm_foreign *out);
-// Does one of them vouch for the chain (DER, the leaf first), as tc_foreign_verify() asks? by may
-// be NULL.
-HM_CHECK hm_err hm_trust_foreign_cert(const hm_view *v, const hm_bytes *chain, size_t count,
-                                      const tc_foreign_ask *ask, hm_foreign *by);
 
 typedef enum hm_trust_what {
     HM_TRUST_ADD = 1, // an authority, or a new certificate of one

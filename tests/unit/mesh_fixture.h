@@ -5,6 +5,7 @@
 
 #include "mesh/genesis.h"
 #include "mesh/proof_space.h"
+#include "ok.h"
 #include "trustchain/trustchain.h"
 
 #define FIXTURE_MEMBERS 4
@@ -30,14 +31,6 @@ typedef struct mesh_fixture_options {
     uint32_t chunk_bytes;
     uint32_t epoch_blocks, beacon_blocks;
 } mesh_fixture_options;
-
-// For tests with cmocka: must be HM_OK, and the failure tells why it is not.
-#define OK(expr)                                                                                   \
-    do {                                                                                           \
-        hm_err ok_err_ = (expr);                                                                   \
-        if (ok_err_ != HM_OK)                                                                      \
-            fail_msg("%s: %s: %s", #expr, hm_err_text(ok_err_), hm_err_detail());                  \
-    } while (0)
 
 // Both abort the program on failure.
 void mesh_fixture_make(mesh_fixture *f);

@@ -13,14 +13,9 @@
 #include "dns/forward.h"
 #include "dns/limit.h"
 #include "dns/zone.h"
+#include "ok.h"
 
 #define NOW_S UINT64_C(1800000000)
-#define OK(expr)                                                                                   \
-    do {                                                                                           \
-        hm_err ok_err_ = (expr);                                                                   \
-        if (ok_err_ != HM_OK)                                                                      \
-            fail_msg("%s: %s: %s", #expr, hm_err_text(ok_err_), hm_err_detail());                  \
-    } while (0)
 
 static dns_name name_of(const char *text)
 {

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "ok.h"
 #include "server/dns_doq.h"
 #include "server/dns_tcp.h"
 #include "server/dns_udp.h"
@@ -22,13 +23,6 @@
 
 #define LIMIT_MS 20000
 #define ZONE "dev.internal"
-
-#define OK(expr)                                                                                   \
-    do {                                                                                           \
-        hm_err ok_err_ = (expr);                                                                   \
-        if (ok_err_ != HM_OK)                                                                      \
-            fail_msg("%s: %s: %s", #expr, hm_err_text(ok_err_), hm_err_detail());                  \
-    } while (0)
 
 // ---- the service, which the tests drive turn by turn
 // ---------------------------------------------

@@ -10,16 +10,11 @@
 
 #include <cmocka.h>
 
+#include "ok.h"
 #include "trustchain/authority.h"
 #include "trustchain/foreign.h"
 
 #define NOW UINT64_C(1800000000000)
-#define OK(expr)                                                                                   \
-    do {                                                                                           \
-        hm_err ok_err_ = (expr);                                                                   \
-        if (ok_err_ != HM_OK)                                                                      \
-            fail_msg("%s: %s: %s", #expr, hm_err_text(ok_err_), hm_err_detail());                  \
-    } while (0)
 
 // ---- certificates -------------------------------------------------------------------------------
 

@@ -91,7 +91,10 @@ static hm_err vouched(const foreign_root *r, const char *name, hm_hash *by)
 {
     GENERAL_NAMES *names = GENERAL_NAMES_new();
     hm_buf der = {0};
-    hm_foreign f;
+    hm_foreign all[HM_TRUST_FOREIGN_MAX];
+    tc_foreign roots[HM_TRUST_FOREIGN_MAX];
+    uint32_t count = 0;
+    size_t which;
     X509 *x = NULL;
     EVP_PKEY *key = EVP_EC_gen("P-256");
     GENERAL_NAME *n = GENERAL_NAME_new();
@@ -110,10 +113,13 @@ static hm_err vouched(const foreign_root *r, const char *name, hm_hash *by)
     OK(x509_cert_make(&t, &x));
     OK(x509_cert_der(x, &der));
     const hm_bytes chain = hm_buf_bytes(&der);
-    hm_err err = hm_trust_foreign_cert(hm_ledger_tip(b), &chain, 1,
-                                       &(tc_foreign_ask){.use = TC_SERVER, .time_ms = now_ms}, &f);
+    OK(hm_trust_foreigns(hm_ledger_tip(b), now_ms, all, &count));
+    for (uint32_t i = 0; i < count; i++)
+        roots[i] = (tc_foreign){.root = all[i].cert, .scope = all[i].scope};
+    hm_err err = tc_foreign_verify(roots, count, &chain, 1,
+                                   &(tc_foreign_ask){.use = TC_SERVER, .time_ms = now_ms}, &which);
     if (err == HM_OK && by)
-        *by = f.id;
+        *by = all[which].id;
     hm_buf_free(&der);
     X509_free(x);
     EVP_PKEY_free(key);
