@@ -25,14 +25,16 @@ typedef struct falcon_key {
     atomic_uint refs;
     bool has_public;
     uint8_t pub[HM_FALCON_PUBLIC_BYTES];
-    uint8_t
-        *priv; // HM_FALCON_PRIVATE_BYTES in pages of their own, owned; NULL without a private half
+    uint8_t *priv; // HM_FALCON_PRIVATE_BYTES of falcon_pages(), owned; NULL without a private half
+    _Atomic(falcon_signer *) signer; // owned; NULL until the first signature
 } falcon_key;
 
 falcon_key *falcon_key_new(void); // one reference; NULL for want of memory
-// Room for the private half, once a key: pages that no core dump holds and that are not swapped out
-// as far as RLIMIT_MEMLOCK lets; zeroed with the key. False for want of memory.
-bool falcon_key_private(falcon_key *k);
+// Sets the private half, of a key that nobody else has yet. False for want of memory.
+bool falcon_key_private(falcon_key *k, const uint8_t priv[HM_FALCON_PRIVATE_BYTES]);
+// The private half made ready to sign, by whoever asks first; borrowed from the key. NULL without a
+// private half and for want of memory.
+const falcon_signer *falcon_key_signer(falcon_key *k);
 falcon_key *falcon_key_ref(falcon_key *k);
 void falcon_key_unref(falcon_key *k); // zeroes with the last reference
 

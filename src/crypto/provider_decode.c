@@ -74,11 +74,10 @@ static falcon_key *decode_pkcs8(hm_bytes der)
     if (falcon_pkcs8_read(der, &priv, &pub) != HM_OK || !(k = falcon_key_new()))
         return NULL;
     if (falcon_public_of_private(priv.ptr, k->pub) != HM_OK ||
-        memcmp(k->pub, pub.ptr, sizeof k->pub) != 0 || !falcon_key_private(k)) {
+        memcmp(k->pub, pub.ptr, sizeof k->pub) != 0 || !falcon_key_private(k, priv.ptr)) {
         falcon_key_unref(k);
         return NULL;
     }
-    memcpy(k->priv, priv.ptr, HM_FALCON_PRIVATE_BYTES);
     k->has_public = true;
     return k;
 }

@@ -1,6 +1,5 @@
 // Key management: provider-keymgmt(7).
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #include "crypto/provider.h"
 
@@ -12,17 +11,26 @@ falcon_key *falcon_key_new(void)
     return k;
 }
 
-bool falcon_key_private(falcon_key *k)
+bool falcon_key_private(falcon_key *k, const uint8_t priv[HM_FALCON_PRIVATE_BYTES])
 {
-    void *page = mmap(NULL, HM_FALCON_PRIVATE_BYTES, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (page == MAP_FAILED)
+    if (!k->priv)
+        k->priv = falcon_pages(HM_FALCON_PRIVATE_BYTES);
+    if (!k->priv)
         return false;
-    // Both refuse only for want of a right or of room: the key is then as good as in other memory.
-    (void)!mlock(page, HM_FALCON_PRIVATE_BYTES);
-    (void)!madvise(page, HM_FALCON_PRIVATE_BYTES, MADV_DONTDUMP);
-    k->priv = page;
+    memcpy(k->priv, priv, HM_FALCON_PRIVATE_BYTES);
+    falcon_signer_free(atomic_exchange(&k->signer, NULL));
     return true;
+}
+
+const falcon_signer *falcon_key_signer(falcon_key *k)
+{
+    falcon_signer *made, *have = atomic_load(&k->signer);
+    if (have || !k->priv || falcon_signer_new(k->priv, &made) != HM_OK)
+        return have;
+    if (atomic_compare_exchange_strong(&k->signer, &have, made))
+        return made;
+    falcon_signer_free(made);
+    return have;
 }
 
 falcon_key *falcon_key_ref(falcon_key *k)
@@ -35,10 +43,8 @@ void falcon_key_unref(falcon_key *k)
 {
     if (!k || atomic_fetch_sub(&k->refs, 1) != 1)
         return;
-    if (k->priv) {
-        hm_zero(k->priv, HM_FALCON_PRIVATE_BYTES);
-        munmap(k->priv, HM_FALCON_PRIVATE_BYTES);
-    }
+    falcon_pages_free(k->priv, HM_FALCON_PRIVATE_BYTES);
+    falcon_signer_free(atomic_load(&k->signer));
     free(k);
 }
 
@@ -64,11 +70,10 @@ static void *key_dup(const void *key, int selection)
         k->has_public = true;
     }
     if ((selection & OSSL_KEYMGMT_SELECT_PRIVATE_KEY) && from->priv) {
-        if (!falcon_key_private(k)) {
+        if (!falcon_key_private(k, from->priv)) {
             falcon_key_unref(k);
             return NULL;
         }
-        memcpy(k->priv, from->priv, HM_FALCON_PRIVATE_BYTES);
     }
     return k;
 }
@@ -128,9 +133,8 @@ static int key_import(void *key, int selection, const OSSL_PARAM params[])
         if (priv->data_type != OSSL_PARAM_OCTET_STRING ||
             priv->data_size != HM_FALCON_PRIVATE_BYTES ||
             falcon_public_of_private(priv->data, computed) != HM_OK ||
-            (!k->priv && !falcon_key_private(k)))
+            !falcon_key_private(k, priv->data))
             return 0;
-        memcpy(k->priv, priv->data, HM_FALCON_PRIVATE_BYTES);
         memcpy(k->pub, computed, sizeof k->pub);
         k->has_public = true;
     }
@@ -213,18 +217,19 @@ static void *key_gen_init(void *provctx, int selection, const OSSL_PARAM params[
 
 static void *key_gen(void *genctx, OSSL_CALLBACK *cb, void *arg)
 {
+    uint8_t priv[HM_FALCON_PRIVATE_BYTES];
     falcon_key *k = falcon_key_new();
     (void)genctx;
     (void)cb;
     (void)arg;
     if (!k)
         return NULL;
-    if (!falcon_key_private(k) || falcon_keypair(k->pub, k->priv) != HM_OK) {
-        falcon_key_unref(k);
-        return NULL;
-    }
-    k->has_public = true;
-    return k;
+    k->has_public = falcon_keypair(k->pub, priv) == HM_OK && falcon_key_private(k, priv);
+    hm_zero(priv, sizeof priv);
+    if (k->has_public)
+        return k;
+    falcon_key_unref(k);
+    return NULL;
 }
 
 static void key_gen_cleanup(void *genctx)

@@ -69,14 +69,15 @@ static int sign_message(void *ctx, uint8_t *sig, size_t *sig_len, size_t sig_siz
                         const uint8_t *msg, size_t msg_len)
 {
     sign_ctx *c = ctx;
+    const falcon_signer *signer;
     uint8_t raw[HM_FALCON_SIGNATURE_MAX];
     size_t len;
     if (!sig) { // asks for the size
         *sig_len = HM_FALCON_SIGNATURE_MAX;
         return 1;
     }
-    if (!c->key || !c->key->priv ||
-        falcon_sign(c->key->priv, hm_bytes_of(msg, msg_len), raw, &len) != HM_OK || len > sig_size)
+    if (!c->key || !(signer = falcon_key_signer(c->key)) ||
+        falcon_sign(signer, hm_bytes_of(msg, msg_len), raw, &len) != HM_OK || len > sig_size)
         return 0;
     memcpy(sig, raw, len);
     *sig_len = len;
