@@ -203,12 +203,23 @@ hm_err hm_json_name_check(hm_bytes name)
                                  "the direction of writing, and more than white space");
 }
 
+// How much of it stands for itself between quotes: printable ASCII, nearly all there is.
+static size_t plain_len(hm_bytes t)
+{
+    size_t n = 0;
+    while (n < t.len && t.ptr[n] >= 0x20 && t.ptr[n] < 0x80 && t.ptr[n] != '"' && t.ptr[n] != '\\')
+        n++;
+    return n;
+}
+
 static void put_quoted(hm_buf *b, hm_bytes t)
 {
     hm_buf_puts(b, "\"");
     while (t.len) {
         uint8_t c = t.ptr[0];
-        size_t n = utf8_len(t);
+        size_t n = plain_len(t);
+        if (n == 0)
+            n = utf8_len(t);
         if (n == 0)
             hm_buf_puts(b, "\xef\xbf\xbd");
         else if (c == '"' || c == '\\')
