@@ -11,7 +11,7 @@
 #include "base/clock.h"
 #include "cli/cli.h"
 #include "server/enroll.h"
-#include "trustchain/trustchain.h"
+#include "trustchain/renew.h"
 
 #define FILE_MAX 65536u
 
@@ -218,28 +218,66 @@ static hm_err issue_life(const cli *c, uint64_t *life_s)
     return HM_OK;
 }
 
+// What was issued, and the file that has it.
+static hm_err issued(cli *c, const cli_command *cmd, const char *serial, const char *path,
+                     hm_bytes chain_pem)
+{
+    hm_buf b = {0};
+    hm_err err;
+    HM_TRY_OUT(hm_file_write(path, chain_pem, 0644));
+    hm_jw_open(&b, NULL, '{');
+    hm_jw_str(&b, "serial", serial);
+    hm_jw_str(&b, "chain", path);
+    hm_jw_close(&b, '}');
+    hm_buf_puts(&b, "\n");
+    err = cli_answer(c, cmd, hm_buf_bytes(&b));
+out:
+    hm_buf_free(&b);
+    return err;
+}
+
 hm_err cli_cert_issue(cli *c, const cli_command *cmd)
 {
     const char *profile = hm_config_get(&c->cfg, "profile");
     const char *to = hm_config_get(&c->cfg, "output");
     char serial[33];
     uint64_t life_s = 0;
-    hm_buf csr = {0}, pem = {0}, b = {0};
+    hm_buf csr = {0}, pem = {0};
     hm_err err;
     HM_TRY(issue_life(c, &life_s));
     HM_TRY_OUT(cli_read_file(c->arg, FILE_MAX, &csr));
     HM_TRY_OUT(enroll_issue(&c->authority, profile, life_s, hm_buf_bytes(&csr), &pem, serial));
-    HM_TRY_OUT(hm_file_write(to, hm_buf_bytes(&pem), 0644));
-    hm_jw_open(&b, NULL, '{');
-    hm_jw_str(&b, "serial", serial);
-    hm_jw_str(&b, "chain", to);
-    hm_jw_close(&b, '}');
-    hm_buf_puts(&b, "\n");
-    err = cli_answer(c, cmd, hm_buf_bytes(&b));
+    err = issued(c, cmd, serial, to, hm_buf_bytes(&pem));
 out:
     hm_buf_free(&csr);
     hm_buf_free(&pem);
-    hm_buf_free(&b);
+    return err;
+}
+
+hm_err cli_cert_renew(cli *c, const cli_command *cmd)
+{
+    const char *key = hm_config_get(&c->cfg, "key"), *csr_path = hm_config_get(&c->cfg, "csr");
+    const char *to = hm_config_get(&c->cfg, "output");
+    uint64_t from_ms, until_ms;
+    char serial[33];
+    tc_serial old;
+    hm_buf csr = {0}, pem = {0};
+    hm_err err;
+    HM_TRY(hm_crypto_init());
+    HM_TRY_OUT(cli_read_file(c->arg, FILE_MAX, &pem)); // says what is wrong with the file
+    hm_buf_free(&pem);
+    if (access(key, R_OK) != 0)
+        HM_TRY_OUT(hm_fail(HM_E_IO, "%s cannot be read: %s", key, strerror(errno)));
+    HM_TRY_OUT(tc_renewal_look(c->arg, &old, &from_ms, &until_ms));
+    if (csr_path)
+        HM_TRY_OUT(cli_read_file(csr_path, FILE_MAX, &csr));
+    else
+        HM_TRY_OUT(tc_renewal_csr(c->arg, key, &csr));
+    HM_TRY_OUT(enroll_renew(&c->authority, key, &old, hm_buf_bytes(&csr), &pem, serial));
+    err = issued(c, cmd, serial, to ? to : c->arg, hm_buf_bytes(&pem));
+out:
+    hm_buf_free(&csr);
+    hm_buf_free(&pem);
     return err;
 }
 

@@ -197,6 +197,7 @@ HM_CHECK hm_err cli_certs_show(cli *c, yyjson_val *answer);
 HM_CHECK hm_err cli_cert_facts(cli *c, yyjson_val *answer);
 HM_CHECK hm_err cli_cert_show(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_cert_issue(cli *c, const cli_command *cmd);
+HM_CHECK hm_err cli_cert_renew(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_cert_verify(cli *c, const cli_command *cmd);
 HM_CHECK hm_err cli_cert_verify_mesh(cli *c, const cli_command *cmd); // cert_mesh.c
 HM_CHECK hm_err cli_cert_revoke(cli *c, const cli_command *cmd);

@@ -188,6 +188,13 @@ static const cli_option cert_issue_options[] = {
     AUTHORITY,
     {0},
 };
+static const cli_option cert_renew_options[] = {
+    {"key", "FILE", "the certificate's key, PEM", .letter = 'k', .needed = true},
+    {"csr", "FILE", "a request for the same names, PEM; made here with --key unless given"},
+    {"output", "FILE", "the file to write; in the certificate's place unless given", .letter = 'o'},
+    AUTHORITY,
+    {0},
+};
 static const cli_option cert_verify_options[] = {
     {"root", "FILE", "the root to reach, PEM"},
     {"mesh", NULL, "in place of --root: whom the mesh believes, by the ledger of --node"},
@@ -527,6 +534,15 @@ const cli_command cli_commands[] = {
      .examples = "hypermesh cert issue server.csr --profile server -o server.crt\n"
                  "hypermesh cert issue alice.csr --profile client --hours 8 -o alice.crt",
      .options = cert_issue_options, .run = cli_cert_issue, .show = cli_cert_facts},
+    {"cert", "renew", "FILE", "get the next certificate in the place of one, by its key",
+     .about =
+         "For the same names, the same use and as long as the one before, once a third of its "
+         "life is over and while it is in force. The key is the proof: no token is needed. "
+         "With --csr a server, a client or a signer of code gets a new key; a node has its key "
+         "for life. Certificates by ACME are renewed by ACME.",
+     .examples = "hypermesh cert renew server.crt --key server.key\n"
+                 "hypermesh cert renew alice.crt --key alice.key --csr next.csr -o next.crt",
+     .options = cert_renew_options, .run = cli_cert_renew, .show = cli_cert_facts},
     {"cert", "verify", "FILE", "check a chain without asking anybody, or by what the mesh believes",
      .about = "FILE is a certificate and the issuing CA behind it, in PEM. A node's certificate is "
               "held to the rules of the mesh, another to those of a TLS server, a TLS client or a "

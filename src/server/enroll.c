@@ -5,7 +5,7 @@
 #include "crypto/crypto.h"
 #include "server/daemon.h"
 #include "server/json.h"
-#include "trustchain/trustchain.h"
+#include "trustchain/renew.h"
 
 #define PEM_MAX 65536u
 
@@ -17,22 +17,16 @@ void enroll_answer_free(enroll_answer *a)
     hm_buf_free(&a->edge_root);
 }
 
-hm_err enroll_issue(const hm_client *c, const char *profile, uint64_t life_s, hm_bytes csr_pem,
-                    hm_buf *chain_pem, char serial[33])
+// Posts what asks for a certificate; the chain of the answer appended, its serial kept.
+static hm_err post(const hm_client *c, const char *path, const hm_buf *body, hm_buf *chain_pem,
+                   char serial[33])
 {
-    hm_buf body = {0}, answer = {0};
+    hm_buf answer = {0};
     yyjson_doc *doc = NULL;
     hm_bytes chain, number;
     hm_err err;
-    hm_jw_open(&body, NULL, '{');
-    hm_jw_str(&body, "profile", profile);
-    hm_jw_text(&body, "csr", csr_pem);
-    if (life_s)
-        hm_jw_u64(&body, "life_seconds", life_s);
-    hm_jw_close(&body, '}');
-    HM_TRY_OUT(hm_buf_status(&body));
-    HM_TRY_OUT(
-        hm_client_request(c, "POST", "/v1/certificates", hm_buf_bytes(&body), NULL, &answer));
+    HM_TRY_OUT(hm_buf_status(body));
+    HM_TRY_OUT(hm_client_request(c, "POST", path, hm_buf_bytes(body), NULL, &answer));
     HM_TRY_OUT(hm_json_parse(hm_buf_bytes(&answer), &doc));
     if (hm_json_text(yyjson_doc_get_root(doc), "chain", 1, PEM_MAX, &chain) != HM_OK ||
         hm_json_text(yyjson_doc_get_root(doc), "serial", 32, 32, &number) != HM_OK) {
@@ -42,12 +36,48 @@ hm_err enroll_issue(const hm_client *c, const char *profile, uint64_t life_s, hm
         goto out;
     }
     hm_buf_put(chain_pem, chain);
-    snprintf(serial, 33, "%.32s", (const char *)number.ptr);
+    if (serial)
+        snprintf(serial, 33, "%.32s", (const char *)number.ptr);
     err = hm_buf_status(chain_pem);
 out:
     yyjson_doc_free(doc);
-    hm_buf_free(&body);
     hm_buf_free(&answer);
+    return err;
+}
+
+hm_err enroll_issue(const hm_client *c, const char *profile, uint64_t life_s, hm_bytes csr_pem,
+                    hm_buf *chain_pem, char serial[33])
+{
+    hm_buf body = {0};
+    hm_jw_open(&body, NULL, '{');
+    hm_jw_str(&body, "profile", profile);
+    hm_jw_text(&body, "csr", csr_pem);
+    if (life_s)
+        hm_jw_u64(&body, "life_seconds", life_s);
+    hm_jw_close(&body, '}');
+    hm_err err = post(c, "/v1/certificates", &body, chain_pem, serial);
+    hm_buf_free(&body);
+    return err;
+}
+
+hm_err enroll_renew(const hm_client *c, const char *key_path, const tc_serial *old,
+                    hm_bytes csr_pem, hm_buf *chain_pem, char serial[33])
+{
+    hm_buf body = {0}, signature = {0};
+    const uint64_t now_ms = hm_clock_wall_ms(&hm_clock_system);
+    const tc_renewal request = {.serial = *old, .time_ms = now_ms, .csr_pem = csr_pem};
+    hm_err err;
+    HM_TRY_OUT(tc_renewal_sign(key_path, &request, &signature));
+    hm_jw_open(&body, NULL, '{');
+    hm_jw_hex(&body, "serial", old->b, TC_SERIAL_BYTES);
+    hm_jw_u64(&body, "time_ms", now_ms);
+    hm_jw_text(&body, "csr", csr_pem);
+    hm_jw_hex(&body, "signature", signature.ptr, signature.len);
+    hm_jw_close(&body, '}');
+    err = post(c, "/v1/certificates/renew", &body, chain_pem, serial);
+out:
+    hm_buf_free(&body);
+    hm_buf_free(&signature);
     return err;
 }
 

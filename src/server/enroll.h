@@ -5,6 +5,7 @@
 
 #include "base/config.h"
 #include "server/client.h"
+#include "trustchain/trustchain.h"
 
 // All in PEM.
 typedef struct enroll_answer {
@@ -19,6 +20,10 @@ void enroll_answer_free(enroll_answer *a);
 // One request: the body of POST /v1/certificates sent, the chain appended, the serial kept. life_s
 // 0: as the authority has it.
 HM_CHECK hm_err enroll_issue(const hm_client *c, const char *profile, uint64_t life_s,
+                             hm_bytes csr_pem, hm_buf *chain_pem, char serial[33]);
+// The next certificate in the place of that one, asked for by its key (trustchain/renew.h), without
+// a token; the chain appended, its serial kept unless that is NULL.
+HM_CHECK hm_err enroll_renew(const hm_client *c, const char *key_path, const tc_serial *old,
                              hm_bytes csr_pem, hm_buf *chain_pem, char serial[33]);
 // The daemons' command "enroll": options dir, root, token-file and authority; keeps the answer with
 // tc_dir_install().

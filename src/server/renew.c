@@ -4,8 +4,7 @@
 #include <stdlib.h>
 
 #include "base/random.h"
-#include "server/client.h"
-#include "server/json.h"
+#include "server/enroll.h"
 #include "trustchain/renew.h"
 
 #define ASK_TIMEOUT_S 10u // also the longest that it holds up the end of the daemon
@@ -67,49 +66,21 @@ static void look(renewal *r, own_cert *own)
 
 // ---- on a worker thread -------------------------------------------------------------------------
 
-static hm_err request_body(const renewal *r, const own_cert *own, hm_buf *body)
-{
-    char path[4096];
-    hm_buf csr = {0}, signature = {0};
-    tc_renewal request = {.serial = own->serial, .time_ms = wall_ms()};
-    hm_err err;
-    path_of(r, own->family, "csr", path);
-    HM_TRY_OUT(hm_file_read(path, PEM_MAX, &csr));
-    request.csr_pem = hm_buf_bytes(&csr);
-    path_of(r, own->family, "key", path);
-    HM_TRY_OUT(tc_renewal_sign(path, &request, &signature));
-    hm_jw_open(body, NULL, '{');
-    hm_jw_hex(body, "serial", request.serial.b, TC_SERIAL_BYTES);
-    hm_jw_u64(body, "time_ms", request.time_ms);
-    hm_jw_text(body, "csr", request.csr_pem);
-    hm_jw_hex(body, "signature", signature.ptr, signature.len);
-    hm_jw_close(body, '}');
-    err = hm_buf_status(body);
-out:
-    hm_buf_free(&csr);
-    hm_buf_free(&signature);
-    return err;
-}
-
 static hm_err ask_next(const renewal *r, const own_cert *own)
 {
-    char root[4096];
-    hm_buf body = {0}, answer = {0};
-    yyjson_doc *doc = NULL;
-    hm_bytes chain;
+    char path[4096], root[4096];
+    hm_buf csr = {0}, chain = {0};
     hm_err err;
     snprintf(root, sizeof root, "%s/edge-root.crt", r->dir);
     const hm_client c = {.url = r->authority, .ca_path = root, .timeout_s = ASK_TIMEOUT_S};
-    HM_TRY_OUT(request_body(r, own, &body));
-    HM_TRY_OUT(hm_client_request(&c, "POST", "/v1/certificates/renew", hm_buf_bytes(&body), NULL,
-                                 &answer));
-    HM_TRY_OUT(hm_json_parse(hm_buf_bytes(&answer), &doc));
-    HM_TRY_OUT(hm_json_text(yyjson_doc_get_root(doc), "chain", 1, PEM_MAX, &chain));
-    err = tc_dir_renewed(r->dir, own->family, chain, wall_ms());
+    path_of(r, own->family, "csr", path);
+    HM_TRY_OUT(hm_file_read(path, PEM_MAX, &csr));
+    path_of(r, own->family, "key", path);
+    HM_TRY_OUT(enroll_renew(&c, path, &own->serial, hm_buf_bytes(&csr), &chain, NULL));
+    err = tc_dir_renewed(r->dir, own->family, hm_buf_bytes(&chain), wall_ms());
 out:
-    yyjson_doc_free(doc);
-    hm_buf_free(&body);
-    hm_buf_free(&answer);
+    hm_buf_free(&csr);
+    hm_buf_free(&chain);
     return err;
 }
 

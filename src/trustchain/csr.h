@@ -21,5 +21,7 @@ bool csr_dns_name_ok(const uint8_t *s, int len);
 void csr_free(csr *c);
 // The request of a CA, in PEM, appended. pub and key are the halves of its key.
 HM_CHECK hm_err csr_make_ca(EVP_PKEY *pub, EVP_PKEY *key, const char *cn, hm_buf *pem);
+// For the names of a certificate, as csr_read() takes them again, with any key.
+HM_CHECK hm_err csr_make_again(const X509 *cert, EVP_PKEY *key, hm_buf *pem);
 
 #endif

@@ -24,6 +24,9 @@ typedef struct tc_renewal {
 // hm_file_read(); HM_E_PARSE; HM_E_CERT_PROFILE for a serial that is not of this authority.
 HM_CHECK hm_err tc_renewal_look(const char *path, tc_serial *serial, uint64_t *not_before_ms,
                                 uint64_t *not_after_ms);
+// A request for the names of the first certificate in a PEM file, with the key of another, which is
+// to be its own (HM_E_KEY); appended. Errors of the first as above.
+HM_CHECK hm_err tc_renewal_csr(const char *cert_path, const char *key_path, hm_buf *csr_pem);
 // Signs r (all but its signature) with the key of the file; appended.
 HM_CHECK hm_err tc_renewal_sign(const char *key_path, const tc_renewal *r, hm_buf *signature);
 // Certificate and issuing CA in PEM, appended. HM_E_NOTFOUND, HM_E_CERT_REVOKED, HM_E_CERT_EXPIRED,

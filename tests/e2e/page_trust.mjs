@@ -105,6 +105,7 @@ const tests = {
       assert(openssl.includes(await p.locator("#fields .facts > div", { hasText: "SHA-256" }).last().locator("code").innerText()), "the fingerprint");
       assert(openssl.includes(`serial=${serial}`), `the serial: ${openssl}`);
       assertEqual(await fact(p, "Family"), family, "the family");
+      assert((await p.locator("section.card", { hasText: "Renew" }).innerText()).includes("hypermesh cert renew"), "how it is renewed");
       if (family === "edge") assertEqual([await fact(p, "Names"), await fact(p, "Key")], ["web.test", "elliptic curve P-256, 65 bytes"], "names, key");
       else assert(/^FALCON-1024, 1793 bytes$/.test(await fact(p, "Key")) && /hypermesh:node:/.test(await fact(p, "Names")), await fact(p, "Key"));
       const download = p.waitForEvent("download");

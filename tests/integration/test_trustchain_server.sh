@@ -255,6 +255,63 @@ rc=0
 grep -q IPv6 refused.log || fail "a refused request without a reason"
 [ ! -e v4.crt ] || fail "a refused request left a file"
 
+say "hypermesh cert renew: by the key alone, after a third of the life"
+# not_renewed CODE WORD ARGUMENT...
+not_renewed() {
+    local code=$1 word=$2 rc=0
+    shift 2
+    "$hypermesh" cert renew "$@" >/dev/null 2>refused.log || rc=$?
+    [ $rc = "$code" ] || fail "cert renew $*: exit code $rc, $(cat refused.log)"
+    grep -q "$word" refused.log || fail "cert renew $*: $(cat refused.log)"
+}
+# short NAME CSR PROFILE: a certificate of a minute.
+short() {
+    post /v1/certificates "$(python3 -c 'import json, sys
+print(json.dumps({"csr": open(sys.argv[1]).read(), "profile": sys.argv[2], "life_seconds": 60}))' "$2" "$3")"
+    expect 201 "a short certificate of profile $3"
+    field chain >"$1"
+}
+unset HYPERMESH_TOKEN_FILE
+openssl ecparam -name prime256v1 -genkey -noout -out other.key
+short s.crt web.csr server
+short n.crt b.csr node
+short a.crt alice.csr client
+not_renewed 4 "two thirds" web2.crt --key web.key
+not_renewed 1 "another certificate" s.crt --key other.key
+not_renewed 6 "not signed by the certificate's key" s.crt --key other.key --csr web.csr
+not_renewed 1 "no such file" gone.crt --key web.key
+not_renewed 1 "gone.key" s.crt --key gone.key
+not_renewed 1 "no certificate" web.csr --key web.key
+not_renewed 2 "key" s.crt
+# renewed WAS NOW KEY ARGUMENT...: as soon as it may be
+renewed() {
+    local was=$1 now=$2 key=$3 before end=$((SECONDS + 60))
+    shift 3
+    before=$(o x509 -in "$was" -noout -serial)
+    until "$hypermesh" cert renew "$was" --key "$key" "$@" --json >answer 2>refused.log; do
+        grep -q "two thirds" refused.log || fail "cert renew $was: $(cat refused.log)"
+        [ $SECONDS -lt $end ] || fail "cert renew $was: still too early"
+        sleep 0.3
+    done
+    [ "$(o x509 -in "$now" -noout -serial)" != "$before" ] || fail "$now is the old certificate"
+    [ "$(o x509 -in "$now" -noout -serial | cut -d= -f2 | tr A-F a-f)" = "$(field serial)" ] || fail "the serial of $now"
+}
+names() { o x509 -in "$1" -noout -subject -ext subjectAltName,extendedKeyUsage; }
+names s.crt >s.was
+names n.crt >n.was
+names a.crt >a.was
+openssl req -new -key other.key -subj /CN=alice@web.test -out next.csr
+renewed a.crt next.crt web.key --csr next.csr -o next.crt
+renewed s.crt s.crt web.key
+renewed n.crt n.crt b.key
+names next.crt | cmp - a.was || fail "alice's next certificate has other names"
+names s.crt | cmp - s.was || fail "the server's next certificate has other names"
+names n.crt | cmp - n.was || fail "the node's next certificate has other names"
+[ "$(openssl x509 -in next.crt -noout -pubkey)" = "$(openssl pkey -in other.key -pubout)" ] || fail "not the new key"
+$V -untrusted s.crt -purpose sslserver s.crt
+"$hypermesh" cert verify n.crt --root data/mesh-root.crt >/dev/null
+export HYPERMESH_TOKEN_FILE=data/api.token
+
 say "enrol a node"
 mkdir node kept
 cp b.csr node/node.csr
@@ -355,7 +412,7 @@ until [ "$(own)" != "$before" ]; do
     sleep 0.1
 done
 get /metrics; expect 200 metrics
-grep -q 'hm_trust_issued_total{family="mesh"} 4' answer || { cat answer; fail "the count of issued"; }
+grep -q 'hm_trust_issued_total{family="mesh"} 6' answer || { cat answer; fail "the count of issued"; }
 grep -q 'hm_trust_revoked_total{family="mesh"} 2' answer || fail "the count of revoked"
 tail -1 answer | grep -q '^# EOF$' || fail "no end of the metrics"
 get /metrics/performance; expect 200 "metrics as JSON"

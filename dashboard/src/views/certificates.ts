@@ -114,6 +114,16 @@ async function logCard(c: Shown, der: ReturnType<typeof unpem>, x: Certificate):
   }
 }
 
+/** Its key is what renews it, and that is not here. */
+function renewCard(c: Issued): Child {
+  if (c.state !== "valid") return null;
+  return card(
+    "Renew",
+    h("p", {}, "Once a third of its life is over, whoever has its key gets the next one, without a token; the programs of HyperMesh do so by themselves: ", h("code", {}, "hypermesh cert renew FILE --key KEY"), "."),
+    h("p", { class: "dim" }, "An operator can issue the next one at any time, for a ", h("a", { href: "#/issue" }, "new request"), " with the same names. By ACME, its client renews it."),
+  );
+}
+
 function revokeCard(c: Issued): Child {
   if (c.state === "revoked") return null;
   return card(
@@ -135,6 +145,7 @@ export async function certificate(serial: string): Promise<HTMLElement> {
     head(foreign(c.subject || "(no name)"), certificateState(c), h("span", { class: "tag" }, c.family)),
     await fields(c, c.certificate, der, x),
     await logCard(c, der, x),
+    renewCard(c),
     revokeCard(c),
   );
 }
