@@ -1,3 +1,4 @@
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -327,6 +328,55 @@ static void sealed_data_open_only_as_they_were_sealed(void **state)
     hm_buf_free(&open);
 }
 
+// ---- a key that several threads have ------------------------------------------------------------
+
+typedef struct signing {
+    const hm_key *key;
+    pthread_barrier_t *all_here;
+    hm_buf sig[2];
+    hm_err err;
+} signing;
+
+static void *sign_twice(void *arg)
+{
+    signing *s = arg;
+    pthread_barrier_wait(s->all_here);
+    for (int i = 0; i < 2 && s->err == HM_OK; i++)
+        s->err = hm_sign(s->key, DOMAIN, hm_bytes_str("the first, by all at once"), &s->sig[i]);
+    return NULL;
+}
+
+static void threads_share_a_key_that_never_signed(void **state)
+{
+    enum { THREADS = 4 };
+    pthread_barrier_t all_here;
+    pthread_t t[THREADS];
+    signing s[THREADS] = {{0}};
+    hm_key *fresh = NULL;
+    (void)state;
+    assert_int_equal(hm_key_generate(&fresh), HM_OK);
+    assert_int_equal(pthread_barrier_init(&all_here, NULL, THREADS), 0);
+    for (int i = 0; i < THREADS; i++) {
+        s[i].key = fresh;
+        s[i].all_here = &all_here;
+        assert_int_equal(pthread_create(&t[i], NULL, sign_twice, &s[i]), 0);
+    }
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_join(t[i], NULL), 0);
+    for (int i = 0; i < THREADS; i++) {
+        assert_int_equal(s[i].err, HM_OK);
+        for (int k = 0; k < 2; k++) {
+            assert_int_equal(hm_verify(hm_key_public(fresh), DOMAIN,
+                                       hm_bytes_str("the first, by all at once"),
+                                       hm_buf_bytes(&s[i].sig[k])),
+                             HM_OK);
+            hm_buf_free(&s[i].sig[k]);
+        }
+    }
+    pthread_barrier_destroy(&all_here);
+    hm_key_free(fresh);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -339,6 +389,7 @@ int main(void)
         cmocka_unit_test(openssl_signs_and_verifies),
         cmocka_unit_test(certificates_are_signed_and_verified),
         cmocka_unit_test(sealed_data_open_only_as_they_were_sealed),
+        cmocka_unit_test(threads_share_a_key_that_never_signed),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
