@@ -1,8 +1,9 @@
 // The load of bench/finality and bench/trust_million: N clients, each with a connection of its own
 // to one node, register assets one after the other for some seconds. Prints one JSON line: how long
 // a client waited from sending a request to the answer that its operation is final. With BODY-FILE
-// they post that to PATH instead, again and again. usage: finality_load URL CA TOKEN-FILE CLIENTS
-// SECONDS LABEL [PATH BODY-FILE]
+// they post that to PATH instead, again and again; with RATE so many a second of all together, at
+// even distances, whatever the server does, and the time is counted from when a request was due.
+// usage: finality_load URL CA TOKEN-FILE CLIENTS SECONDS LABEL [PATH BODY-FILE [RATE]]
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +23,8 @@ typedef struct load {
     const char *path;
     hm_buf body; // empty: an asset of a new name each time
     hm_client client;
-    uint64_t from_us, until_us; // what is sent between them counts
+    uint64_t begin_us, from_us, until_us; // what is sent between the last two counts
+    unsigned clients, rate;               // requests a second; 0: as soon as the answer is there
     pthread_mutex_t lock;       // over what follows
     uint64_t *samples;
     size_t count, failed;
@@ -59,6 +61,18 @@ static void put_asset(hm_buf *body, const char *label, unsigned number, unsigned
     hm_jw_close(body, '}');
 }
 
+// When request i of a client is to be sent: now, unless there is a rate.
+static uint64_t due_us(const worker *w, unsigned i)
+{
+    const load *l = w->l;
+    if (l->rate == 0)
+        return now_us();
+    uint64_t due = l->begin_us + ((uint64_t)i * l->clients + w->number) * 1000000 / l->rate;
+    for (uint64_t now = now_us(); now < due; now = now_us())
+        usleep((useconds_t)(due - now));
+    return due;
+}
+
 static void *work(void *arg)
 {
     worker *w = arg;
@@ -71,7 +85,7 @@ static void *work(void *arg)
             hm_buf_put(&body, hm_buf_bytes(&w->l->body));
         else
             put_asset(&body, w->l->label, w->number, i);
-        uint64_t began = now_us();
+        uint64_t began = due_us(w, i);
         hm_err err = hm_buf_status(&body);
         if (err == HM_OK)
             err =
@@ -94,15 +108,19 @@ static int by_value(const void *a, const void *b)
 
 int main(int argc, char **argv)
 {
-    if (argc != 7 && argc != 9) {
-        fputs("usage: finality_load URL CA TOKEN-FILE CLIENTS SECONDS LABEL [PATH BODY-FILE]\n",
+    if (argc != 7 && argc != 9 && argc != 10) {
+        fputs("usage: finality_load URL CA TOKEN-FILE CLIENTS SECONDS LABEL [PATH BODY-FILE "
+              "[RATE]]\n",
               stderr);
         return 2;
     }
     unsigned clients = (unsigned)strtoul(argv[4], NULL, 10);
     uint64_t seconds = strtoull(argv[5], NULL, 10);
-    if (clients == 0 || clients > CLIENTS_MAX || seconds == 0 || seconds > 3600) {
-        fputs("finality_load: 1 to 1024 clients, 1 to 3600 seconds\n", stderr);
+    unsigned rate = argc == 10 ? (unsigned)strtoul(argv[9], NULL, 10) : 0;
+    if (clients == 0 || clients > CLIENTS_MAX || seconds == 0 || seconds > 3600 ||
+        (argc == 10 && (rate == 0 || rate > 1000000))) {
+        fputs("finality_load: 1 to 1024 clients, 1 to 3600 seconds, 1 to 1000000 a second\n",
+              stderr);
         return 2;
     }
     hm_buf token = {0};
@@ -114,12 +132,15 @@ int main(int argc, char **argv)
         token.len--;
     char *bearer = strdup(hm_buf_cstr(&token));
     load l = {.label = argv[6],
-              .path = argc == 9 ? argv[7] : "/v1/assets",
+              .path = argc >= 9 ? argv[7] : "/v1/assets",
               .client = {.url = argv[1], .ca_path = argv[2], .token = bearer},
-              .from_us = now_us() + WARM_UP_US,
+              .clients = clients,
+              .rate = rate,
+              .begin_us = now_us(),
               .lock = PTHREAD_MUTEX_INITIALIZER,
               .samples = calloc(SAMPLES_MAX, sizeof(uint64_t))};
-    if (argc == 9 && hm_file_read(argv[8], 1u << 20, &l.body) != HM_OK) {
+    l.from_us = l.begin_us + WARM_UP_US;
+    if (argc >= 9 && hm_file_read(argv[8], 1u << 20, &l.body) != HM_OK) {
         fprintf(stderr, "finality_load: %s: %s\n", argv[8], hm_err_detail());
         return 1;
     }
@@ -141,8 +162,9 @@ int main(int argc, char **argv)
     qsort(l.samples, l.count, sizeof *l.samples, by_value);
     hm_buf out = {0};
     hm_jw_open(&out, NULL, '{');
-    hm_jw_str(&out, "bench", argc == 9 ? argv[6] : "finality");
+    hm_jw_str(&out, "bench", argc >= 9 ? argv[6] : "finality");
     hm_jw_u64(&out, "clients", clients);
+    hm_jw_u64(&out, "rate", rate);
     hm_jw_u64(&out, "seconds", seconds);
     hm_jw_u64(&out, "operations", l.count);
     hm_jw_u64(&out, "failed", l.failed);
