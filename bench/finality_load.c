@@ -25,7 +25,7 @@ typedef struct load {
     hm_client client;
     uint64_t begin_us, from_us, until_us; // what is sent between the last two counts
     unsigned clients, rate;               // requests a second; 0: as soon as the answer is there
-    pthread_mutex_t lock;       // over what follows
+    pthread_mutex_t lock;                 // over what follows
     uint64_t *samples;
     size_t count, failed;
     char failure[200];
