@@ -66,8 +66,15 @@ conn = http.client.HTTPSConnection(HOST, context=TLS, timeout=60)
 
 
 def request(method, path, body=None, headers={}):
-    conn.request(method, path, body, headers)
-    r = conn.getresponse()
+    try:
+        conn.request(method, path, body, headers)
+        r = conn.getresponse()
+    except (ConnectionError, ssl.SSLError):  # the server ends a connection that rests for long
+        conn.close()
+        if method == "POST":
+            raise
+        conn.request(method, path, body, headers)
+        r = conn.getresponse()
     data = r.read()
     return r.status, {k.lower(): v for k, v in r.getheaders()}, data
 

@@ -30,12 +30,11 @@ code() {
     [ $rc = "$want" ] || fail "exit code $rc, not $want: $*"
 }
 says() { grep -q -- "$1" out err || fail "no word of \"$1\""; }
-# until_true COMMAND...: for at most a minute.
+# until_true COMMAND...: for at most three minutes, which only end a test that would wait for ever.
 until_true() {
-    local n=0
+    local end=$((SECONDS + 180))
     until "$@"; do
-        n=$((n + 1))
-        [ $n -lt 600 ] || fail "not within a minute: $*"
+        [ $SECONDS -lt $end ] || fail "not within three minutes: $*"
         sleep 0.1
     done
 }
@@ -45,9 +44,18 @@ issuing_name() {
     echo "edge-$(openssl x509 -in "$2" -noout -pubkey | openssl pkey -pubin -outform DER |
         sha256sum | cut -c 1-16)"
 }
-free_port() { # of UDP
-    python3 -c 'import socket
-s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-s.bind(("::1", 0))
-print(s.getsockname()[1])'
+# free_port [tcp]: of UDP, or of TCP; below those that the kernel gives to whoever asks for any, so
+# that it is still free when it is used, and used again after a restart.
+free_port() {
+    python3 -c 'import random, socket, sys
+kind = socket.SOCK_STREAM if sys.argv[1] == "tcp" else socket.SOCK_DGRAM
+while True:
+    port = random.randrange(10000, 32000)
+    with socket.socket(socket.AF_INET6, kind) as s:
+        try:
+            s.bind(("::1", port))
+        except OSError:
+            continue
+        print(port)
+        break' "${1:-udp}"
 }

@@ -11,7 +11,7 @@
 #include "hypermesh/stoq.h"
 #include "hypermesh/stoq_tls.h"
 
-#define PATIENCE_US UINT64_C(60000000)
+#define PATIENCE_US UINT64_C(180000000)
 
 typedef struct probe {
     stoq_conn *conn;

@@ -11,7 +11,7 @@
 #include "hypermesh/stoq.h"
 #include "trustchain/trustchain.h"
 
-#define PATIENCE_US UINT64_C(10000000)
+#define PATIENCE_US UINT64_C(60000000)
 
 typedef struct probe {
     const char *session_path;

@@ -65,7 +65,7 @@ ask() { curl -sS --cacert "$root" "$@"; }
 ask $url/acme/directory | grep -q newOrder || fail "no directory"
 [ "$(ask -o /dev/null -w '%{http_code}' -I $url/acme/new-nonce)" = 200 ] || fail "HEAD of newNonce"
 [ "$(ask -o /dev/null -w '%{http_code}' $url/acme/new-nonce)" = 204 ] || fail "GET of newNonce"
-client() { timeout 120 "$@" >client.log 2>&1 </dev/null || fail "$*"; }
+client() { timeout 300 "$@" >client.log 2>&1 </dev/null || fail "$*"; }
 serial() { openssl x509 -in "$1" -noout -serial | cut -d= -f2 | tr A-F a-f; }
 # good LEAF CHAIN NAME...: verifies, and is for these names.
 good() {
@@ -179,9 +179,10 @@ before=$(serial $crt)
 hyd -r "$crt"
 revoked "$before"
 kill $web
+wait $web 2>/dev/null || true
 
 say "a name that somebody else has"
-code 1 timeout 60 lego --server $url/acme/directory --email a@example.test --accept-tos --path lego \
+code 1 timeout 300 lego --server $url/acme/directory --email a@example.test --accept-tos --path lego \
     --domains a.example.test --http --http.port "[$net:1]:80" run
 says 'acme:error:connection'
 
@@ -237,7 +238,7 @@ wait $pid
 : >server.log
 printf '[server]\ndeny = h.example.test\n' >policy.ini
 start --acme-eab required --policy policy.ini
-code 1 timeout 60 lego --server $url/acme/directory --email b@example.test --accept-tos --path bound \
+code 1 timeout 300 lego --server $url/acme/directory --email b@example.test --accept-tos --path bound \
     --domains e.example.test --http --http.port "[$net:2]:80" run
 says 'External Account Binding'
 "$server" eab --dir data >eab
@@ -245,7 +246,7 @@ kid=$(awk '/^key id/ {print $3}' eab) key=$(awk '/^key:/ {print $2}' eab)
 client lego --server $url/acme/directory --email b@example.test --accept-tos --path bound --eab \
     --kid "$kid" --hmac "$key" --domains e.example.test --http --http.port "[$net:2]:80" run
 # The same account, for a name that the policy denies.
-code 1 timeout 60 lego --server $url/acme/directory --email b@example.test --accept-tos --path bound --eab \
+code 1 timeout 300 lego --server $url/acme/directory --email b@example.test --accept-tos --path bound --eab \
     --kid "$kid" --hmac "$key" --domains h.example.test --http --http.port "[$net:2]:80" run
 says 'rejectedIdentifier'
 says 'h.example.test'
@@ -255,7 +256,7 @@ kid=$(awk '/^key id/ {print $3}' eab) key=$(awk '/^key:/ {print $2}' eab)
 bot register --server $url/acme/directory --agree-tos -m a@example.test --no-eff-email \
     --eab-kid "$kid" "--eab-hmac-key=$key"
 # Once used, a key is used.
-code 1 timeout 60 lego --server $url/acme/directory --email c@example.test --accept-tos --path twice \
+code 1 timeout 300 lego --server $url/acme/directory --email c@example.test --accept-tos --path twice \
     --eab --kid "$kid" --hmac "$key" --domains e.example.test --http --http.port "[$net:2]:80" run
 says 'an account has used this key'
 

@@ -165,11 +165,13 @@ code 0 root sign --key offline/mesh-root.key ca/authority/mesh-ca.csr -o longer-
 code 0 install_ longer-mesh.chain; says SIGHUP
 code 0 root sign --key offline/edge-root.key ca/authority/edge-ca.csr -o longer.chain --days 3000
 # Somebody asks all the while.
+: >asked
 while curl -sS -g --cacert offline/edge-root.crt -o /dev/null "$url/v1/crl?family=edge"; do
     echo >>asked
 done 2>asker.err &
 asker=$!
 pids+=($asker)
+until_true test -s asked
 code 0 install_ longer.chain; says SIGHUP
 kill -HUP "$pid"
 o x509 -in longer.chain >longer.crt

@@ -120,8 +120,12 @@ class Node(http.server.BaseHTTPRequestHandler):
 class Server(http.server.ThreadingHTTPServer):
     address_family = socket.AF_INET6
     request_queue_size = 64
-port = int(sys.argv[2])
-s = Server(("::1", port), Node)
+def serve(port): # 0: one below those that the kernel gives to others while this is stopped
+    while True:
+        try: return Server(("::1", port or random.randrange(10000, 32000)), Node)
+        except OSError:
+            if port: raise
+s = serve(int(sys.argv[2]))
 tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 tls.load_cert_chain("server.crt", "server.key")
 s.socket = tls.wrap_socket(s.socket, server_side=True, do_handshake_on_connect=False)

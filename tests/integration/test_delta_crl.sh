@@ -9,10 +9,6 @@ module=$(realpath "$1") server=$(realpath "$2") hypermesh=$(realpath "$3")
 
 P=(-provider-path "$module" -provider falcon -provider default)
 o() { local command=$1; shift; openssl "$command" "${P[@]}" "$@"; }
-free_tcp_port() {
-    python3 -c 'import socket
-s = socket.socket(socket.AF_INET6); s.bind(("::1", 0)); print(s.getsockname()[1])'
-}
 running() {
     kill -0 $pid 2>/dev/null || { cat server.log >&2; fail "the server ended at its start"; }
     grep -q '"running"' server.log
@@ -81,7 +77,7 @@ expect() { # WORD FAMILY NAME OPTION...
 deltas=(-use_deltas -extended_crl)
 
 "$server" init --dir data --mesh test >init.log
-api=$(free_tcp_port) port=$(free_tcp_port) public="http://[::1]:$port"
+api=$(free_port tcp) port=$(free_port tcp) public="http://[::1]:$port"
 start
 for f in mesh edge; do
     curl -sSg --fail "$public/ca/$f.crt" | o x509 -inform DER -out $f-ca.pem

@@ -10,8 +10,7 @@ o() {
     shift
     openssl "$command" -provider-path "$falcon" -provider falcon -provider default "$@"
 }
-public=$(python3 -c 'import socket
-s = socket.socket(socket.AF_INET6); s.bind(("::1", 0)); print(s.getsockname()[1])')
+public=$(free_port tcp)
 ocsp() { # FAMILY WORDS: with a nonce, so that it is signed now
     o ocsp -issuer "$1-issuing.crt" -CAfile "data/$1-root.crt" -cert "$1.pem" \
         -url "http://[::1]:$public/ocsp" >ocsp.log 2>&1 || true
@@ -31,7 +30,7 @@ start() {
 get() { # PATH ARG...: body in the file answer
     local path=$1
     shift
-    status=$(curl -s -m 30 --cacert data/edge-root.crt -o answer -w '%{http_code}' "$@" "$url$path")
+    status=$(curl -s -m 120 --cacert data/edge-root.crt -o answer -w '%{http_code}' "$@" "$url$path")
 }
 issue() { # PROFILE CSR
     python3 -c 'import json, sys

@@ -9,10 +9,6 @@ module=$(realpath "$1") server=$(realpath "$2")
 
 P=(-provider-path "$module" -provider falcon -provider default)
 o() { local command=$1; shift; openssl "$command" "${P[@]}" "$@"; }
-free_tcp_port() {
-    python3 -c 'import socket
-s = socket.socket(socket.AF_INET6); s.bind(("::1", 0)); print(s.getsockname()[1])'
-}
 running() {
     kill -0 $pid 2>/dev/null || fail "the server ended at its start"
     grep -q '"running"' server.log
@@ -52,7 +48,7 @@ status() { # ANSWER WORDS
 }
 
 "$server" init --dir data --mesh test >init.log
-api=$(free_tcp_port) port=$(free_tcp_port) public="http://[::1]:$port"
+api=$(free_port tcp) port=$(free_port tcp) public="http://[::1]:$port"
 for url in https://x http:// http://x/ 'http://x,URI:http://y' 'http://x y'; do
     rc=0
     "$server" run --dir data --listen "[::1]:$api" --public-url "$url" >out 2>&1 || rc=$?
@@ -240,7 +236,7 @@ for f in mesh edge; do
     until ask $f -no_nonce -cert $f.crt && grep -q "$f.crt: revoked" out; do # the rate, after the flood
         grep -q "$f.crt: good" out && fail "$f: good after its revocation"
         n=$((n + 1))
-        [ $n -lt 100 ] || fail "$f: not revoked"
+        [ $n -lt 1800 ] || fail "$f: not revoked"
         sleep 0.1
     done
     says 'Response verify OK'; says 'Revocation Time'

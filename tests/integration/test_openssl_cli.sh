@@ -83,7 +83,7 @@ openssl s_server "${P[@]}" -6 -accept '[::1]:0' -cert server.crt -key server.key
 server=$!
 exec 7>hold
 port=
-for _ in $(seq 600); do
+for _ in $(seq 1800); do
     port=$(sed -n 's/^ACCEPT .*:\([0-9]*\).*$/\1/p' server.log | head -1)
     [ -n "$port" ] && break
     kill -0 $server 2>/dev/null || { cat server.log; fail "s_server ended"; }

@@ -10,10 +10,6 @@ module=$(realpath "$1") server=$(realpath "$2") hypermesh=$(realpath "$3") softh
 logs=(server.log out err answer)
 : >err
 
-free_tcp_port() {
-    python3 -c 'import socket
-s = socket.socket(socket.AF_INET6); s.bind(("::1", 0)); print(s.getsockname()[1])'
-}
 running() {
     kill -0 $pid 2>/dev/null || fail "the server ended at its start"
     grep -q '"running"' server.log
@@ -33,7 +29,7 @@ stop() {
     kill -TERM $pid
     wait $pid || fail "exit code $? after SIGTERM"
 }
-get() { curl -sSg --fail -m 30 --cacert "$data/edge-root.crt" "https://[::1]:$api$1" "${@:2}"; }
+get() { curl -sSg --fail -m 120 --cacert "$data/edge-root.crt" "https://[::1]:$api$1" "${@:2}"; }
 post() { # PATH BODY
     get "$1" -H 'Content-Type: application/json' -H "Authorization: Bearer $(cat "$data/api.token")" \
         --data-binary "$2" >answer
@@ -102,7 +98,7 @@ ocsp() { # NAME WORD
 lines() { "$server" issuing list --dir "$data"; }
 live() { lines | sed -n "s/^edge $1 .* live \([0-9]*\) .*/\1/p"; }
 
-api=$(free_tcp_port) port=$(free_tcp_port) public="http://[::1]:$port"
+api=$(free_port tcp) port=$(free_port tcp) public="http://[::1]:$port"
 "$server" init --dir data --mesh test >init.log
 start data
 first=$(present)

@@ -74,8 +74,9 @@ fi
 trap 'cleanup; ip netns del $ns' EXIT
 within=(ip netns exec $ns)
 ip -n $ns link set lo up
-# So that it lasts; and so that rules come before the table of local addresses.
-ip netns exec $ns tc qdisc add dev lo root tbf rate 160mbit burst 1mb latency 50ms
+rate() { ip netns exec $ns tc qdisc replace dev lo root tbf rate "$1" burst 1mb latency 50ms; }
+rate 10mbit # so that it lasts until the cut is made and noticed, however slow this is
+# So that rules come before the table of local addresses.
 ip -n $ns -6 rule add pref 100 lookup local
 ip -n $ns -6 rule del pref 0
 
@@ -84,7 +85,7 @@ recv --count 1
 send --file big --name cut --connections 4 --datagram 1452 --json >out 2>err &
 sender=$!
 pids+=($sender)
-half() { [ -n "$(find inbox -name '.hypermesh-*' -size +5000k)" ]; }
+half() { [ -n "$(find inbox -name '.hypermesh-*' -size +2000k)" ]; }
 until_true half
 port=$(ip netns exec $ns ss -Huna | awk '{ print $4 }' | sed 's/.*://' | grep -vx "${at##*:}" | sed -n 2p)
 [ -n "$port" ] || fail "the sender has no second port"
@@ -92,6 +93,8 @@ for way in sport dport; do
     ip -n $ns -6 rule add pref 10 ipproto udp $way "$port" prohibit
 done
 [ ! -e inbox/cut ] || fail "the file was faster than the cut: make it larger"
+until_true grep -q '3 connections are left' err
+rate 160mbit
 rc=0
 wait $sender || rc=$?
 [ $rc = 0 ] || fail "exit code $rc of the sender"

@@ -6,7 +6,7 @@ hypermesh=$(realpath "$1")
 # shellcheck source=tests/integration/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 logs=(out err recv.out recv.err)
-told() { grep -q -- "$1" recv.err recv.out || fail "the receiver says nothing of \"$1\""; }
+told() { until_true grep -q -- "$1" recv.err recv.out; } # it may say so when the sender is gone
 # recv ARG...: in the background; its address goes to $at.
 recv() {
     : >recv.err
@@ -14,13 +14,12 @@ recv() {
         >recv.out 2>recv.err &
     pid=$!
     pids=($pid)
-    for _ in $(seq 600); do
-        at=$(sed -n 's/^listening at //p' recv.err)
-        [ -z "$at" ] || return 0
-        kill -0 $pid 2>/dev/null || fail "the receiver ended at its start"
-        sleep 0.1
-    done
-    fail "the receiver does not start"
+    until_true listens
+}
+listens() {
+    kill -0 $pid 2>/dev/null || fail "the receiver ended at its start"
+    at=$(sed -n 's/^listening at //p' recv.err)
+    [ -n "$at" ]
 }
 ended() { # with this code
     local rc=0
@@ -78,15 +77,17 @@ code 3 "$hypermesh" stoq send "$at" --ca other.crt --file small
 code 2 send --file small --name ''
 [ "$(cat inbox/taken)" = mine ] || fail "a file has lost its place"
 # By another program: a hash that is wrong, an end that comes too early.
-quic() { # what the receiver answers is in the file out
-    { cat; sleep 2; } | timeout 20 openssl s_client -quic -quiet -no_ign_eof -alpn hypermesh-file/1 \
-        -connect "$at" -CAfile server.crt >out 2>err || true
+begun() { [ -n "$(find inbox -name '.hypermesh-*')" ]; }
+quic() { # COMMAND...: until this is true it stays; what the receiver answers is in the file out
+    : >out
+    { cat; until_true "$@"; } | timeout 240 openssl s_client -quic -quiet -no_ign_eof \
+        -alpn hypermesh-file/1 -connect "$at" -CAfile server.crt >out 2>err || true
 }
-{ printf '\3lie\0\0\0\0\0\0\0\5hello'; head -c 32 /dev/zero; } | quic
+{ printf '\3lie\0\0\0\0\0\0\0\5hello'; head -c 32 /dev/zero; } | quic grep -q 'the hashes differ' out
 says 'the hashes differ'
-{ printf '\5short\0\0\0\0\0\0\0\5hel'; } | quic
+{ printf '\5short\0\0\0\0\0\0\0\5hel'; } | quic begun
 told 'connection was lost\|ends before'
-{ printf '\4true\0\0\0\0\0\0\0\5hello'; printf hello | openssl dgst -sha256 -binary; } | quic
+{ printf '\4true\0\0\0\0\0\0\0\5hello'; printf hello | openssl dgst -sha256 -binary; } | quic test -s out
 ended 0
 [ "$(ls inbox)" = "$(printf '%s\n' 'another name' big empty small taken true)" ] ||
     fail "not the files that should be there"
@@ -94,14 +95,15 @@ ended 0
 
 say "a sender that is killed, a receiver that is told to end"
 recv
-"$hypermesh" stoq send "$at" --ca server.crt --file big --name half --json >out 2>err &
+# The kernel kills it, after a second of computing: that is too little for a file of this length.
+truncate -s 60G long
+(ulimit -t 1 && exec "$hypermesh" stoq send "$at" --ca server.crt --file long --name half) >out 2>err &
 sender=$!
-for _ in $(seq 600); do
-    [ -n "$(find inbox -name '.hypermesh-*' -size +1000k)" ] && break
-    sleep 0.01
-done
-kill -9 $sender
-wait $sender 2>/dev/null || true
+some() { [ -n "$(find inbox -name '.hypermesh-*' -size +1000k)" ]; }
+until_true some
+rc=0
+wait $sender 2>/dev/null || rc=$?
+[ $rc = 137 ] || fail "the sender was not killed: exit code $rc"
 [ ! -e inbox/half ] || fail "the file was faster than the kill: make it larger"
 kill -INT $pid
 ended 1

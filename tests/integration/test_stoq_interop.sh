@@ -38,7 +38,7 @@ get() {
     shift
     rm -rf down
     mkdir down
-    timeout 60 gtlsclient -q --exit-on-all-streams-close --download down "$@" ::1 "$port" \
+    timeout 240 gtlsclient -q --exit-on-all-streams-close --download down "$@" ::1 "$port" \
         "https://localhost:$port/$bytes" >out 2>err || fail "gtlsclient $*: exit code $?"
     [ "$(stat -c %s "down/$bytes")" = "$bytes" ] || fail "gtlsclient $*: not $bytes bytes"
 }
@@ -96,7 +96,8 @@ for how in --nat-rebinding ""; do
     get 3000000 --delay-stream=600ms --change-local-addr=300ms ${how:+"$how"}
     stop
     answers=$(cat ./*-server.sqlog | grep -c '"name":"quic:packet_sent".*"frame_type":"path_response"' || true)
-    [ "$(frames "$proofs")" = 1 ] || fail "the client has not moved ${how:-by itself}"
+    # One for each challenge: a client that is slow gets a second one.
+    [ "$(frames "$proofs")" -ge 1 ] || fail "the client has not moved ${how:-by itself}"
     [ -n "$how" ] || [ "$answers" -ge 1 ] || fail "the probe was not answered"
 done
 
@@ -105,7 +106,7 @@ other=$(free_port)
 start --preferred "[::1]:$other" --qlog .
 get 20000000
 stop
-[ "$(frames "$proofs")" = 1 ] || fail "the client has not moved to the preferred address"
+[ "$(frames "$proofs")" -ge 1 ] || fail "the client has not moved to the preferred address"
 start --preferred "[::1]:$other" --qlog .
 get 1000 --no-preferred-addr
 stop
@@ -133,7 +134,7 @@ end() {
 ask() {
     local path=$1 versions=$2 want=$3
     shift 3
-    timeout 60 "$probe" "$port" cert.pem "$path" "$versions" "$@" >out 2>err ||
+    timeout 240 "$probe" "$port" cert.pem "$path" "$versions" "$@" >out 2>err ||
         fail "the probe: $path $versions $*"
     python3 -c 'import json, sys
 a = json.load(open("out"))

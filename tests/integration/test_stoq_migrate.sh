@@ -45,7 +45,7 @@ coproc client { exec ip netns exec $b "$probe" fd02::1 4433 cert.pem fd00::2 400
 pids+=("$client_PID")
 said() { # WANTED
     local line
-    read -r -t 60 line <&"${client[0]}" || fail "nothing, not \"$1\""
+    read -r -t 180 line <&"${client[0]}" || fail "nothing, not \"$1\""
     [ "$line" = "$1" ] || fail "\"$line\", not \"$1\""
 }
 order() { echo "$1" >&"${client[1]}"; }

@@ -37,6 +37,7 @@ counter() { # NAME WITH LABELS
     curl -sS -g --cacert ca/edge-root.crt "https://$metrics/metrics" |
         awk -v n="$1" '$1 == n {print $2; found = 1} END {exit !found}' || fail "no counter $1"
 }
+zeros() { [ "$(tr -dc '\0' <out | wc -c)" = "$1" ]; } # so many, besides words
 ping() { "$hypermesh" stoq ping "$at" --count 2 --interval 10 "$@"; }
 # refused REASON COMMAND...: exactly one line and one count more with this reason.
 refused() {
@@ -49,9 +50,13 @@ refused() {
     [ "$(grep -c "\"refused\".* reason=$reason " server.log)" = $((lines + 1)) ] ||
         fail "no line about $reason"
 }
-s_client() { # ARG...: what came from the server is in the file out; the exit code does not matter
-    { cat request; sleep "${hold:-0}"; } |
-        timeout 20 openssl s_client -quic -connect "$at" -CAfile ca/edge-root.crt \
+# s_client ARG...: what came from the server is in the file out; the exit code does not matter. It stays
+# until the command $hold is true.
+s_client() {
+    : >out
+    # shellcheck disable=SC2086
+    { cat request; [ -z "${hold:-}" ] || until_true $hold; } |
+        timeout 240 openssl s_client -quic -connect "$at" -CAfile ca/edge-root.crt \
             -verify_return_error "$@" >out 2>err || true
 }
 
@@ -93,7 +98,7 @@ chmod 600 data/node.key
 code 2 "$server" run --dir data --listen '[::1]:0' --metrics-listen off --groups NOSUCH; says NOSUCH
 
 say "run"
-start
+port=$(free_port) start # again by another, later
 [ "$(stat -c '%a %s' data/stoq.secret)" = '600 32' ] || fail "the secret's mode or size"
 ss -Hlntup | grep "pid=$pid," >sockets || fail "no socket"
 [ "$(wc -l <sockets)" = 2 ] || fail "not one socket of UDP and one of TCP"
@@ -156,7 +161,8 @@ code 2 perf --connections 33; says 33
 code 2 perf --connections 32 --streams 129; says together
 code 2 perf --connections 2 --handshakes 1; says either
 code 2 perf --connections 2 --session kept; says either
-[ "$(counter hm_stoq_streams)" = 0 ] || fail "streams are left"
+idle() { [ "$(counter hm_stoq_streams)" = 0 ]; }
+until_true idle # when the client's last word is there
 code 2 perf --seconds 1 --up 1; says either
 code 2 perf --up 1X; says 1X
 
@@ -175,7 +181,7 @@ code 2 ping --ca ca/mesh-root.crt --request 7; says request
 handshakes() {
     local before
     before=$(counter hm_stoq_accepted_total)
-    code 0 "$hypermesh" stoq perf "$at" --ca ca/mesh-root.crt --handshakes 1 --json "$@"
+    code 0 "$hypermesh" stoq perf "$at" --ca ca/mesh-root.crt --handshakes 3 --json "$@"
     settled() { [ "$(counter hm_stoq_half_open)" = 0 ]; }
     until_true settled
     python3 - $(($(counter hm_stoq_accepted_total) - before)) <<'PY'
@@ -202,20 +208,21 @@ refused client_gave_up code 3 ping --ca other/mesh-root.crt; says 'certificate'
 code 2 "$hypermesh" stoq ping 127.0.0.1 --ca ca/edge-root.crt; says IPv4
 
 say "openssl s_client -quic"
-# As docs/stoq.md has it.
-[ "$( (printf '\0\0\0\0\0\0\0\20'; sleep 1) | openssl s_client -quic -quiet -no_ign_eof \
-    -alpn perf -connect "$at" -CAfile ca/edge-root.crt 2>/dev/null | wc -c)" = 16 ] ||
-    fail "the example of the manual"
+# As docs/stoq.md has it, but for its second, which may be too short here.
+: >out
+(printf '\0\0\0\0\0\0\0\20'; until_true zeros 16) | openssl s_client -quic -quiet -no_ign_eof \
+    -alpn perf -connect "$at" -CAfile ca/edge-root.crt >out 2>/dev/null || true
+[ "$(wc -c <out)" = 16 ] || fail "the example of the manual"
 printf '\0\0\0\0\0\0\x27\x10' >request # 10,000 bytes, please
-hold=1 s_client -alpn perf
+hold='zeros 10000' s_client -alpn perf
 grep -q '^ALPN protocol: perf' out || fail "no ALPN"
 grep -q 'Verification: OK' out || fail "not verified"
-[ "$(sed -n '/^---$/,$p' out | tr -dc '\0' | wc -c)" = 10000 ] || fail "not the bytes asked for"
+zeros 10000 || fail "not the bytes asked for"
 refused group s_client -alpn perf -groups X25519
 refused protocol s_client -alpn h2
 
 say "HTTP/3"
-c() { curl -gsS -m 60 --http3-only --cacert ca/edge-root.crt "$@"; }
+c() { curl -gsS -m 240 --http3-only --cacert ca/edge-root.crt "$@"; }
 h3=https://$at
 [ "$(c "$h3/100000000" | tr -d '\0' | wc -c) $(c "$h3/100000000" | wc -c)" = '0 100000000' ] ||
     fail "not 100 MB of zeros"
@@ -232,7 +239,7 @@ done
 [ "$(counter hm_perf_received_bytes_total)" -ge 100000000 ] || fail "uploads are not counted"
 
 say "what is no QUIC is counted and harmless"
-python3 - "$at" <<'PY'
+cat >noise.py <<'PY'
 import random, socket, sys
 port = int(sys.argv[1].rsplit(":", 1)[1])
 s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
@@ -246,7 +253,10 @@ for i in range(300):
     s.send(initial(1200)[:r.randrange(1, 1199)])
     s.send(initial(r.randrange(1200, 1400)))
 PY
-many_dropped() { [ "$(counter hm_stoq_datagrams_dropped_total)" -ge 600 ]; }
+many_dropped() { # as often as it takes: what a socket has no room for is lost
+    python3 noise.py "$at"
+    [ "$(counter hm_stoq_datagrams_dropped_total)" -ge 600 ]
+}
 until_true many_dropped
 code 0 ping --ca ca/edge-root.crt
 [ "$(counter hm_stoq_half_open)" = 0 ] || fail "something is half open"
@@ -366,7 +376,7 @@ say "an own certificate, other groups"
 start --cert data/edge.crt --key data/edge.key --groups X25519MLKEM768:X25519
 code 0 ping --ca ca/edge-root.crt
 code 6 ping --ca ca/mesh-root.crt
-hold=1 s_client -alpn perf -groups X25519
+hold='grep -q ^ALPN out' s_client -alpn perf -groups X25519
 grep -q '^ALPN protocol: perf' out || fail "the group that was allowed is refused"
 if command -v gtlsclient >out; then # ngtcp2's
     mkdir down
@@ -470,7 +480,7 @@ done
 printf x >kept
 resumes False none --early
 resumed_handshakes() { # ARG...: nearly all are, each with a ticket of its own
-    code 0 "$hypermesh" stoq perf "$at" --ca ca/edge-root.crt --handshakes 1 --resume --json "$@"
+    code 0 "$hypermesh" stoq perf "$at" --ca ca/edge-root.crt --handshakes 3 --resume --json "$@"
     python3 -c 'import json
 a = json.load(open("out"))
 assert a["handshakes"] > 0 and a["whole"] > 0 and a["group"] == "X25519MLKEM768", a
@@ -495,10 +505,10 @@ resumes False none
 kill -HUP $pid # with new certificates nothing of before is taken
 until_true grep -q '"certificates and lists read again"' server.log
 resumes False rejected --early
-hold=1 s_client -alpn perf -sess_out ossl.session
-hold=1 s_client -alpn perf -sess_in ossl.session
+hold='test -s ossl.session' s_client -alpn perf -sess_out ossl.session
+hold='zeros 10000' s_client -alpn perf -sess_in ossl.session
 grep -q '^Reused, TLSv1.3' out || fail "OpenSSL's client is not resumed"
-[ "$(sed -n '/^---$/,$p' out | tr -dc '\0' | wc -c)" = 10000 ] || fail "not the bytes asked for"
+zeros 10000 || fail "not the bytes asked for"
 stop
 start
 resumes False rejected --early # the server before had other keys

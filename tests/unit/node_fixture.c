@@ -19,12 +19,6 @@ static hm_err any_peer(void *ctx, hm_bytes leaf)
     return HM_OK;
 }
 
-static void on_open(void *user, stoq_stream *s)
-{
-    hostile *h = user;
-    h->lanes[stoq_stream_id(s) == 0 ? LANE_FAST : LANE_BULK] = s;
-}
-
 static void on_closed(void *user, stoq_stream *s)
 {
     hostile *h = user;
@@ -35,6 +29,16 @@ static void on_closed(void *user, stoq_stream *s)
             hm_buf_reset(&h->in[lane]);
             hm_buf_reset(&h->out[lane]);
         }
+}
+
+// The node may come back before it is noticed here that it was gone.
+static void on_open(void *user, stoq_stream *s)
+{
+    hostile *h = user;
+    int lane = stoq_stream_id(s) == 0 ? LANE_FAST : LANE_BULK;
+    if (h->lanes[lane] != NULL)
+        on_closed(h, h->lanes[lane]);
+    h->lanes[lane] = s;
 }
 
 static void take(hostile *h, hm_buf *in)

@@ -13,7 +13,7 @@
 #include "mesh/node_internal.h"
 #include "mesh_fixture.h"
 
-#define GUARD_US 60000000u // only to end a test that would wait for ever
+#define GUARD_US 200000000u // only to end a test that would wait for ever
 
 // A member as the test plays it: it takes connections, and the node, being the first in the
 // genesis, makes them.

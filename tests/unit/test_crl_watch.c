@@ -57,7 +57,7 @@ static void test_asks_again(void **state)
     listen_on_any(&listener, url);
     crl_watch *w = watch(url);
     asked = 0;
-    UNTIL(asked == 2);
+    UNTIL(asked >= 2);
     crl_watch_close(w);
     uv_close((uv_handle_t *)&listener, NULL);
     mesh_close();

@@ -273,7 +273,7 @@ static int sh(const char *command)
 {
     char full[4096];
     snprintf(full, sizeof(full),
-             "D=%s T=https://localhost:%d P='http://[::1]:%d'; C=\"curl -g -6 -sS -m 60 --cacert "
+             "D=%s T=https://localhost:%d P='http://[::1]:%d'; C=\"curl -g -6 -sS -m 180 --cacert "
              "$D/crt %s\"; %s",
              S.dir, S.tls_port, S.plain_port, S.h3 ? "--http3-only" : "", command);
     FILE *f = popen(full, "r");
@@ -454,12 +454,12 @@ static void test_abort(void **state)
     int before = S.aborted;
     // The reader leaves in the middle: the handler hears of it.
     assert_int_equal(sh("$C $T/v1/download/900000000 | head -c 1000 | wc -c"), 0);
-    for (int i = 0; i < 1000 && S.aborted == before; i++)
+    for (int i = 0; i < 6000 && S.aborted == before; i++)
         usleep(10000);
     assert_int_equal(S.aborted, before + 1);
-    assert_int_equal(sh("$C -N -m 3 $T/v1/events"), 28); // curl's own time limit
+    assert_int_equal(sh("$C -N -m 10 $T/v1/events"), 28); // curl's own time limit
     OUT_HAS("event: final\nid: 3\ndata: {\"height\":1}\n\n");
-    for (int i = 0; i < 1000 && S.sse_ended == 0; i++)
+    for (int i = 0; i < 6000 && S.sse_ended == 0; i++)
         usleep(10000);
     assert_int_equal(S.sse_ended, 1);
     assert_int_equal(sh("$C $T/v1/flood | wc -c"), 0);
@@ -603,7 +603,7 @@ static void raw_open(const char *bytes, size_t len, bool end)
     struct sockaddr_in6 to = {.sin6_family = AF_INET6,
                               .sin6_addr = in6addr_loopback,
                               .sin6_port = htons((uint16_t)S.plain_port)};
-    struct timeval wait = {10, 0};
+    struct timeval wait = {60, 0};
     int fd = socket(AF_INET6, SOCK_STREAM, 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
@@ -684,7 +684,7 @@ static void test_pipelined(void **state)
         snprintf(text, sizeof(text), "%s%s%s", all[i / 9], all[i / 3 % 3], all[i % 3]);
         raw(text, strlen(text));
         assert_null(strstr(out_text, "POST /v1"));
-        assert_int_equal(sh("$C -m 5 $T/v1/hello/ok"), 0);
+        assert_int_equal(sh("$C $T/v1/hello/ok"), 0);
         OUT_HAS("\"ok\"");
     }
 }

@@ -318,7 +318,7 @@ static void test_uploads_are_given_up(void **state)
     manifests_stored = 0;
     put_text("stays", &stays);
     put_text("goes", &goes);
-    UNTIL(stays.done && goes.done && manifests_stored == 6);
+    UNTIL(stays.done && goes.done && manifests_stored >= 6);
     assert_int_equal(stays.err, HM_OK);
     hm_asset_register r = {.kind = HM_ASSET_DATA,
                            .name = hm_bytes_str("data"),

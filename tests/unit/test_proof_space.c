@@ -318,7 +318,7 @@ static void sealing_is_cancelled_from_another_thread(void **state)
 {
     (void)state;
     unlink(path);
-    struct seal_run r = {.p = hm_space_params_default(18)};
+    struct seal_run r = {.p = hm_space_params_default(20)};
     pthread_t t;
     assert_int_equal(pthread_create(&t, NULL, seal_thread, &r), 0);
     while (atomic_load(&r.progress.done) < 4096)
