@@ -354,7 +354,7 @@ start_all() {
     step "authority" "Try: ./deploy-dev.sh --clean" "$dir/init.log" init_authority
     start trustchain "$trustchain_bin" run --dir "$dir/trustchain" --listen '[::1]:8443' \
         --host localhost,::1 --page-dir "$PWD/dashboard/dist"
-    wait_for "authority answers" 30 trustchain running trustchain
+    wait_for "authority answers" 120 trustchain running trustchain
     step "keys, certificates and sectors of $nodes nodes" "Try again; --clean begins anew." \
         "$dir/init.log" init_nodes
     step "keys and certificates of stoq-server" "Try again; --clean begins anew." \
@@ -372,8 +372,8 @@ start_all() {
     done
     start stoq "$stoq_bin" run --dir "$dir/stoq" --listen '[::1]:9292' \
         --metrics-listen '[::1]:9292'
-    wait_for "stoq-server runs" 30 stoq running stoq
-    for ((i = 1; i <= nodes; i++)); do wait_for "node-$i runs" 60 "node-$i" running "node-$i"; done
+    wait_for "stoq-server runs" 120 stoq running stoq
+    for ((i = 1; i <= nodes; i++)); do wait_for "node-$i runs" 120 "node-$i" running "node-$i"; done
     for ((i = 1; i <= nodes; i++)); do
         is_revoked "$i" || continue
         give_up "node-$i's certificate is revoked: the other nodes refuse it" \
@@ -381,7 +381,7 @@ start_all() {
             "$dir/node-$i.log"
     done
     for ((i = 1; i <= nodes; i++)); do
-        wait_for "ledger of node-$i finalises" 120 "node-$i" finalises "$i"
+        wait_for "ledger of node-$i finalises" 300 "node-$i" finalises "$i"
     done
 
     show_status || give_up "all processes run" "$(start_hint)" "$dir/stoq.log"
