@@ -97,6 +97,12 @@ is_ours() {
     return 1
 }
 
+# The first thread of a program that ends may be gone while another holds its files yet.
+threads_left() {
+    local t=("/proc/$1/task/"[0-9]*)
+    [ ${#t[@]} -gt 1 ]
+}
+
 pid_of() {
     local pid pids
     pid=$(cat "$dir/$1.pid" 2>/dev/null) && is_ours "$pid" "$1" && echo "$pid" && return
@@ -130,9 +136,9 @@ stop_all() {
     done
     for name in ${found[@]+"${found[@]}"}; do
         pid=${name#* } name=${name% *} n=0
-        while is_ours "$pid" "$name"; do
+        while is_ours "$pid" "$name" || { threads_left "$pid" && [ $n -lt 300 ]; }; do
             n=$((n + 1))
-            if [ $n = 200 ]; then
+            if [ $n = 200 ] && is_ours "$pid" "$name"; then
                 say "$name does not stop after 20 s: killed (it comes back whole)"
                 kill -KILL "$pid" 2>/dev/null || true
             fi

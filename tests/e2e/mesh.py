@@ -35,6 +35,16 @@ def wait_until(what, seconds, condition):
         time.sleep(0.05)
 
 
+def runs(pid):
+    """Until its last thread has ended: the first may be gone while another holds the files yet."""
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            fields = f.read().rsplit(")", 1)[1].split()
+    except OSError:
+        return False
+    return fields[0] != "Z" or int(fields[17]) > 1
+
+
 class Refused(Exception):
     def __init__(self, status, body):
         super().__init__(f"{status}: {body[:300]!r}")
@@ -63,11 +73,7 @@ class Node:
             return int(f.read())
 
     def alive(self):
-        try:
-            with open(f"/proc/{self.pid}/stat") as f:
-                return f.read().rsplit(")", 1)[1].split()[0] != "Z"
-        except OSError:
-            return False
+        return runs(self.pid)
 
     def signal(self, sig):
         """Ends it; it can be started again just as it was."""

@@ -5,7 +5,7 @@ up, and when the authority's store is set back to an older copy and goes on diff
 them cosigns it, also after they were killed."""
 import hashlib, http.client, json, os, shutil, signal, subprocess
 
-from mesh import CLI, Mesh, isolate, say, wait_until
+from mesh import CLI, Mesh, isolate, runs, say, wait_until
 
 NODES = 3
 
@@ -26,11 +26,7 @@ class Authority:
     def alive(self):
         if self.process:
             return self.process.poll() is None
-        try:
-            with open(f"/proc/{self.pid}/stat") as f:
-                return f.read().rsplit(")", 1)[1].split()[0] != "Z"
-        except OSError:
-            return False
+        return runs(self.pid)
 
     def stop(self):
         os.kill(self.pid, signal.SIGTERM)
