@@ -97,6 +97,12 @@ is_ours() {
     return 1
 }
 
+# The first thread of a program that ends may be gone while another holds its files yet.
+threads_left() {
+    local t=("/proc/$1/task/"[0-9]*)
+    [ ${#t[@]} -gt 1 ]
+}
+
 pid_of() {
     local pid pids
     pid=$(cat "$dir/$1.pid" 2>/dev/null) && is_ours "$pid" "$1" && echo "$pid" && return
@@ -130,9 +136,9 @@ stop_all() {
     done
     for name in ${found[@]+"${found[@]}"}; do
         pid=${name#* } name=${name% *} n=0
-        while is_ours "$pid" "$name"; do
+        while is_ours "$pid" "$name" || { threads_left "$pid" && [ $n -lt 300 ]; }; do
             n=$((n + 1))
-            if [ $n = 200 ]; then
+            if [ $n = 200 ] && is_ours "$pid" "$name"; then
                 say "$name does not stop after 20 s: killed (it comes back whole)"
                 kill -KILL "$pid" 2>/dev/null || true
             fi
@@ -354,7 +360,7 @@ start_all() {
     step "authority" "Try: ./deploy-dev.sh --clean" "$dir/init.log" init_authority
     start trustchain "$trustchain_bin" run --dir "$dir/trustchain" --listen '[::1]:8443' \
         --host localhost,::1 --page-dir "$PWD/dashboard/dist"
-    wait_for "authority answers" 30 trustchain running trustchain
+    wait_for "authority answers" 120 trustchain running trustchain
     step "keys, certificates and sectors of $nodes nodes" "Try again; --clean begins anew." \
         "$dir/init.log" init_nodes
     step "keys and certificates of stoq-server" "Try again; --clean begins anew." \
@@ -372,8 +378,8 @@ start_all() {
     done
     start stoq "$stoq_bin" run --dir "$dir/stoq" --listen '[::1]:9292' \
         --metrics-listen '[::1]:9292'
-    wait_for "stoq-server runs" 30 stoq running stoq
-    for ((i = 1; i <= nodes; i++)); do wait_for "node-$i runs" 60 "node-$i" running "node-$i"; done
+    wait_for "stoq-server runs" 120 stoq running stoq
+    for ((i = 1; i <= nodes; i++)); do wait_for "node-$i runs" 120 "node-$i" running "node-$i"; done
     for ((i = 1; i <= nodes; i++)); do
         is_revoked "$i" || continue
         give_up "node-$i's certificate is revoked: the other nodes refuse it" \
@@ -381,7 +387,7 @@ start_all() {
             "$dir/node-$i.log"
     done
     for ((i = 1; i <= nodes; i++)); do
-        wait_for "ledger of node-$i finalises" 120 "node-$i" finalises "$i"
+        wait_for "ledger of node-$i finalises" 300 "node-$i" finalises "$i"
     done
 
     show_status || give_up "all processes run" "$(start_hint)" "$dir/stoq.log"

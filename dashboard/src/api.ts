@@ -56,6 +56,7 @@ export class ApiError extends Error {
 
 export const UNREACHABLE = "The server does not answer. It may be stopped; this page tries again by itself.";
 const TIMEOUT_MS = 6000;
+const WRITE_MS = 40_000; // a node says after 20 s that an operation is not final yet
 
 /** The bearer token, if one was given: in this tab's memory alone, gone when it is reloaded. */
 export const session = { token: "" };
@@ -86,7 +87,7 @@ export const getText = async (path: string): Promise<string> => whole((await ask
 export const getBytes = async (path: string, cache: RequestCache = "no-store"): Promise<Uint8Array<ArrayBuffer>> =>
   new Uint8Array(await whole((await ask(path, { cache })).arrayBuffer()));
 export const post = async <T>(path: string, body: unknown): Promise<T> =>
-  whole((await ask(path, { method: "POST", body: JSON.stringify(body) })).json() as Promise<T>);
+  whole((await ask(path, { method: "POST", body: JSON.stringify(body), signal: AbortSignal.timeout(WRITE_MS) })).json() as Promise<T>);
 
 export const query = (params: Record<string, string>): string => {
   const set = Object.entries(params).filter(([, v]) => v !== "");

@@ -292,7 +292,10 @@ export function start(of: App): void {
     h("div", { class: "bar" }, h("a", { class: "brand", href: "#/" }, h("img", { src: "/icon.svg", alt: "", width: "24", height: "24" }), app.name), nav, line),
   );
   main.before(outage);
-  addEventListener("hashchange", () => void navigate());
+  addEventListener("hashchange", () => {
+    clearTimeout(typing); // who went on does not come back to what was being typed
+    void navigate();
+  });
   addEventListener("click", onClick);
   document.addEventListener("input", onInput);
   document.addEventListener("submit", onSubmit);

@@ -26,8 +26,8 @@ class Box:
              "unshare", "-m", "-p", "-u", "-i", "-n", "-C", "--fork", "--kill-child",
              os.path.join(ROOT, "tests/e2e/box.sh"), self.top, share])
         try:
-            self.first = wait_until("the machine's first process", 10, self._first)
-            wait_until("systemd is up", 60, self._up)
+            self.first = wait_until("the machine's first process", 120, self._first)
+            wait_until("systemd is up", 120, self._up)
         except BaseException:
             self.close()
             raise
@@ -38,6 +38,9 @@ class Box:
 
     def _up(self):
         assert self.process.poll() is None, "the machine does not start"
+        with open(f"/proc/{self.first[0]}/comm") as f:
+            if f.read() != "systemd\n": # until then it would be this machine's that is asked
+                return False
         state = self.run("systemctl is-system-running", code=None).strip()
         return state in ("running", "degraded")
 
@@ -54,7 +57,7 @@ class Box:
     def close(self):
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
-        wait_until("its processes are gone", 20, self._empty)
+        wait_until("its processes are gone", 120, self._empty)
         for folder, _, _ in os.walk(self.group, topdown=False):
             os.rmdir(folder)
         os.rmdir(self.top)

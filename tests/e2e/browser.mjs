@@ -7,6 +7,7 @@ import { createRequire } from "node:module";
 import { chromium } from "playwright-core";
 
 export const [dir, failures] = process.argv.slice(2);
+const LIMIT_MS = 120_000; // of whatever is waited for: for what hangs
 export const axeSource = fs.readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 // ---- the servers --------------------------------------------------------------------------------
@@ -26,6 +27,7 @@ export const say = (text) => process.stdout.write(JSON.stringify({ do: "say", ar
 const keys = JSON.parse(process.env.HM_E2E_KEYS ?? "[]");
 const browser = await chromium.launch({
   executablePath: "/usr/bin/chromium",
+  timeout: LIMIT_MS,
   args: ["--no-sandbox", ...(keys.length ? [`--ignore-certificate-errors-spki-list=${keys.join(",")}`] : [])],
 });
 let page; // the one that a failure is shown of
@@ -37,7 +39,7 @@ export async function open(origin, hash = "#/", options = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
   await context.grantPermissions(["clipboard-read", "clipboard-write"], { origin });
   const made = await context.newPage();
-  made.setDefaultTimeout(30_000);
+  made.setDefaultTimeout(LIMIT_MS);
   made.on("request", (r) => {
     if (new URL(r.url()).origin !== origin && !r.url().startsWith(`blob:${origin}`)) troubles.push(`a request to ${r.url()}`);
   });
@@ -67,12 +69,13 @@ export function assertEqual(have, want, what) {
 }
 
 /** Waits until the function gives something true, and gives that. */
-export async function until(what, f, ms = 30_000) {
-  const end = Date.now() + ms;
+export async function until(what, f) {
+  const end = Date.now() + LIMIT_MS;
   for (;;) {
+    const late = Date.now() > end; // and looked at once more then
     const value = await f();
     if (value) return value;
-    if (Date.now() > end) throw new Error(`not within ${ms / 1000} s: ${what}`);
+    if (late) throw new Error(`not within ${LIMIT_MS / 1000} s: ${what}`);
     await new Promise((r) => setTimeout(r, 40));
   }
 }
@@ -80,9 +83,22 @@ export const text = (p, selector) => p.locator(selector).first().innerText();
 export const count = (p, selector) => p.locator(selector).count();
 export const number = async (p, selector) => Number((await text(p, selector)).replace(/[^0-9.]/g, ""));
 export const go = async (p, hash, heading) => {
-  await p.evaluate((to) => (location.hash = to), hash);
+  // The page has begun with it, which shows by its being busy, before it is looked at.
+  await p.evaluate((to) => new Promise((begun) => {
+    const from = location.href;
+    addEventListener("hashchange", () => begun(), { once: true });
+    location.hash = to;
+    if (location.href === from) begun();
+  }), hash);
   await until(`${hash} is headed ${heading}`, async () => (await p.locator("main[aria-busy]").count()) === 0 && (await text(p, "h1")).includes(heading));
 };
+/** Whether the page at hand is wider than its window, when all that watches its width has drawn. */
+export const tooWide = (p) => p.evaluate(async () => {
+  for (let i = 0; i < 3; i++) await new Promise((drawn) => requestAnimationFrame(drawn));
+  const [wide, inner] = [document.documentElement.scrollWidth, innerWidth];
+  const out = () => [...document.querySelectorAll("body *")].filter((e) => e.getBoundingClientRect().right > inner).map((e) => `${e.tagName}.${e.className}`);
+  return wide <= inner ? "" : `${wide} wide in a window of ${inner}: ${out()}`;
+});
 export const row = (p, name) => p.locator("tbody tr").filter({ hasText: name });
 
 // ---- a run --------------------------------------------------------------------------------------

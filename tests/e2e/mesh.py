@@ -26,18 +26,32 @@ def wait_until(what, seconds, condition):
     """Polls until the condition gives something true, and returns that."""
     end = time.monotonic() + seconds
     while True:
+        late = time.monotonic() > end # and looked at once more then, whatever this process waited for
         value = condition()
         if value:
             return value
-        if time.monotonic() > end:
+        if late:
             raise AssertionError(f"not within {seconds} s: {what}")
         time.sleep(0.05)
+
+
+def runs(pid):
+    """Until its last thread has ended: the first may be gone while another holds the files yet."""
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            fields = f.read().rsplit(")", 1)[1].split()
+    except OSError:
+        return False
+    return fields[0] != "Z" or int(fields[17]) > 1
 
 
 class Refused(Exception):
     def __init__(self, status, body):
         super().__init__(f"{status}: {body[:300]!r}")
         self.status = status
+
+
+KEPT_S = 10 # a server closes a connection that rests for 30 s
 
 
 class Node:
@@ -50,7 +64,7 @@ class Node:
         self.port = 8443 + number
         self.url = f"https://[::1]:{self.port}"
         self.argv = None
-        self.conn = None
+        self.conn, self.used = None, 0 # and when it was used last
 
     # ---- process
     @property
@@ -59,18 +73,14 @@ class Node:
             return int(f.read())
 
     def alive(self):
-        try:
-            with open(f"/proc/{self.pid}/stat") as f:
-                return f.read().rsplit(")", 1)[1].split()[0] != "Z"
-        except OSError:
-            return False
+        return runs(self.pid)
 
     def signal(self, sig):
         """Ends it; it can be started again just as it was."""
         with open(f"/proc/{self.pid}/cmdline", "rb") as f:
             self.argv = f.read().split(b"\0")[:-1]
         os.kill(self.pid, sig)
-        wait_until(f"{self.name} is gone", 20, lambda: not self.alive())
+        wait_until(f"{self.name} is gone", 120, lambda: not self.alive())
 
     def kill(self):
         self.signal(signal.SIGKILL)
@@ -83,7 +93,7 @@ class Node:
         with open(self.dir + ".pid", "w") as f:
             f.write(f"{p.pid}\n")
 
-    def wait_ready(self, seconds=60):
+    def wait_ready(self, seconds=180):
         def ready():
             assert self.alive(), f"{self.name} ended"
             return (self.status() or {}).get("ready")
@@ -94,19 +104,25 @@ class Node:
             return f.read()
 
     # ---- API
-    def request(self, method, path, body=None, raw=False, timeout=30):
+    def request(self, method, path, body=None, raw=False, timeout=120):
         headers = {"authorization": "Bearer " + self.mesh.token(self)}
         if body is not None and not isinstance(body, bytes):
             body = json.dumps(body).encode()
+        if self.conn and method != "GET" and time.monotonic() - self.used > KEPT_S:
+            self.conn.close() # what is not asked twice does not go where nobody may listen any more
+            self.conn = None
         for again in (True, False):
             fresh = self.conn is None
             if fresh:
-                self.conn = http.client.HTTPSConnection("::1", self.port, timeout=timeout,
-                                                        context=self.mesh.tls)
+                self.conn = http.client.HTTPSConnection("::1", self.port, context=self.mesh.tls)
+            self.conn.timeout = timeout
+            if self.conn.sock:
+                self.conn.sock.settimeout(timeout)
             try:
                 self.conn.request(method, path, body, headers)
                 answer = self.conn.getresponse()
                 data = answer.read()
+                self.used = time.monotonic()
                 break
             except (OSError, http.client.HTTPException):
                 self.conn.close()
@@ -123,7 +139,7 @@ class Node:
     def status(self):
         """The status, or None while it does not answer."""
         try:
-            return self.get("/v1/status", timeout=5)
+            return self.get("/v1/status", timeout=30)
         except (OSError, http.client.HTTPException):
             return None
 
@@ -183,6 +199,10 @@ class Mesh:
             raise AssertionError("deploy-dev.sh: " + p.stdout)
         self.ca = os.path.join(self.dir, "trustchain/edge-root.crt")
         self.tls = ssl.create_default_context(cafile=self.ca)
+        # A quorum is enough for the script.
+        wait_until("all nodes are connected", 180, lambda: all(
+            (s := n.status()) and s["ready"] and s["peers_connected"] == self.count - 1
+            for n in self.nodes))
 
     def token(self, node):
         if node not in self.tokens:
@@ -205,12 +225,18 @@ class Mesh:
             raise AssertionError(f"hypermesh {' '.join(args)}: exit {p.returncode}\n{out}{err}")
         return out
 
-    def agree(self, seconds=60):
-        """Waits until all nodes have the same height at some moment; their roots must be equal."""
+    def agree(self, seconds=180):
+        """Waits until all nodes have had the same height, which may be at different moments; their
+        roots at it must be equal."""
+        seen = [{} for _ in self.nodes] # root by height
+
         def same():
-            all_ = [n.status() for n in self.nodes]
-            return all(all_) and len({s["height"] for s in all_}) == 1 and all_
-        states = wait_until("all nodes at one height", seconds, same)
-        roots = {s["state_root"] for s in states}
-        assert len(roots) == 1, f"state roots differ at height {states[0]['height']}: {roots}"
-        return states[0]["height"], roots.pop()
+            for n, roots in zip(self.nodes, seen):
+                s = n.status()
+                if s:
+                    roots[s["height"]] = s["state_root"]
+            return max(set(seen[0]).intersection(*seen), default=None)
+        height = wait_until("all nodes at one height", seconds, same)
+        roots = {r[height] for r in seen}
+        assert len(roots) == 1, f"state roots differ at height {height}: {roots}"
+        return height, roots.pop()

@@ -2,14 +2,14 @@
 # servers beside it.
 import os, signal, subprocess
 
-from mesh import CLI
+from mesh import CLI, wait_until
 
 ZONE = "dev.internal"
 
 
 def run(*args, wants=0, env=None):
     p = subprocess.run(args, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                       timeout=60, env=env)
+                       timeout=300, env=env)
     assert p.returncode == wants, (args, p.returncode, p.stdout)
     return p.stdout
 
@@ -72,9 +72,9 @@ def knot(mesh):
 @ 300 SOA ns hostmaster 1 3600 600 86400 60
 @ 300 NS ns
 ns 300 AAAA ::1
-host 300 AAAA 2001:db8::1
-host 300 AAAA 2001:db8::2
-alias 300 CNAME host
+host 3600 AAAA 2001:db8::1
+host 3600 AAAA 2001:db8::2
+alias 3600 CNAME host
 brief 1 TXT "brief"
 """)
     with open(folder + "/knot.conf", "w") as f:
@@ -94,7 +94,15 @@ zone:
     file: example.org.zone
     dnssec-signing: on
 """)
-    return start(mesh, "knotd", "-c", folder + "/knot.conf", log=folder + "/log")
+    process = start(mesh, "knotd", "-c", folder + "/knot.conf", log=folder + "/log")
+
+    def answers():
+        assert process.poll() is None, "knotd ended"
+        return subprocess.run(["kdig", "@::1", "-p", "8953", "+quic", "+noidn", "example.org", "SOA",
+                               "+short"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                              timeout=300).stdout
+    wait_until("knotd answers", 120, answers)
+    return process
 
 
 def with_upstream(node, name):

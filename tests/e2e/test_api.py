@@ -37,9 +37,9 @@ class Api:
 
     def raw(self, method, path, body=None, headers=None, token=True, port=None, plain=False):
         if plain:
-            c = http.client.HTTPConnection("::1", port, timeout=30)
+            c = http.client.HTTPConnection("::1", port, timeout=120)
         else:
-            c = http.client.HTTPSConnection("::1", port or self.node.port, timeout=30,
+            c = http.client.HTTPSConnection("::1", port or self.node.port, timeout=120,
                                             context=self.mesh.tls)
         headers = dict(headers or {})
         if token:
@@ -111,8 +111,8 @@ def every_item(api, path, per_page):
 
 
 def nodes(api, mesh):
-    s = api.get("/v1/status")
-    assert s["name"] == "node-1" and s["validators"] == 4 and s["quorum"] == 3 and s["ready"]
+    s = wait_until("the node is ready", 120, lambda: (s := api.get("/v1/status"))["ready"] and s)
+    assert s["name"] == "node-1" and s["validators"] == 4 and s["quorum"] == 3
     all_ = api.get("/v1/nodes")["items"]
     assert [n["name"] for n in all_] == ["node-1", "node-2", "node-3", "node-4"]
     assert [n["self"] for n in all_] == [True, False, False, False]
@@ -126,6 +126,13 @@ def nodes(api, mesh):
         assert 0 < n["sector"]["bytes"] <= sector, (n["sector"], sector)
         assert n["api"] == mesh.nodes[all_.index(n)].url
     api.refused(404, "NOTFOUND", "GET", "/v1/nodes/nobody")
+
+
+def answered(api, made, names):
+    """The list of chunks once just these nodes say what they hold: who is slow is left out."""
+    return wait_until(f"an answer of {names}", 120, lambda: (
+        page := api.get(f"/v1/assets/{made['asset']}/chunks")) and
+        set(page["answered"]) == names and page)
 
 
 def assets(api, mesh):
@@ -177,13 +184,12 @@ def assets(api, mesh):
     # A node that does not hold the list gives the same.
     held = [1] * len(chunks)
     for n in mesh.nodes[1:]:
-        wait_until("the asset is on " + n.name, 10, lambda n=n: "open" in n.assets())
+        wait_until("the asset is on " + n.name, 120, lambda n=n: "open" in n.assets())
         there = n.get(f"{path}/chunks")["items"]
         assert [(c["hash"], c["nodes"]) for c in there] == [(c["hash"], c["nodes"]) for c in chunks]
         held = [h + c["here"] for h, c in zip(held, there)]
     assert min(held) >= 3, held
-    page = api.get(path + "/chunks")
-    assert set(page["answered"]) == {n.name for n in mesh.nodes}
+    page = answered(api, made, {n.name for n in mesh.nodes})
     for c in page["items"]:
         holders = [n.name for n in mesh.nodes
                    if n.get(f"{path}/chunks")["items"][c["index"]]["here"]]
@@ -249,7 +255,7 @@ def proofs_limited(api, made):
         return
     assert statuses == {200, 503}, statuses
     assert all(a.getheader("retry-after") == "1" for a, _ in answers if a.status == 503)
-    wait_until("proofs are checked again", 5, lambda: api.raw("GET", path)[0].status == 200)
+    wait_until("proofs are checked again", 120, lambda: api.raw("GET", path)[0].status == 200)
 
 
 def metrics(api):
@@ -266,7 +272,12 @@ def metrics(api):
     performance = api.get("/metrics/performance")
     assert set(performance) == set(figures), set(performance) ^ set(figures)
     assert figures["hm_node_height"] > 0 and figures["hm_node_peers"] == 3
-    assert api.get("/healthz") == b"ok\n" and api.get("/readyz") == b"ready\n"
+
+    def ready():
+        answer, data = api.raw("GET", "/readyz")
+        return answer.status == 200 and api.check("GET", "/readyz", answer, data)
+    assert wait_until("it is ready", 120, ready) == b"ready\n"
+    assert api.get("/healthz") == b"ok\n"
     assert api.get("/v1/openapi.yaml").decode() == api.text
 
 
@@ -274,7 +285,7 @@ class Stream:
     """Server-sent events over a connection of its own."""
 
     def __init__(self, api):
-        self.c = http.client.HTTPSConnection("::1", api.node.port, timeout=30,
+        self.c = http.client.HTTPSConnection("::1", api.node.port, timeout=120,
                                              context=api.mesh.tls)
         self.c.request("GET", "/v1/events")
         self.answer = self.c.getresponse()
@@ -316,10 +327,9 @@ def events(api, mesh, made):
     id_ = api.get("/v1/nodes/node-3")["id"]
     seq = final["seq"]
     node.kill()
-    lost = s.until(lambda e: e["type"] == "peer_down" and e["seq"] > seq)
-    assert lost["peer"] == id_ and "node-3" in lost["text"], lost
-    page = api.get(f"/v1/assets/{made['asset']}/chunks")
-    assert set(page["answered"]) == {"node-1", "node-2", "node-4"}, page["answered"]
+    lost = s.until(lambda e: e["type"] == "peer_down" and e["seq"] > seq and e["peer"] == id_)
+    assert "node-3" in lost["text"], lost
+    page = answered(api, made, {"node-1", "node-2", "node-4"})
     assert not any("node-3" in c["held_by"] for c in page["items"])
     assert api.get("/v1/nodes/node-3")["state"] != "up"
     # On a busy machine a living leader's view may be given up before.
@@ -328,17 +338,18 @@ def events(api, mesh, made):
     assert skipped["count"] >= 1, skipped
     missed = api.get("/v1/status")["height"]
     node.start()
-    back = s.until(lambda e: e["type"] == "peer_up" and e["seq"] > lost["seq"])
-    assert back["peer"] == id_
+    back = s.until(lambda e: e["type"] == "peer_up" and e["seq"] > lost["seq"]
+                   and e["peer"] == id_)
     s.close()
-    # How long a block took that was final while it was away, it does not know.
+    # How long a block took that was final while it was away, it does not know; of one that comes
+    # when it has caught up it does.
     s = Stream(Api(mesh, node))
     finals = []
-    s.until(lambda e: e["type"] == "final" and (finals.append(e) or e["height"] > missed + 8))
+    s.until(lambda e: e["type"] == "final" and (finals.append(e) or (
+        e["height"] > missed and e["finality_us"] > 0)))
     s.close()
     assert finals[0]["height"] <= missed, (finals[0], missed)
     assert all(e["finality_us"] == 0 for e in finals if e["height"] <= missed), finals
-    assert finals[-1]["finality_us"] > 0, finals[-1]
     # What happened is told to those who come later, whatever number of blocks came since.
     height = api.get("/v1/status")["height"]
     while api.get("/v1/status")["height"] < height + 300:
@@ -360,7 +371,7 @@ def events(api, mesh, made):
     api.refused(503, "BUSY", "GET", "/v1/events")
     for m in many:
         m.close()
-    wait_until("streams that ended make room", 10, lambda: room(api))
+    wait_until("streams that ended make room", 120, lambda: room(api))
 
 
 def room(api):
@@ -440,7 +451,7 @@ def lengths(api):
     def send(head):
         with socket.create_connection(("::1", api.node.port)) as raw:
             with api.mesh.tls.wrap_socket(raw, server_hostname="::1") as c:
-                c.settimeout(30)
+                c.settimeout(120)
                 c.sendall((head + f"authorization: Bearer {api.mesh.token(api.node)}\r\n"
                            "host: [::1]\r\n\r\n").encode())
                 return int(c.recv(4096).split()[1])
@@ -472,13 +483,13 @@ def limits(mesh):
     """One address neither shuts others out nor asks without end."""
     node = mesh.nodes[1]
     node.signal(15)
-    node.argv += [b"--client-rate", b"5", b"--max-connections", b"40"]
+    node.argv += [b"--client-rate", b"1", b"--max-connections", b"40"]
     node.start()
     node.wait_ready()
     subprocess.run(["ip", "address", "add", "fd00::1/64", "dev", "lo", "nodad"], check=True)
 
     def ask(n, source="::1"):
-        c = http.client.HTTPSConnection("::1", node.port, timeout=30, context=mesh.tls,
+        c = http.client.HTTPSConnection("::1", node.port, timeout=120, context=mesh.tls,
                                         source_address=(source, 0))
         answers = []
         for _ in range(n):
@@ -491,19 +502,24 @@ def limits(mesh):
     answers = ask(50, "fd00::1")
     assert {a.status for a in answers} == {200, 429}, {a.status for a in answers}
     assert all(a.getheader("retry-after") == "1" for a in answers if a.status == 429)
-    assert sum(a.status == 200 for a in answers[:10]) == 10 # twice the rate at once
-    assert node.metric('hm_http_refused_total{reason="rate"}') >= 20
-    wait_until("it may ask again", 10, lambda: ask(1, "fd00::1")[0].status == 200)
+    assert [a.status for a in answers[:2]] == [200, 200] # twice the rate at once
+    assert node.metric('hm_http_refused_total{reason="rate"}') >= \
+        sum(a.status == 429 for a in answers)
+    wait_until("it may ask again", 120, lambda: ask(1, "fd00::1")[0].status == 200)
 
-    def idle():
-        raw = socket.create_connection(("::1", node.port), source_address=("fd00::1", 0))
-        try:
-            return mesh.tls.wrap_socket(raw, server_hostname="::1")
-        except OSError:
-            raw.close()
-    crowd = [c for c in (idle() for _ in range(80)) if c]
-    assert len(crowd) <= 40, len(crowd)
-    assert node.metric("hm_http_connections_refused_total") > 0
+    crowd = []
+
+    def crowded():
+        # First the connections, then TLS: once they have rested they would make room for each other.
+        for raw in [socket.create_connection(("::1", node.port), 120, ("fd00::1", 0))
+                    for _ in range(80)]:
+            try:
+                crowd.append(mesh.tls.wrap_socket(raw, server_hostname="::1"))
+            except OSError:
+                raw.close()
+        return node.metric("hm_http_connections_refused_total") > 0
+    wait_until("a crowd is refused", 120, crowded)
+    assert node.metric("hm_http_connections") <= 40
     assert {a.status for a in ask(3)} == {200} # of another address
     # The crowd's own address gets in again for one that rests.
     def again():
@@ -511,10 +527,10 @@ def limits(mesh):
             return ask(1, "fd00::1")[0].status == 200
         except (OSError, http.client.HTTPException):
             return False
-    wait_until("who rests makes room", 10, again)
+    wait_until("who rests makes room", 120, again)
     assert node.metric("hm_http_connections_displaced_total") > 0
     for c in crowd:
-        c.settimeout(30)
+        c.settimeout(120)
         try:
             assert c.recv(1) == b"", "an answer to no request"
         except ConnectionError:
@@ -523,8 +539,10 @@ def limits(mesh):
 
 
 def names(api, mesh):
-    zone = api.get("/v1/zone")
-    assert zone["zone"] == "dev.internal" and zone["keys"], zone
+    # Each node's key that comes later is a change of the zone.
+    zone = wait_until("every node's key is in the zone", 120, lambda: (
+        z := api.get("/v1/zone")) and len(z["keys"]) == len(mesh.nodes) and z)
+    assert zone["zone"] == "dev.internal", zone
     records = [{"type": "AAAA", "ttl": 30, "data": "2001:db8::1"}, {"type": "TXT", "data": "t"}]
     made = api.ask("POST", "/v1/names", {"name": "api", "records": records, "life_s": 3600,
                                          "policy": "public"})
@@ -583,7 +601,7 @@ def trust(api, mesh):
     api.ask("POST", f"/v1/trust/{op}/withdraw", want=201)
     api.refused(404, "NOTFOUND", "GET", "/v1/trust/" + op)
     again = json.loads(mesh.cli(mesh.nodes[1], "trust", "propose", chain, "--json"))["op"]
-    wait_until("the proposal is there", 20,
+    wait_until("the proposal is there", 120,
                lambda: again in [i["id"] for i in api.get("/v1/trust")["items"]])
     api.ask("POST", f"/v1/trust/{again}/approve", want=201)
     assert api.get("/v1/trust/" + again)["power"] == 200
@@ -611,9 +629,9 @@ def foreign_root(api, mesh, secret):
     api.refused(409, "OP_DUPLICATE", "POST", "/v1/trust", asked)
     api.refused(404, "NOTFOUND", "GET", "/v1/trust/" + p["foreign"])
     for n in mesh.nodes[1:3]:
-        wait_until("the proposal is there", 20, lambda n=n: op in mesh.cli(n, "trust", "list"))
+        wait_until("the proposal is there", 120, lambda n=n: op in mesh.cli(n, "trust", "list"))
         mesh.cli(n, "trust", "approve", op[:12])
-    wait_until("it is in force", 20,
+    wait_until("it is in force", 120,
                lambda: p["foreign"] in [i["id"] for i in api.get("/v1/trust")["items"]])
     f = api.get("/v1/trust/" + p["foreign"])
     assert f["kind"] == "foreign" and scope.items() <= f.items() and f["name"] == "partner edge root"
@@ -627,9 +645,9 @@ def foreign_root(api, mesh, secret):
 def not_ready(api, mesh):
     for n in mesh.nodes[2:]:
         n.kill()
-    wait_until("the node says that it is not ready", 30,
-               lambda: api.raw("GET", "/readyz")[0].status == 503)
-    assert b"no quorum" in api.ask("GET", "/readyz", want=503)
+    # First it may be catching up, with what they said last.
+    wait_until("the node says that it is not ready", 120,
+               lambda: b"no quorum" in api.ask("GET", "/readyz", want=(200, 503)))
     assert api.get("/healthz") == b"ok\n" and not api.get("/v1/status")["ready"]
 
 

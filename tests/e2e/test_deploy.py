@@ -90,7 +90,7 @@ def stopped(mesh):
         assert not os.path.exists(os.path.join(mesh.dir, sign))
         p = subprocess.Popen([SCRIPT, "--no-build", "--dir", mesh.dir], stdin=subprocess.DEVNULL,
                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_until(sign, 60, lambda s=sign: os.path.exists(os.path.join(mesh.dir, s)))
+        wait_until(sign, 120, lambda s=sign: os.path.exists(os.path.join(mesh.dir, s)))
         run(0, "--dir", mesh.dir, "--stop", says=["stopped:"])
         left = processes(mesh.dir)
         assert p.wait() is not None and not left and not processes(mesh.dir), (sign, left)
@@ -103,7 +103,7 @@ def killed(mesh):
         p = subprocess.Popen([SCRIPT, "--no-build", "--dir", mesh.dir, "--nodes", "4"],
                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                              stderr=subprocess.DEVNULL)
-        wait_until(sign, 60, lambda s=sign: os.path.exists(os.path.join(mesh.dir, s)))
+        wait_until(sign, 120, lambda s=sign: os.path.exists(os.path.join(mesh.dir, s)))
         p.send_signal(signal.SIGKILL)
         p.wait()
     mesh.up()

@@ -9,10 +9,10 @@ from names import ZONE, anchors, dig, kdig, knot, local_port, quic_port, run, st
 
 
 def keys_are_there(mesh):
-    wait_until("every node's key is on the ledger", 60,
+    wait_until("every node's key is on the ledger", 120,
                lambda: all(len(n.get("/v1/zone")["keys"]) == 4 for n in mesh.nodes))
     for n in mesh.nodes:
-        out = wait_until("the zone has the four keys", 20,
+        out = wait_until("the zone has the four keys", 120,
                          lambda: (o := dig(n, "+tcp", ZONE, "DNSKEY", "+short")).count("257 3 13")
                          == 4 and o)
         servers = dig(n, ZONE, "NS", "+short").split()
@@ -25,8 +25,8 @@ def registered(mesh):
     one, four = mesh.nodes[0], mesh.nodes[3]
     out = json.loads(mesh.cli(one, "dns", "register", "www", "--json", "--aaaa",
                               "2001:db8::80,2001:db8::81", "--txt", "of node-1"))
-    wait_until("the block is final on node-4", 20, lambda: four.height() >= out["height"])
-    wait_until("node-4 answers for it", 5,
+    wait_until("the block is final on node-4", 120, lambda: four.height() >= out["height"])
+    wait_until("node-4 answers for it", 120,
                lambda: "2001:db8::80" in kdig(four, "www." + ZONE, "AAAA", "+short"))
     out = kdig(four, "www." + ZONE, "AAAA", "+dnssec")
     assert "QUICv1" in out and "status: NOERROR" in out and " aa " in out, out
@@ -100,8 +100,8 @@ remote-control:
 
     def ask(*args):
         return subprocess.run(["dig", "@::1", "-p", str(port), *args], stdout=subprocess.PIPE,
-                              text=True, timeout=60).stdout
-    wait_until(name + " answers", 20, lambda: "status:" in ask("+tries=1", "+time=1", "localhost"))
+                              text=True, timeout=300).stdout
+    wait_until(name + " answers", 120, lambda: "status:" in ask("+tries=1", "+time=1", "localhost"))
     return ask
 
 
@@ -120,9 +120,9 @@ def checked_by_unbound(mesh, plain):
     assert "status: SERVFAIL" in out, out
 
 
-def everywhere(mesh, name, kind, has, seconds=5):
+def everywhere(mesh, name, kind, has):
     """What all nodes answer, once it is so."""
-    wait_until(f"every node says {has!r} of {name}", seconds,
+    wait_until(f"every node says {has!r} of {name}", 120,
                lambda: all(has in dig(n, name, kind, "+short") for n in mesh.nodes))
 
 
@@ -144,14 +144,14 @@ def changes(mesh):
     everywhere(mesh, "www." + ZONE, "TXT", "of node-2")
     before = mesh.nodes[3].get("/v1/names/www")["expires_ms"]
     mesh.cli(two, "dns", "renew", "www", "--days", "500")
-    wait_until("it lives longer", 20,
+    wait_until("it lives longer", 120,
                lambda: mesh.nodes[3].get("/v1/names/www")["expires_ms"] > before)
 
     mesh.cli(one, "dns", "register", "lab")
     ds = "4711 13 2 " + "ab" * 32
     mesh.cli(one, "dns", "delegate", "lab", "--ns", f"ns.example.net,lab.{ZONE}", "--aaaa",
              "2001:db8::53", "--ds", ds)
-    wait_until("all nodes refer to its servers", 5, lambda: all(
+    wait_until("all nodes refer to its servers", 120, lambda: all(
         "lab.dev.internal." in dig(n, "x.lab." + ZONE, "AAAA") for n in mesh.nodes))
     out = kdig(mesh.nodes[3], "x.y.lab." + ZONE, "AAAA", "+dnssec")
     assert " aa" not in out.split(";; EDNS")[0] and "2001:db8::53" in out, out
@@ -160,11 +160,11 @@ def changes(mesh):
     # A suspended name is not shown, and a retired one is gone.
     asset = one.get("/v1/names/lab")["asset"]
     one.request("POST", f"/v1/assets/{asset}/state", {"state": "suspended"})
-    wait_until("nobody knows it", 5, lambda: all(
+    wait_until("nobody knows it", 120, lambda: all(
         "NXDOMAIN" in dig(n, "x.lab." + ZONE, "AAAA") for n in mesh.nodes))
     one.request("POST", f"/v1/assets/{asset}/state", {"state": "available"})
     one.request("POST", f"/v1/assets/{asset}/retire", {})
-    wait_until("it is gone", 5, lambda: all(
+    wait_until("it is gone", 120, lambda: all(
         "NXDOMAIN" in dig(n, "lab." + ZONE, "NS") for n in mesh.nodes))
     for body, status in (({"name": "-x"}, 422), ({"name": "x.nodes"}, 422),
                          ({"name": "x", "records": [{"type": "A", "data": "1.2.3.4"}]}, 400),
@@ -182,7 +182,7 @@ def restarted(mesh):
     node.kill()
     node.start()
     node.wait_ready()
-    wait_until("it answers as before", 20,
+    wait_until("it answers as before", 120,
                lambda: "of node-2" in kdig(node, "www." + ZONE, "TXT", "+short"))
     delv, _ = anchors(mesh, mesh.nodes[1])
     assert "; fully validated" in run("delv", "@::1", "-p", local_port(node), "-a", delv,
@@ -193,7 +193,7 @@ def forwarded(mesh):
     node = mesh.nodes[2]
     server = knot(mesh)
     with_upstream(node, "ns.example.org")
-    out = wait_until("the forwarder answers", 30, lambda: (
+    out = wait_until("the forwarder answers", 120, lambda: (
         o := kdig(node, "host.example.org", "AAAA", "+dnssec")) and "NOERROR" in o and o)
     assert "2001:db8::2" in out and "RRSIG" in out and " ra" in out and " aa" not in out, out
     asked = node.metric("hm_dns_forwarded_cached_total")
@@ -201,7 +201,7 @@ def forwarded(mesh):
                                                                       "2001:db8::2"]
     out = dig(node, "+tcp", "host.example.org", "AAAA", "+short")
     assert "2001:db8::1" in out
-    wait_until("the second one came from the cache", 5,
+    wait_until("the second one came from the cache", 120,
                lambda: node.metric("hm_dns_forwarded_cached_total") > asked)
     assert "host.example.org." in dig(node, "alias.example.org", "AAAA", "+short")
     assert "NXDOMAIN" in dig(node, "none.example.org", "AAAA")
@@ -221,18 +221,18 @@ def forwarded(mesh):
     time.sleep(1.1) # that record's own time is what is waited for
     server.kill()
     server.wait()
-    assert "2001:db8::1" in dig(node, "host.example.org", "AAAA", "+short") # kept for 300 s
-    out = dig(node, "+time=20", "+tries=1", "brief.example.org", "TXT")
+    assert "2001:db8::1" in dig(node, "host.example.org", "AAAA", "+short") # kept for an hour
+    out = dig(node, "+time=60", "+tries=1", "brief.example.org", "TXT")
     assert "SERVFAIL" in out, out
     # A server that cannot prove its name is not believed.
     os.rename(mesh.dir + "/knot", mesh.dir + "/knot-1")
     knot(mesh)
     with_upstream(node, "ns.example.net")
-    out = dig(node, "+time=20", "+tries=1", "host.example.org", "AAAA")
+    out = dig(node, "+time=60", "+tries=1", "host.example.org", "AAAA")
     assert "SERVFAIL" in out, out
     assert "upstream lost" in node.log(), "nothing is said of the server's certificate"
     with_upstream(node, "ns.example.org")
-    assert "2001:db8::1" in dig(node, "+time=20", "+tries=1", "host.example.org", "AAAA", "+short")
+    assert "2001:db8::1" in dig(node, "+time=60", "+tries=1", "host.example.org", "AAAA", "+short")
 
 
 def main():

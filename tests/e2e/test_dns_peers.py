@@ -4,7 +4,7 @@ by TLS and by plain UDP for whoever asks it; systemd-resolved, over both, which 
 signatures, asked over D-Bus and as a stub by dig. Each must see what is registered after its start,
 and find the node again that was killed; and by way of the node each has names of another zone,
 which Knot DNS has. (Debian's dnsdist has no QUIC, so it is Knot that the node asks.)"""
-import glob, os, re, subprocess
+import glob, os, re, socket, subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 from mesh import Mesh, ROOT, isolate, say, wait_until
@@ -17,7 +17,7 @@ def register(node, name, *records):
     node.request("POST", "/v1/names", {"name": name, "records": [
         {"type": kind, "data": data} for kind, data in records]})
     kind, data = records[0]
-    wait_until(f"the node answers for {name}", 10,
+    wait_until(f"the node answers for {name}", 120,
                lambda: data in dig(node, "+tcp", f"{name}.{ZONE}", kind, "+short"))
 
 
@@ -37,16 +37,17 @@ def dnsdist(mesh, name, port, server):
 addTLSLocal("[::1]:{port + 1}", "{mesh.dir}/node-1/edge.crt", "{mesh.dir}/node-1/edge.key")
 setSecurityPollSuffix("")
 setServFailWhenNoServer(true)
+setUDPTimeout(20)
 newServer({{checkName="{ZONE}.", checkType="SOA", mustResolve=true, maxCheckFailures=2,
-           checkInterval=1, {server}}})
+           checkInterval=1, checkTimeout=20000, {server}}})
 """)
     log = os.path.join(mesh.dir, name + ".log")
     process = start(mesh, "dnsdist", "--supervised", "--disable-syslog", "-C", conf, log=log)
 
     def ask(*args):
-        return subprocess.run(["dig", "@::1", "-p", str(port), "+tries=1", "+time=5", *args],
+        return subprocess.run(["dig", "@::1", "-p", str(port), "+tries=1", "+time=20", *args],
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                              timeout=60).stdout
+                              timeout=300).stdout
 
     def said():
         assert process.poll() is None, "dnsdist ended"
@@ -64,7 +65,7 @@ def before_a_node(mesh, name, port, server):
     node = mesh.nodes[0]
     ask, _ = dnsdist(mesh, name, port, server)
     www = "www." + ZONE
-    wait_until("dnsdist answers", 20, lambda: "2001:db8::80" in ask(www, "AAAA", "+short"))
+    wait_until("dnsdist answers", 120, lambda: "2001:db8::80" in ask(www, "AAAA", "+short"))
     assert '"first"' in ask("+tcp", www, "TXT", "+short")
     assert "2001:db8::80" in run("kdig", "@::1", "-p", str(port + 1), "+tls-ca=" + mesh.ca,
                                  "+tls-hostname=localhost", "+noidn", www, "AAAA", "+short")
@@ -98,7 +99,7 @@ def before_a_node(mesh, name, port, server):
             assert len(asked) == len(wants) and not wrong, (part, len(asked), wrong[:9])
 
     killed(node)
-    wait_until("dnsdist finds the node again", 30,
+    wait_until("dnsdist finds the node again", 120,
                lambda: "2001:db8::80" in ask(www, "AAAA", "+short"))
 
 
@@ -106,7 +107,7 @@ def with_dnsdist(mesh):
     before_a_node(mesh, "dnsdist-tls", 7053, by_tls(mesh, "localhost"))
     before_a_node(mesh, "dnsdist-udp", 7153, f'address="[::1]:{local_port(mesh.nodes[0])}"')
     ask, said = dnsdist(mesh, "dnsdist-other", 7253, by_tls(mesh, "ns.example.net"))
-    wait_until("a node that is not whom dnsdist asks for is not asked", 30,
+    wait_until("a node that is not whom dnsdist asks for is not asked", 120,
                lambda: re.search(r"as 'down'|as down", said()))
     assert "status: SERVFAIL" in ask("www." + ZONE, "AAAA")
 
@@ -146,7 +147,11 @@ class Machine:
 <allow send_destination="*"/><allow receive_sender="*"/></policy></busconfig>
 """)
         start(mesh, "dbus-daemon", "--nofork", "--config-file=" + bus + ".conf", log=bus + ".log")
-        wait_until("the bus is there", 20, lambda: os.path.exists(bus))
+
+        def listens():
+            with socket.socket(socket.AF_UNIX) as s:
+                return s.connect_ex(bus) == 0
+        wait_until("the bus is there", 120, listens)
         libraries = {os.path.dirname(p) for p in
                      glob.glob(f"{FILES}/**/libsystemd-shared-*.so", recursive=True)}
         self.env = dict(os.environ, DBUS_SYSTEM_BUS_ADDRESS="unix:path=" + bus,
@@ -176,7 +181,7 @@ DNSStubListenerExtra=[::1]:7953
         self.number += 1
         self.process = start(self.mesh, program("systemd-resolved"), env=self.env,
                              log=os.path.join(self.mesh.dir, f"resolved-{self.number}.log"))
-        wait_until("systemd-resolved is on the bus", 20, lambda: self.control("status")[0] == 0)
+        wait_until("systemd-resolved is on the bus", 120, lambda: self.control("status")[0] == 0)
 
     def control(self, *args):
         assert self.process.poll() is None, "systemd-resolved ended"
@@ -250,7 +255,7 @@ def forwarded(mesh, machine):
     knot(mesh)
     with_upstream(node, "ns.example.org")
     ask, _ = dnsdist(mesh, "dnsdist-others", 7353, by_tls(mesh, "localhost"))
-    out = wait_until("dnsdist has it", 30, lambda: (
+    out = wait_until("dnsdist has it", 120, lambda: (
         o := ask("host.example.org", "AAAA", "+dnssec")) and "2001:db8::2" in o and o)
     assert "RRSIG" in out and "status: NOERROR" in out, out
     out = ask("none.example.org", "AAAA", "+dnssec")
@@ -275,7 +280,7 @@ def main():
     isolate()
     with Mesh(nodes=1) as mesh:
         node = mesh.nodes[0]
-        wait_until("the node's key is on the ledger", 60, lambda: node.get("/v1/zone")["keys"])
+        wait_until("the node's key is on the ledger", 120, lambda: node.get("/v1/zone")["keys"])
         register(node, "www", ("AAAA", "2001:db8::80"), ("TXT", '"first"'))
         register(node, "big", *(("TXT", f'"part {i:02} {"x" * 100}"') for i in range(20)))
         say(run("dnsdist", "--version").split("\n")[0] + " before a node")

@@ -18,7 +18,7 @@ def prepare():
 class Curl:
     def __init__(self, mesh, node):
         self.mesh, self.node = mesh, node
-        self.base = ["curl", "-gsS", "-m", "60", "--cacert", mesh.ca]
+        self.base = ["curl", "-gsS", "-m", "300", "--cacert", mesh.ca]
 
     def run(self, *args, how="--http3-only", wants=0):
         p = subprocess.run([*self.base, how, *args], stdout=subprocess.PIPE,
@@ -54,7 +54,7 @@ def answers(mesh, c, token):
         assert status == 401 and json.loads(answer)["error"]["code"] == "DENIED", answer
     status, version, answer = c.ask("/v1/assets", "-d", body, token=token)
     assert (status, version) == (201, "3"), (status, answer)
-    wait_until("the asset is everywhere", 30,
+    wait_until("the asset is everywhere", 120,
                lambda: all("by-http3" in n.assets() for n in mesh.nodes))
     status, _, answer = c.ask("/v1/assets", "-d", "{", token=token)
     assert status == 400, answer
@@ -104,7 +104,7 @@ def others(mesh, c):
         os.mkdir(down)
         subprocess.run(["gtlsclient", "-q", "--exit-on-all-streams-close", "--download", down, "::1",
                         str(c.node.port), f"https://localhost:{c.node.port}/healthz"], check=True,
-                       timeout=60, stderr=subprocess.DEVNULL)
+                       timeout=120, stderr=subprocess.DEVNULL)
         with open(os.path.join(down, "healthz")) as f:
             assert f.read() == "ok\n"
         say("ngtcp2's client")
@@ -112,7 +112,7 @@ def others(mesh, c):
                          "-pubin -outform der | openssl dgst -sha256 -binary | openssl base64 -A",
                          shell=True, check=True, stdout=subprocess.PIPE, text=True).stdout
     out = subprocess.run(["node", os.path.join(HERE, "h3.mjs"), f"localhost:{c.node.port}", key],
-                         stdout=subprocess.PIPE, text=True, timeout=120)
+                         stdout=subprocess.PIPE, text=True, timeout=300)
     assert out.returncode == 0, out
     seen = json.loads(out.stdout)
     assert seen["protocol"] == "h3" and seen["status"] == 200 and seen["text"] == "ok\n", seen

@@ -11,7 +11,7 @@ def stranger(mesh):
     """Knocks at a node without a certificate."""
     subprocess.run(["openssl", "s_client", "-quic", "-alpn", "stoq/1", "-connect", "[::1]:9293"],
                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                   timeout=20)
+                   timeout=120)
 
 
 def act(mesh, do, args):

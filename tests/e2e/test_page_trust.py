@@ -11,7 +11,7 @@ SERVER = os.path.join(BIN, "server/trustchain-server")
 
 def run(*args, data=None):
     return subprocess.run(args, input=data, check=True, stdout=subprocess.PIPE,
-                          stderr=subprocess.DEVNULL, timeout=60).stdout
+                          stderr=subprocess.DEVNULL, timeout=300).stdout
 
 
 def key_hash(certificate):
@@ -81,7 +81,7 @@ class World:
 
     def start(self, _):
         self.authority.start()
-        wait_until("the authority answers", 30, self.answers)
+        wait_until("the authority answers", 120, self.answers)
 
     def answers(self):
         try:

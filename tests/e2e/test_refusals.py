@@ -63,7 +63,7 @@ class Client:
         p = subprocess.run(["openssl", "s_client", *FALCON, "-quic", "-alpn", alpn, "-connect",
                             f"[::1]:{9292 + node.number}", *args], cwd=self.dir,
                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                           stderr=subprocess.STDOUT, timeout=20)
+                           stderr=subprocess.STDOUT, timeout=120)
         return p.stdout.decode(errors="replace")
 
 
@@ -74,10 +74,10 @@ def refusals(node):
 def refused(node, why, attempt):
     before, lines = refusals(node), len(node.log().splitlines())
     said = attempt()
-    wait_until(f"the counter counts: {why}\n{said}", 10, lambda: refusals(node) > before)
-    new = node.log().splitlines()[lines:]
-    assert any(why in line for line in new), f"no line says '{why}': {new}\n{said}"
-    say(next(line for line in new if why in line)[25:])
+    wait_until(f"the counter counts: {why}\n{said}", 120, lambda: refusals(node) > before)
+    line = wait_until(f"a line says '{why}'\n{said}", 120, lambda: next(
+        (x for x in node.log().splitlines()[lines:] if why in x), None))
+    say(line[25:])
 
 
 def malformed(node):
@@ -85,16 +85,18 @@ def malformed(node):
     before = node.metric("hm_stoq_datagrams_dropped_total")
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as s:
         s.connect(("::1", 9292 + node.number))
-        for n in range(2000):
-            data = bytearray(rng.randbytes(rng.randrange(1, 1500)))
-            if n % 2:  # looks like the begin of an Initial packet of version 1
-                data[:6] = b"\xc3\x00\x00\x00\x01\x08"
-            try:
-                s.send(data)
-            except ConnectionRefusedError:
-                pass
-    wait_until("malformed datagrams are counted", 10,
-               lambda: node.metric("hm_stoq_datagrams_dropped_total") >= before + 1000)
+
+        def counted():
+            for n in range(100): # a node that is slow loses what its socket has no room for
+                data = bytearray(rng.randbytes(rng.randrange(1, 1500)))
+                if n % 2:  # looks like the begin of an Initial packet of version 1
+                    data[:6] = b"\xc3\x00\x00\x00\x01\x08"
+                try:
+                    s.send(data)
+                except ConnectionRefusedError:
+                    pass
+            return node.metric("hm_stoq_datagrams_dropped_total") >= before + 1000
+        wait_until("malformed datagrams are counted", 120, counted)
     assert node.alive()
 
 
@@ -114,20 +116,21 @@ def revoked(mesh):
 
     def node_4(n):
         return [p for p in n.get("/v1/nodes")["items"] if p["name"] == last.name][0]
-    wait_until("all others let node-4 go", 30,
+    wait_until("all others let node-4 go", 120,
                lambda: all(node_4(n)["state"] != "up" for n in mesh.nodes[:3]))
     say(f"{time.monotonic() - answered:.2f} s from the answer of revoke until every node refuses it")
-    wait_until("it is refused again and again", 20, lambda: refusals(first) > before + 1)
+    wait_until("it is refused again and again", 120, lambda: refusals(first) > before + 1)
     new = first.log().splitlines()[lines:]
     assert any("revoked" in line for line in new), new
     say(next(line for line in new if "revoked" in line)[25:])
-    lost = [l for l in last.log().splitlines() if "peer lost" in l and "revoked" in l]
-    assert lost and all(re.search(r' reason="[^"]*revoked[^"]*"$', l) for l in lost), lost
+    lost = wait_until("it says so too", 120, lambda: [
+        l for l in last.log().splitlines() if "peer lost" in l and "revoked" in l])
+    assert all(re.search(r' reason="[^"]*revoked[^"]*"$', l) for l in lost), lost
     # The other three are a quorum and go on.
     height = first.height()
-    wait_until("the others go on", 30, lambda: first.height() > height + 2)
+    wait_until("the others go on", 120, lambda: first.height() > height + 2)
     made = first.request("POST", "/v1/assets", {"kind": "service", "name": "after"})
-    wait_until("an operation is final", 30, lambda: "after" in mesh.nodes[2].assets())
+    wait_until("an operation is final", 120, lambda: "after" in mesh.nodes[2].assets())
     assert made["height"] > 0
 
 

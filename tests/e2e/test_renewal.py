@@ -2,11 +2,11 @@
 """A node lives through three certificates of some seconds' life and into a fourth: it is the same
 process, no connection to a peer ends, its operations become final all the while, and the ledger, its
 API and its DNS have the newest one."""
-import json, os, re, ssl, subprocess, urllib.request
+import json, os, re, ssl, subprocess, time, urllib.request
 
 from mesh import BIN, Mesh, isolate, say, wait_until
 
-LIFE_S = 24
+LIFE_S = 45
 FALCON = ["-provider-path", os.path.join(BIN, "crypto"), "-provider", "falcon", "-provider", "default"]
 
 
@@ -57,11 +57,16 @@ def main():
         last.signal(15)
         serials = [issue(mesh, last, "node", "node")]
         edges = [issue(mesh, last, "server", "edge")]
+        began_ms = time.time() * 1000
         last.start()
         last.wait_ready()
-        wait_until("all peers are up again", 30, lambda: all(
-            p["state"] == "up" or p["self"] for n in mesh.nodes for p in n.get("/v1/nodes")["items"]))
+        # By connections of this life: one that nobody has missed yet may end later.
+        wait_until("all peers are up again", 120, lambda: all(
+            p["self"] or p["state"] == "up" and (last.name not in (n.name, p["name"]) or
+                                                 p["since_ms"] >= began_ms)
+            for n in mesh.nodes for p in n.get("/v1/nodes")["items"]))
         pid, before, made = last.pid, lost(mesh), 0
+        end = time.monotonic() + 20 * LIFE_S
         while len(serials) < 4 or len(edges) < 4:
             # Each becomes final, whichever certificate it stands on.
             last.request("POST", "/v1/assets", {"kind": "service", "name": f"under-{made}"})
@@ -72,13 +77,13 @@ def main():
                     assert now not in found
                     found.append(now)
                     say(f"{stem}.crt is renewed, {len(found) - 1}; {made} operations are final")
-            assert made < 2000, "no renewals"
+            assert time.monotonic() < end, "no renewals"
         assert last.pid == pid and last.alive()
         assert lost(mesh) == before, "a connection between nodes ended"
         for n in mesh.nodes:
-            wait_until(f"the ledger of {n.name} has the newest", 20,
+            wait_until(f"the ledger of {n.name} has the newest", 120,
                        lambda n=n: on_ledger(n, last.name) == serial_of(last, "node"))
-        wait_until("the API shows the newest", 20,
+        wait_until("the API shows the newest", 120,
                    lambda: served(last.port) == serial_of(last, "edge"))
         assert f"under-{made - 1}" in first.assets()
         # A peer that starts now meets the newest certificate.
@@ -86,7 +91,7 @@ def main():
         third.kill()
         third.start()
         third.wait_ready()
-        wait_until("it is connected again", 30, lambda: [
+        wait_until("it is connected again", 120, lambda: [
             p for p in third.get("/v1/nodes")["items"] if p["name"] == last.name][0]["state"] == "up")
         mesh.agree()
     say("all well")

@@ -16,21 +16,22 @@ def main():
                      b"--errors-for" + kinds, b"--error-exitcode=99", b"--num-callers=30",
                      *last.argv]
         last.start()
-        last.wait_ready(120)
+        last.wait_ready(400)
         for i in range(5):
-            last.request("POST", "/v1/assets", {"kind": "service", "name": f"under-{i}"}, timeout=60)
-        content = last.request("POST", "/v1/content", b"x" * 300000, timeout=60)
+            last.request("POST", "/v1/assets", {"kind": "service", "name": f"under-{i}"},
+                         timeout=300)
+        content = last.request("POST", "/v1/content", b"x" * 300000, timeout=300)
         made = last.request("POST", "/v1/assets", {"kind": "data", "name": "content",
                                                    "policy": "public", "content": content},
-                            timeout=60)
-        wait_until("its asset is everywhere", 30, lambda: "content" in first.assets())
+                            timeout=300)
+        wait_until("its asset is everywhere", 120, lambda: "content" in first.assets())
         path = f"/v1/assets/{made['asset']}/content"
         assert first.get(path, raw=True) == last.get(path, raw=True) == b"x" * 300000
         for what in (f"/v1/assets/{made['asset']}/chunks", f"/v1/operations/{made['op']}/proofs",
                      "/v1/operations", "/v1/nodes"):
-            last.get(what, timeout=60)
+            last.get(what, timeout=300)
         last.get("/metrics", raw=True)
-        by_http3 = ["curl", "-gsS", "-m", "60", "--http3-only", "--cacert", mesh.ca]
+        by_http3 = ["curl", "-gsS", "-m", "300", "--http3-only", "--cacert", mesh.ca]
         back = subprocess.run([*by_http3, last.url + path], check=True, stdout=subprocess.PIPE)
         assert back.stdout == b"x" * 300000
         bearer = "Authorization: Bearer " + mesh.token(last)

@@ -32,7 +32,7 @@ def vote(mesh, pem):
     one, two, three = mesh.nodes[:3]
     op = json.loads(mesh.cli(one, "trust", "propose", pem, "--json"))["op"]
     for n in (two, three):
-        wait_until("the proposal is there", 20, lambda n=n: op in [i["id"] for i in items(mesh, n)])
+        wait_until("the proposal is there", 120, lambda n=n: op in [i["id"] for i in items(mesh, n)])
         shown = json.loads(mesh.cli(n, "trust", "show", op[:12], "--json"))
         assert shown["kind"] == "proposal" and shown["power"] * 3 <= shown["total"] * 2
         mesh.cli(n, "trust", "approve", op[:12])
@@ -61,7 +61,7 @@ class Traffic(threading.Thread):
 
     def more(self, n=3):
         want = self.done + n
-        wait_until("operations become final", 60, lambda: self.done >= want or self.trouble)
+        wait_until("operations become final", 120, lambda: self.done >= want or self.trouble)
         assert not self.trouble, self.trouble
 
 
@@ -76,7 +76,7 @@ def second_authority(mesh, sign):
     mesh.children.append(subprocess.Popen(
         [SERVER, "run", "--dir", home, "--listen", "[::1]:8500"], stdin=subprocess.DEVNULL,
         stdout=log, stderr=log, start_new_session=True))
-    wait_until("the second authority runs", 30, lambda: '"running"' in open(home + ".log").read())
+    wait_until("the second authority runs", 120, lambda: '"running"' in open(home + ".log").read())
     return home, chains["mesh"]
 
 
@@ -105,7 +105,7 @@ def main():
         longer = sign("mesh", roots + "/mesh-ca.csr", "longer.chain")
         vote(mesh, longer)
         for n in mesh.nodes:
-            wait_until(f"it is in force at {n.name}", 20,
+            wait_until(f"it is in force at {n.name}", 120,
                        lambda n=n: [a["since_height"] > 0 for a in in_force(mesh, n)] == [True])
         now = in_force(mesh, one)[0]
         assert now["id"] == first[0]["id"] and now["not_after_ms"] > first[0]["not_after_ms"]
@@ -116,7 +116,7 @@ def main():
         home, issuing = second_authority(mesh, sign)
         vote(mesh, issuing)
         for n in mesh.nodes:
-            wait_until(f"it is in force at {n.name}", 20, lambda n=n: len(in_force(mesh, n)) == 2)
+            wait_until(f"it is in force at {n.name}", 120, lambda n=n: len(in_force(mesh, n)) == 2)
         assert "already" in refused(mesh, one, "trust", "propose", issuing)
         other = [a for a in in_force(mesh, one) if not a["first"]][0]
         traffic.more()
@@ -129,14 +129,16 @@ def main():
         last.argv[at + 1] = SECOND.encode()
         last.start()
         last.wait_ready()
-        wait_until("all peers are up again", 30, lambda: all(
+        wait_until("all peers are up again", 120, lambda: all(
             p["state"] == "up" or p["self"] for n in mesh.nodes for p in n.get("/v1/nodes")["items"]))
-        wait_until("its certificate is on the ledger", 30, lambda: json.loads(mesh.cli(
+        wait_until("its certificate is on the ledger", 120, lambda: json.loads(mesh.cli(
             one, "trust", "show", other["id"], "--json"))["power_apart"] * 4 == other["total"] * 3)
         last.request("POST", "/v1/assets", {"kind": "service", "name": "by-another-authority"})
         # Three of four stand on the first one: it cannot leave. And the second can, but nobody says so.
         for n in mesh.nodes[:2]:
             mesh.cli(n, "trust", "withdraw", now["id"][:8])
+        wait_until("both votes are there", 120, lambda: [
+            i["power"] for i in items(mesh, mesh.nodes[2]) if i["kind"] == "withdrawal"] == [200])
         assert "renew" in refused(mesh, mesh.nodes[2], "trust", "withdraw", now["id"])
         traffic.more()
 
@@ -144,9 +146,9 @@ def main():
         serial = [p for p in one.get("/v1/nodes")["items"] if p["name"] == last.name][0]["certificate"]["serial"]
         run(CLI, "cert", "revoke", serial, "--authority", SECOND, "--ca", mesh.ca, "--token-file",
             os.path.join(home, "api.token"))
-        wait_until("its list is on the ledger", 60, lambda: json.loads(mesh.cli(
+        wait_until("its list is on the ledger", 120, lambda: json.loads(mesh.cli(
             one, "trust", "show", other["id"], "--json"))["crl_number"] > 0)
-        wait_until("the member is out", 60, lambda: [
+        wait_until("the member is out", 120, lambda: [
             p for p in one.get("/v1/nodes")["items"] if p["name"] == last.name][0]["state"] != "up")
         traffic.more()
         traffic.stop = True

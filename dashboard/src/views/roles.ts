@@ -55,12 +55,17 @@ async function allTokens(): Promise<Child> {
 }
 
 export async function roles(): Promise<HTMLElement> {
-  if (session.token)
-    known = await trust.whoami().catch((e: unknown) => {
+  const asked = session.token;
+  if (asked) {
+    const who = await trust.whoami().catch((e: unknown) => {
       if (!(e instanceof ApiError) || e.status !== 401) throw e;
-      session.token = ""; // taken back, or ended
-      return null;
+      return null; // taken back, or ended
     });
+    if (session.token === asked) { // neither forgotten nor another meanwhile
+      known = who;
+      if (!who) session.token = "";
+    }
+  }
   return h("div", {}, head("Roles"), mine(), await allTokens());
 }
 
