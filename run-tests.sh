@@ -117,7 +117,10 @@ stage_style() {
 }
 stage_unit() { build debug && meson_tests build --suite unit; }
 stage_sim() { build release && meson_tests build-release --suite sim; }
-stage_integration() { build debug && meson_tests build --suite integration; }
+# These wait for clocks more than they compute: one more at a time than there are processors.
+stage_integration() {
+    build debug && meson_tests build --suite integration --num-processes $(($(nproc) + 1))
+}
 stage_dashboard() { check dashboard scripts/build-dashboard.sh; }
 stage_e2e() {
     [ -e dashboard/dist/index.html ] || stage_dashboard # one of the tests looks at the page

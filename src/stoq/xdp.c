@@ -117,7 +117,7 @@ static void remember(stoq_xdp *x, const stoq_ether *e, unsigned q, uint64_t now_
 
 static void reap(queue *q)
 {
-    uint32_t at = 0, n = xsk_ring_cons__peek(&q->completion, TX_FRAMES, &at);
+    uint32_t at, n = xsk_ring_cons__peek(&q->completion, TX_FRAMES, &at);
     for (uint32_t i = 0; i < n; i++)
         q->free[q->free_count++] = *xsk_ring_cons__comp_addr(&q->completion, at + i);
     xsk_ring_cons__release(&q->completion, n);
@@ -205,7 +205,7 @@ static size_t receive_run(queue *q, uint8_t *buffer, stoq_ether *run, size_t *se
                           uint64_t *datagrams)
 {
     uint64_t addresses[RUN_MAX];
-    uint32_t at = 0, used = 0, n = xsk_ring_cons__peek(&q->rx, RUN_MAX, &at);
+    uint32_t at, used = 0, n = xsk_ring_cons__peek(&q->rx, RUN_MAX, &at);
     size_t len = 0, last = 0;
     while (used < n) {
         const struct xdp_desc *d = xsk_ring_cons__rx_desc(&q->rx, at + used);

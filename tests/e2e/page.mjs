@@ -130,6 +130,7 @@ const tests = {
     const first = async () => number(p, "table[aria-label=Blocks] tbody tr td:first-child");
     const newest = await first();
     await until("newer blocks come", async () => (await first()) > newest + 1);
+    await until("more than a page of them", async () => (await count(p, "#next")) === 1);
     // The newest one is read in the moment in which the next page is chosen: they go on.
     const then = await p.evaluate(() => {
       const shown = document.querySelector("table[aria-label=Blocks] tbody td").innerText;
