@@ -194,7 +194,7 @@ hm_err authority_pair_load(const authority_token *t, const char *dir, tc_family 
                            authority_pair *p)
 {
     char name[ISSUING_NAME_MAX], path[TC_PATH_MAX];
-    hm_buf pem = {0}, der = {0}, wrapped = {0};
+    hm_buf wrapped = {0};
     hm_err err;
     snprintf(name, sizeof name, "%s.%s", what, t ? "hsm" : "key");
     hm_assert(!t || f == TC_EDGE); // FALCON keys are unwrapped for each signature
@@ -210,14 +210,10 @@ hm_err authority_pair_load(const authority_token *t, const char *dir, tc_family 
     }
     snprintf(name, sizeof name, "%s.crt", what);
     HM_TRY_OUT(authority_path(dir, tc_family_names[f], name, path));
-    HM_TRY_OUT(hm_file_read(path, 16 * TC_CERT_MAX, &pem));
-    HM_TRY_OUT(tc_pem_to_der(hm_buf_bytes(&pem), &der));
-    HM_TRY_OUT(x509_cert_parse(hm_buf_bytes(&der), &p->cert));
+    HM_TRY_OUT(x509_cert_load(path, &p->cert));
     if (EVP_PKEY_eq(X509_get0_pubkey(p->cert), p->pub) != 1)
         err = hm_crypto_fail(HM_E_CORRUPT, "a root's certificate is not for its key");
 out:
-    hm_buf_free(&pem);
-    hm_buf_free(&der);
     hm_buf_free(&wrapped);
     return err;
 }

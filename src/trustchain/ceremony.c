@@ -272,16 +272,8 @@ static hm_err chain_read(hm_bytes pem, X509 *certs[CHAIN_CERTS_MAX], size_t *cou
 static hm_err cert_load(const char *dir, tc_family f, const char *what, X509 **out)
 {
     char path[TC_PATH_MAX];
-    hm_buf pem = {0}, der = {0};
-    hm_err err;
-    HM_TRY_OUT(authority_path(dir, tc_family_names[f], what, path));
-    HM_TRY_OUT(hm_file_read(path, 16 * TC_CERT_MAX, &pem));
-    HM_TRY_OUT(tc_pem_to_der(hm_buf_bytes(&pem), &der));
-    err = x509_cert_parse(hm_buf_bytes(&der), out);
-out:
-    hm_buf_free(&pem);
-    hm_buf_free(&der);
-    return err;
+    HM_TRY(authority_path(dir, tc_family_names[f], what, path));
+    return x509_cert_load(path, out);
 }
 
 // An issuing key of this authority that waits for its certificate.

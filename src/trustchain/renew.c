@@ -101,20 +101,6 @@ static hm_err note_load(tc_authority *a, const tc_serial *serial, renewal_note *
 
 // ---- when ---------------------------------------------------------------------------------------
 
-// The first of a PEM file.
-static hm_err cert_load(const char *path, X509 **out)
-{
-    hm_buf pem = {0}, der = {0};
-    hm_err err;
-    HM_TRY_OUT(hm_file_read(path, 16 * TC_CERT_MAX, &pem));
-    HM_TRY_OUT(tc_pem_to_der(hm_buf_bytes(&pem), &der));
-    err = x509_cert_parse(hm_buf_bytes(&der), out);
-out:
-    hm_buf_free(&pem);
-    hm_buf_free(&der);
-    return err;
-}
-
 hm_err tc_renewal_look(const char *path, tc_serial *serial, uint64_t *not_before_ms,
                        uint64_t *not_after_ms)
 {
@@ -122,7 +108,7 @@ hm_err tc_renewal_look(const char *path, tc_serial *serial, uint64_t *not_before
     tc_serial s;
     uint64_t from, until;
     hm_err err;
-    HM_TRY_OUT(cert_load(path, &x));
+    HM_TRY_OUT(x509_cert_load(path, &x));
     HM_TRY_OUT(x509_serial(x, &s));
     HM_TRY_OUT(x509_time_ms(X509_get0_notBefore(x), &from));
     HM_TRY_OUT(x509_time_ms(X509_get0_notAfter(x), &until));
@@ -139,7 +125,7 @@ hm_err tc_renewal_csr(const char *cert_path, const char *key_path, hm_buf *csr_p
     X509 *x = NULL;
     EVP_PKEY *key = NULL;
     hm_err err;
-    HM_TRY_OUT(cert_load(cert_path, &x));
+    HM_TRY_OUT(x509_cert_load(cert_path, &x));
     HM_TRY_OUT(x509_key_load(key_path, &key));
     if (EVP_PKEY_eq(X509_get0_pubkey(x), key) != 1)
         HM_TRY_OUT(hm_crypto_fail(HM_E_KEY, "it is the key of another certificate"));

@@ -55,14 +55,11 @@ static hm_err key_id(EVP_PKEY *pub, tc_issuing_id *out)
 static hm_err inherit_names(const rotating *r, const authority_pair *root, X509 *fresh)
 {
     char name[ISSUING_NAME_MAX], path[TC_PATH_MAX];
-    hm_buf pem = {0}, der = {0};
     X509 *present = NULL;
     hm_err err;
     issuing_name(r->ix.number[0], "ca", ".crt", name);
     HM_TRY_OUT(authority_path(r->dir, "edge", name, path));
-    HM_TRY_OUT(hm_file_read(path, 16 * TC_CERT_MAX, &pem));
-    HM_TRY_OUT(tc_pem_to_der(hm_buf_bytes(&pem), &der));
-    HM_TRY_OUT(x509_cert_parse(hm_buf_bytes(&der), &present));
+    HM_TRY_OUT(x509_cert_load(path, &present));
     int at = X509_get_ext_by_NID(present, NID_name_constraints, -1);
     if (at < 0)
         goto out;
@@ -71,8 +68,6 @@ static hm_err inherit_names(const rotating *r, const authority_pair *root, X509 
     err = x509_cert_sign(fresh, root->key);
 out:
     X509_free(present);
-    hm_buf_free(&pem);
-    hm_buf_free(&der);
     return err;
 }
 
@@ -177,22 +172,17 @@ out:
 static hm_err info_read(const char *dir, unsigned number, tc_issuing_info *out)
 {
     char path[TC_PATH_MAX];
-    hm_buf pem = {0}, der = {0};
     X509 *x = NULL;
     hm_err err;
     out->family = number == 0 ? TC_MESH : TC_EDGE;
     HM_TRY_OUT(issuing_path(dir, number, "ca", ".crt", path));
-    HM_TRY_OUT(hm_file_read(path, 16 * TC_CERT_MAX, &pem));
-    HM_TRY_OUT(tc_pem_to_der(hm_buf_bytes(&pem), &der));
-    HM_TRY_OUT(x509_cert_parse(hm_buf_bytes(&der), &x));
+    HM_TRY_OUT(x509_cert_load(path, &x));
     HM_TRY_OUT(issuing_id_of(x, &out->id));
     HM_TRY_OUT(x509_common_name(X509_get_subject_name(x), out->subject, sizeof out->subject));
     HM_TRY_OUT(x509_time_ms(X509_get0_notBefore(x), &out->not_before_ms));
     err = x509_time_ms(X509_get0_notAfter(x), &out->not_after_ms);
 out:
     X509_free(x);
-    hm_buf_free(&pem);
-    hm_buf_free(&der);
     return err;
 }
 

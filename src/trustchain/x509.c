@@ -25,6 +25,19 @@ hm_err x509_cert_parse(hm_bytes der, X509 **out)
     return HM_OK;
 }
 
+hm_err x509_cert_load(const char *path, X509 **out)
+{
+    hm_buf pem = {0}, der = {0};
+    hm_err err;
+    HM_TRY_OUT(hm_file_read(path, 16 * TC_CERT_MAX, &pem));
+    HM_TRY_OUT(tc_pem_to_der(hm_buf_bytes(&pem), &der));
+    err = x509_cert_parse(hm_buf_bytes(&der), out);
+out:
+    hm_buf_free(&pem);
+    hm_buf_free(&der);
+    return err;
+}
+
 hm_err x509_cert_der(const X509 *x, hm_buf *der)
 {
     int len = i2d_X509(x, NULL);

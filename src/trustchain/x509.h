@@ -12,6 +12,8 @@
 
 // HM_E_PARSE unless der is one certificate, all of it, and within TC_CERT_MAX.
 HM_CHECK hm_err x509_cert_parse(hm_bytes der, X509 **out);
+// The first certificate of a PEM file. Errors as of hm_file_read(), and HM_E_PARSE.
+HM_CHECK hm_err x509_cert_load(const char *path, X509 **out);
 HM_CHECK hm_err x509_cert_der(const X509 *x, hm_buf *der);
 HM_CHECK hm_err x509_cert_pem(const X509 *x, hm_buf *pem);
 HM_CHECK hm_err x509_key_pem(EVP_PKEY *key, hm_buf *pem);
