@@ -269,25 +269,18 @@ static hm_err names_add(GENERAL_NAMES *names, const char *text)
 
 hm_err csr_make_again(const X509 *cert, EVP_PKEY *key, hm_buf *pem)
 {
-    hm_err err = HM_OK;
     bool node = EVP_PKEY_is_a(key, HM_FALCON_NAME); // whose other name follows from its key
     int at = node ? -1 : X509_get_ext_by_NID(cert, NID_subject_alt_name, -1);
-    X509_EXTENSION *names = at < 0 ? NULL : X509_EXTENSION_dup(X509_get_ext(cert, at));
-    STACK_OF(X509_EXTENSION) *extensions = sk_X509_EXTENSION_new_null();
+    STACK_OF(X509_EXTENSION) *names = sk_X509_EXTENSION_new_null(); // the certificate's own
     X509_REQ *req = X509_REQ_new();
-    if (!req || !extensions || !X509_REQ_set_subject_name(req, X509_get_subject_name(cert)) ||
-        (at >= 0 && (!names || !sk_X509_EXTENSION_push(extensions, names)))) {
-        X509_EXTENSION_free(names);
+    hm_err err;
+    if (!req || !names || !X509_REQ_set_subject_name(req, X509_get_subject_name(cert)) ||
+        (at >= 0 && (!sk_X509_EXTENSION_push(names, X509_get_ext(cert, at)) ||
+                     !X509_REQ_add_extensions(req, names))))
         err = hm_crypto_fail(HM_E_CRYPTO, "cannot make a certificate request");
-        goto out;
-    }
-    if (at >= 0 && !X509_REQ_add_extensions(req, extensions)) {
-        err = hm_crypto_fail(HM_E_CRYPTO, "cannot make a certificate request");
-        goto out;
-    }
-    err = req_pem(req, key, key, node ? NULL : EVP_sha256(), pem);
-out:
-    sk_X509_EXTENSION_pop_free(extensions, X509_EXTENSION_free);
+    else
+        err = req_pem(req, key, key, node ? NULL : EVP_sha256(), pem);
+    sk_X509_EXTENSION_free(names);
     X509_REQ_free(req);
     return err;
 }

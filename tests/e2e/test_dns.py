@@ -26,7 +26,7 @@ def registered(mesh):
     out = json.loads(mesh.cli(one, "dns", "register", "www", "--json", "--aaaa",
                               "2001:db8::80,2001:db8::81", "--txt", "of node-1"))
     wait_until("the block is final on node-4", 120, lambda: four.height() >= out["height"])
-    wait_until("node-4 answers for it", 120,
+    wait_until("node-4 answers for it", 5,
                lambda: "2001:db8::80" in kdig(four, "www." + ZONE, "AAAA", "+short"))
     out = kdig(four, "www." + ZONE, "AAAA", "+dnssec")
     assert "QUICv1" in out and "status: NOERROR" in out and " aa " in out, out
@@ -120,9 +120,9 @@ def checked_by_unbound(mesh, plain):
     assert "status: SERVFAIL" in out, out
 
 
-def everywhere(mesh, name, kind, has):
+def everywhere(mesh, name, kind, has, seconds=5):
     """What all nodes answer, once it is so."""
-    wait_until(f"every node says {has!r} of {name}", 120,
+    wait_until(f"every node says {has!r} of {name}", seconds,
                lambda: all(has in dig(n, name, kind, "+short") for n in mesh.nodes))
 
 
@@ -151,7 +151,7 @@ def changes(mesh):
     ds = "4711 13 2 " + "ab" * 32
     mesh.cli(one, "dns", "delegate", "lab", "--ns", f"ns.example.net,lab.{ZONE}", "--aaaa",
              "2001:db8::53", "--ds", ds)
-    wait_until("all nodes refer to its servers", 120, lambda: all(
+    wait_until("all nodes refer to its servers", 5, lambda: all(
         "lab.dev.internal." in dig(n, "x.lab." + ZONE, "AAAA") for n in mesh.nodes))
     out = kdig(mesh.nodes[3], "x.y.lab." + ZONE, "AAAA", "+dnssec")
     assert " aa" not in out.split(";; EDNS")[0] and "2001:db8::53" in out, out
@@ -160,11 +160,11 @@ def changes(mesh):
     # A suspended name is not shown, and a retired one is gone.
     asset = one.get("/v1/names/lab")["asset"]
     one.request("POST", f"/v1/assets/{asset}/state", {"state": "suspended"})
-    wait_until("nobody knows it", 120, lambda: all(
+    wait_until("nobody knows it", 5, lambda: all(
         "NXDOMAIN" in dig(n, "x.lab." + ZONE, "AAAA") for n in mesh.nodes))
     one.request("POST", f"/v1/assets/{asset}/state", {"state": "available"})
     one.request("POST", f"/v1/assets/{asset}/retire", {})
-    wait_until("it is gone", 120, lambda: all(
+    wait_until("it is gone", 5, lambda: all(
         "NXDOMAIN" in dig(n, "lab." + ZONE, "NS") for n in mesh.nodes))
     for body, status in (({"name": "-x"}, 422), ({"name": "x.nodes"}, 422),
                          ({"name": "x", "records": [{"type": "A", "data": "1.2.3.4"}]}, 400),
@@ -201,7 +201,7 @@ def forwarded(mesh):
                                                                       "2001:db8::2"]
     out = dig(node, "+tcp", "host.example.org", "AAAA", "+short")
     assert "2001:db8::1" in out
-    wait_until("the second one came from the cache", 120,
+    wait_until("the second one came from the cache", 5,
                lambda: node.metric("hm_dns_forwarded_cached_total") > asked)
     assert "host.example.org." in dig(node, "alias.example.org", "AAAA", "+short")
     assert "NXDOMAIN" in dig(node, "none.example.org", "AAAA")

@@ -116,7 +116,7 @@ def revoked(mesh):
 
     def node_4(n):
         return [p for p in n.get("/v1/nodes")["items"] if p["name"] == last.name][0]
-    wait_until("all others let node-4 go", 120,
+    wait_until("all others let node-4 go", 30,
                lambda: all(node_4(n)["state"] != "up" for n in mesh.nodes[:3]))
     say(f"{time.monotonic() - answered:.2f} s from the answer of revoke until every node refuses it")
     wait_until("it is refused again and again", 120, lambda: refusals(first) > before + 1)
