@@ -540,6 +540,7 @@ void conn_set_timer(stoq_conn *c)
         stoq_level level;
         bool is_pto;
         earlier(&at, loss_timer_us(c, &level, &is_pto));
+        earlier(&at, loss_shrink_us(c));
         for (int i = 0; i < STOQ_LEVELS; i++)
             earlier(&at, c->spaces[i].ack_deadline_us);
         earlier(&at, c->pace_wait_us);

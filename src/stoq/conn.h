@@ -551,6 +551,8 @@ HM_CHECK hm_err loss_on_ack(stoq_conn *c, stoq_level level, const stoq_frame *ac
 // The packet sent last was never sent.
 void loss_take_back(stoq_conn *c, stoq_level level);
 uint64_t loss_timer_us(const stoq_conn *c, stoq_level *level, bool *is_pto);
+// When the ring of a burst is to be given back: some time after nothing of it is under way.
+uint64_t loss_shrink_us(const stoq_conn *c);
 void loss_on_timer(stoq_conn *c, uint64_t now);
 void loss_discard(stoq_conn *c, stoq_level level);
 void loss_send_again(stoq_conn *c, stoq_level level); // all that is under way

@@ -6,8 +6,9 @@
 #define PACKET_THRESHOLD 3
 #define GRANULARITY_US 1000u
 #define INITIAL_RTT_US 333000u
-#define SENT_FEW 8u     // records that a connection keeps when it is idle
-#define SKIP_EVERY 256u // packets, at least; at most twice that
+#define SENT_FEW 8u            // records that a connection keeps when it is idle
+#define SENT_QUIET_US 1000000u // how long the ring of a burst waits for another one
+#define SKIP_EVERY 256u        // packets, at least; at most twice that
 
 static stoq_sent *slot(const stoq_space *s, uint64_t at)
 {
@@ -420,10 +421,18 @@ static void probe(stoq_conn *c, stoq_level level, uint8_t count)
     s->probes = count;
 }
 
-// The ring of a burst is given back when nothing of it is under way any more.
-static void shrink(stoq_space *s)
+uint64_t loss_shrink_us(const stoq_conn *c)
 {
+    const stoq_space *s = &c->spaces[STOQ_LEVEL_APP];
     if (s->sent_head < s->sent_tail || s->sent_cap <= SENT_FEW)
+        return HM_TIME_NEVER;
+    return s->last_eliciting_us + SENT_QUIET_US;
+}
+
+static void shrink(stoq_conn *c, uint64_t now)
+{
+    stoq_space *s = &c->spaces[STOQ_LEVEL_APP];
+    if (loss_shrink_us(c) > now)
         return;
     free(s->sent);
     s->sent = NULL;
@@ -432,7 +441,7 @@ static void shrink(stoq_space *s)
 
 void loss_on_timer(stoq_conn *c, uint64_t now)
 {
-    shrink(&c->spaces[STOQ_LEVEL_APP]);
+    shrink(c, now);
     stoq_level level = STOQ_LEVEL_INITIAL;
     bool is_pto;
     if (loss_timer_us(c, &level, &is_pto) > now)

@@ -83,6 +83,32 @@ static void test_unacknowledged_costs_little(void **state)
     peer_end(&p);
 }
 
+// The records of a burst are kept for the next one, and given back when there is none for a while:
+// memory that is given back and taken again between two bursts costs more than the packets do.
+static void test_records_outlive_a_burst(void **state)
+{
+    (void)state;
+    peer p;
+    peer_begin(&p, true);
+    const stoq_space *app = &p.c->spaces[STOQ_LEVEL_APP];
+    for (int burst = 0; burst < 3; burst++) {
+        const stoq_sent *before = app->sent;
+        for (int i = 0; i < 100; i++) {
+            stoq_conn_ping(p.c);
+            peer_turn(&p);
+        }
+        assert_int_equal(app->sent_cap, 128);
+        assert_true(burst == 0 || app->sent == before);
+        peer_ack_all(&p);
+        peer_say1(&p, STOQ_FRAME_PING); // the delay of its acknowledgement is a timer
+        peer_pass(&p, 30 * MS);
+        assert_true(app->sent_head == app->sent_tail);
+    }
+    peer_pass(&p, 2000 * MS);
+    assert_true(app->sent_cap <= 8);
+    peer_end(&p);
+}
+
 // Only losses without anything acknowledged between them are persistent congestion (RFC 9002,
 // section 7.6.2).
 static void test_persistent_congestion(void **state)
@@ -306,6 +332,7 @@ int main(void)
         cmocka_unit_test(test_limits_are_raised_under_load),
         cmocka_unit_test(test_codes_of_both_directions),
         cmocka_unit_test(test_unacknowledged_costs_little),
+        cmocka_unit_test(test_records_outlive_a_burst),
         cmocka_unit_test(test_persistent_congestion),
         cmocka_unit_test(test_window_grows_by_use),
         cmocka_unit_test(test_optimistic_ack),
