@@ -2,9 +2,10 @@
 // simulated time, so the figures depend on the seed alone. One JSON line a figure.
 //
 //   stoq_cc                                    the table of
-//   docs/decisions/0005-congestion-control.md stoq_cc ALGORITHMS MBIT RTT_MS QUEUE_BDP LOSS_PERCENT
-//   SECONDS [SEED [MARK_BDP]]
-//                                              one run; ALGORITHMS: a flow a letter, c or b
+//                                              docs/decisions/0005-congestion-control.md
+//   stoq_cc ALGORITHMS MBIT RTT_MS QUEUE_BDP LOSS_PERCENT SECONDS [SEED [MARK_BDP [WARM_S]]]
+//                                              one run; ALGORITHMS: a flow a letter, c or b;
+//                                              SECONDS of it count, after WARM_S (2)
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -113,6 +114,18 @@ static const run table[] = {
     {"two flows, later", "bb", 100, 50, 1, 0, 0, 300, 600, 2},
     {"two flows, later", "bb", 100, 50, 1, 0, 0, 300, 600, 3},
     {"two flows, later", "bb", 100, 50, 1, 0, 0, 300, 600, 4},
+    {"two flows, later", "bb", 100, 50, 1, 0, 0, 300, 600, 5},
+    {"two flows, later", "bb", 100, 50, 1, 0, 0, 300, 600, 6},
+    {"two flows, later", "bb", 100, 50, 1, 0, 0, 300, 600, 7},
+    {"two flows, later", "bb", 100, 50, 1, 0, 0, 300, 600, 8},
+    {"two flows, later", "bb", 100, 50, 1, 0, 0, 300, 600, 9},
+    {"two flows, later", "bb", 100, 50, 1, 0, 0, 300, 600, 10},
+    {"two flows, later", "bb", 100, 50, 1, 0, 0, 300, 600, 11},
+    {"two flows, later", "bb", 100, 50, 1, 0, 0, 300, 600, 12},
+    {"two flows, later", "bb", 100, 50, 1, 0, 0, 300, 600, 13},
+    {"two flows, later", "bb", 100, 50, 1, 0, 0, 300, 600, 14},
+    {"two flows, later", "bb", 100, 50, 1, 0, 0, 300, 600, 15},
+    {"two flows, later", "bb", 100, 50, 1, 0, 0, 300, 600, 16},
     {"side by side", "cb", 100, 20, 0.5, 0, 0, 20, 120, 1},
     {"side by side", "cb", 100, 50, 1, 0, 0, 20, 120, 1},
     {"side by side", "cb", 100, 50, 4, 0, 0, 20, 120, 1},
@@ -135,7 +148,7 @@ int main(int argc, char **argv)
                    .rtt_ms = atof(argv[3]),
                    .queue_bdp = atof(argv[4]),
                    .loss_percent = atof(argv[5]),
-                   .warm_s = 2,
+                   .warm_s = argc > 9 ? atof(argv[9]) : 2,
                    .seconds = atof(argv[6]),
                    .seed = argc > 7 ? strtoull(argv[7], NULL, 10) : 1,
                    .mark_bdp = argc > 8 ? atof(argv[8]) : 0});
@@ -143,7 +156,7 @@ int main(int argc, char **argv)
     }
     if (argc > 1) {
         fputs("usage: stoq_cc [ALGORITHMS MBIT RTT_MS QUEUE_BDP LOSS_PERCENT SECONDS "
-              "[SEED [MARK_BDP]]]\n",
+              "[SEED [MARK_BDP [WARM_S]]]]\n",
               stderr);
         return 2;
     }

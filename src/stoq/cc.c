@@ -144,7 +144,7 @@ void stoq_cc_sent_all(stoq_cc *c, bool more)
 
 void stoq_cc_ack_begin(stoq_cc *c, uint64_t now_us)
 {
-    c->sample = (cc_sample){.now_us = now_us};
+    c->sample = (cc_sample){.now_us = now_us, .in_flight = c->in_flight};
     c->stamped = false;
 }
 

@@ -40,12 +40,13 @@ _Static_assert(sizeof(cc_packet) <= 32, "a record of a packet stays small");
 // What an ACK tells (the draft's RS).
 typedef struct cc_sample {
     uint64_t now_us;
-    cc_packet newest; // of the packets acknowledged
-    uint64_t acked;   // bytes that are newly acknowledged
-    uint64_t grown;   // of the acknowledged, those that let a window grow: sent after
-                      // recovery began, in a time when the window was used
-    bool any;         // something was acknowledged; else the rest means nothing
-    uint64_t rtt_us;  // of the newest packet acknowledged
+    cc_packet newest;   // of the packets acknowledged
+    uint64_t in_flight; // bytes, before it: the most that were since the ACK before
+    uint64_t acked;     // bytes that are newly acknowledged
+    uint64_t grown;     // of the acknowledged, those that let a window grow: sent after
+                        // recovery began, in a time when the window was used
+    bool any;           // something was acknowledged; else the rest means nothing
+    uint64_t rtt_us;    // of the newest packet acknowledged
     uint64_t delivered,
         rate_bytes_s;    // bytes over the sample's interval, bytes a second; 0: no sample
     uint64_t lost;       // bytes since the newest packet was sent

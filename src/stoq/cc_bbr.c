@@ -477,10 +477,18 @@ static bool is_time_to_cruise(const stoq_cc *c)
            c->in_flight <= quantized(c, bdp_of(c, c->bbr.max_bw, 1));
 }
 
+// Whether the level is reached is a question of what was in flight before this ACK: the window is
+// no larger, so without the bytes acknowledged there is always less, and the probe would go on for
+// the full round trip, in which it fills the queue, that this is to prevent.
+static bool is_inflight_at_longterm(const stoq_cc *c, const cc_sample *s)
+{
+    return s->in_flight + c->mss > c->bbr.inflight_longterm; // no other packet fits
+}
+
 static bool is_time_to_go_down(stoq_cc *c, const cc_sample *s)
 {
     cc_bbr *b = &c->bbr;
-    if (b->prev_probe_too_high && c->in_flight >= b->inflight_longterm) {
+    if (b->prev_probe_too_high && is_inflight_at_longterm(c, s)) {
         b->prev_probe_precautionary = true;
         return true;
     }

@@ -416,6 +416,55 @@ static void test_bbr_inflight_too_high(void **state)
     assert_int_equal(p.c.bbr.inflight_longterm, 97 * MSS);
 }
 
+// ProbeBW_UP after one that lost too much, with a level of 100 packets from there, and so many
+// under way.
+static void probe_again(unsigned packets)
+{
+    begin(STOQ_CONGESTION_BBR);
+    emit(1);
+    p.now += 50 * MS;
+    ack(1, 50 * MS);
+    cc_bbr *b = &p.c.bbr;
+    b->state = CC_BBR_UP;
+    b->full_bw_reached = b->is_bw_probe_sample = b->prev_probe_too_high = true;
+    b->ack_phase = CC_BBR_ACKS_FEEDBACK;
+    b->max_bw = b->max_bw_filter[1] = b->bw = 2000000;
+    b->inflight_longterm = 100 * MSS;
+    p.c.cwnd = 100 * MSS;
+    emit(packets);
+    stoq_cc_sent_all(&p.c, true);
+    p.now += 50 * MS;
+}
+
+// Precautionary probing: the probe after one that lost too much ends where that one's level is
+// reached. The ACK that shows it makes room in the window, which is no larger than the level, so
+// what counts is what was under way before it.
+static void test_bbr_precaution(void **state)
+{
+    (void)state;
+    probe_again(99);
+    ack(2, 50 * MS);
+    assert_int_equal(p.c.bbr.state, CC_BBR_UP);
+    probe_again(100);
+    ack(2, 50 * MS);
+    assert_int_equal(p.c.bbr.state, CC_BBR_DOWN);
+    assert_true(p.c.bbr.prev_probe_precautionary && !p.c.bbr.prev_probe_too_high);
+    assert_int_equal(p.c.bbr.inflight_longterm, 100 * MSS);
+    // A round trip later nothing is lost: the next probe is at once, and may stay at the level.
+    emit(1);
+    ack(98, 50 * MS);
+    assert_true(p.c.bbr.state == CC_BBR_DOWN || p.c.bbr.state == CC_BBR_CRUISE);
+    p.now += 50 * MS;
+    ack(1, 50 * MS);
+    assert_int_equal(p.c.bbr.state, CC_BBR_REFILL);
+    assert_false(p.c.bbr.prev_probe_precautionary);
+    // A level within a packet of what is under way is reached as well.
+    probe_again(100);
+    p.c.bbr.inflight_longterm += MSS / 2;
+    ack(2, 50 * MS);
+    assert_int_equal(p.c.bbr.state, CC_BBR_DOWN);
+}
+
 // Startup ends when three round trips bring no quarter more; what is too much is drained at half
 // the rate.
 static void test_bbr_startup(void **state)
@@ -517,6 +566,7 @@ int main(void)
         cmocka_unit_test(test_pacing),
         cmocka_unit_test(test_paths),
         cmocka_unit_test(test_bbr_inflight_too_high),
+        cmocka_unit_test(test_bbr_precaution),
         cmocka_unit_test(test_bbr_startup),
         cmocka_unit_test(test_bbr_outage),
         cmocka_unit_test(test_ecn),
