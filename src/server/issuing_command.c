@@ -50,21 +50,26 @@ static yyjson_val *items_of(const yyjson_doc *doc)
     return yyjson_obj_get(yyjson_doc_get_root((yyjson_doc *)doc), "items");
 }
 
-// Since which block the authority of this key is in force. HM_E_NOTFOUND: it is not.
-static hm_err since_of(const yyjson_doc *doc, const hm_hash *key, uint64_t *since)
+// Is an authority of this key in force, and since which block?
+static hm_err in_force(const yyjson_doc *doc, const hm_hash *key, bool *yes, uint64_t *since)
 {
     char want[2 * HM_HASH_BYTES + 1];
     size_t at, count;
     yyjson_val *item;
     hm_hex(want, key->b, HM_HASH_BYTES);
+    *yes = false;
+    if (!yyjson_is_arr(items_of(doc)))
+        return hm_fail(HM_E_PARSE, "the node does not say whom the mesh believes");
     yyjson_arr_foreach(items_of(doc), at, count, item)
     {
         const char *id = yyjson_get_str(yyjson_obj_get(item, "id"));
         const char *kind = yyjson_get_str(yyjson_obj_get(item, "kind"));
-        if (id && kind && strcmp(id, want) == 0 && strcmp(kind, "authority") == 0)
-            return hm_json_u64(item, "since_height", 0, UINT64_MAX, since);
+        if (!id || !kind || strcmp(id, want) != 0 || strcmp(kind, "authority") != 0)
+            continue;
+        *yes = true;
+        return hm_json_u64(item, "since_height", 0, UINT64_MAX, since);
     }
-    return HM_E_NOTFOUND;
+    return HM_OK;
 }
 
 // Each member that the node is connected to has the block, too. One that is away hears of it before
@@ -73,6 +78,8 @@ static hm_err all_have(const yyjson_doc *doc, uint64_t since)
 {
     size_t at, count;
     yyjson_val *item;
+    if (!yyjson_is_arr(items_of(doc)))
+        return hm_fail(HM_E_PARSE, "the node does not say who its peers are");
     yyjson_arr_foreach(items_of(doc), at, count, item)
     {
         const char *name = yyjson_get_str(yyjson_obj_get(item, "name"));
@@ -101,13 +108,12 @@ static hm_err node_ready(const hm_client *c)
     return err;
 }
 
-// HM_E_NOTFOUND: no authority in force has this key. since may be NULL.
-static hm_err ledger_look(const hm_client *c, const hm_hash *key, uint64_t *since)
+static hm_err ledger_look(const hm_client *c, const hm_hash *key, bool *yes, uint64_t *since)
 {
     yyjson_doc *doc = NULL;
     HM_TRY(node_ready(c));
     HM_TRY(get(c, "/v1/trust", &doc));
-    hm_err err = since_of(doc, key, since);
+    hm_err err = in_force(doc, key, yes, since);
     yyjson_doc_free(doc);
     return err;
 }
@@ -115,15 +121,15 @@ static hm_err ledger_look(const hm_client *c, const hm_hash *key, uint64_t *sinc
 static hm_err members_accept(const hm_client *c, const tc_issuing_info *i)
 {
     uint64_t since = 0;
+    bool yes = false;
     yyjson_doc *doc = NULL;
-    hm_err err = ledger_look(c, &i->key, &since);
-    if (err == HM_E_NOTFOUND)
+    HM_TRY(ledger_look(c, &i->key, &yes, &since));
+    if (!yes)
         return hm_fail(HM_E_DENIED,
                        "the ledger has no authority in force with this key: `hypermesh trust "
                        "propose` its certificate, and have it approved");
-    HM_TRY(err);
     HM_TRY(get(c, "/v1/nodes", &doc));
-    err = all_have(doc, since);
+    hm_err err = all_have(doc, since);
     yyjson_doc_free(doc);
     return err;
 }
@@ -131,11 +137,12 @@ static hm_err members_accept(const hm_client *c, const tc_issuing_info *i)
 static hm_err members_let_go(const hm_client *c, const tc_issuing_info *i)
 {
     uint64_t since = 0;
-    hm_err err = ledger_look(c, &i->key, &since);
-    if (err == HM_OK)
+    bool yes = false;
+    HM_TRY(ledger_look(c, &i->key, &yes, &since));
+    if (yes)
         return hm_fail(HM_E_BUSY, "it is in force on the ledger, whose members ask for its lists: "
                                   "`hypermesh trust withdraw` it first");
-    return err == HM_E_NOTFOUND ? HM_OK : err;
+    return HM_OK;
 }
 
 static hm_err node_of(const hm_config *c, const issuing_paths *p, hm_client *out)
@@ -207,7 +214,7 @@ static hm_err list_all(const char *authority)
 
 static hm_err use(const hm_config *c, const issuing_paths *p, tc_family f, const char *id)
 {
-    tc_issuing_info info;
+    tc_issuing_info info = {0};
     hm_client node;
     if (f == TC_EDGE)
         return hm_fail(HM_E_USAGE, "a new issuing CA of the edge family issues without it: it is "
@@ -224,7 +231,7 @@ static hm_err use(const hm_config *c, const issuing_paths *p, tc_family f, const
 
 static hm_err drop(const hm_config *c, const issuing_paths *p, tc_family f, const char *id)
 {
-    tc_issuing_info info;
+    tc_issuing_info info = {0};
     hm_client node;
     bool later = false;
     HM_TRY(tc_issuing_look(p->authority, f, id, &info));

@@ -74,7 +74,7 @@ static hm_err find_in_family(const char *dir, tc_family f, const char *id, issui
 hm_err tc_issuing_look(const char *dir, tc_family f, const char *id, tc_issuing_info *out)
 {
     issuing_index ix;
-    size_t at;
+    size_t at = 0;
     return find_in_family(dir, f, id, &ix, &at, out);
 }
 
@@ -280,7 +280,7 @@ static hm_err rotate_with(rotating *r, bool root_here, tc_rotation *out)
 
 static hm_err rotatable(const rotating *r, bool root_here)
 {
-    tc_issuing_info waiting;
+    tc_issuing_info waiting = {0};
     HM_TRY(installed(r->dir, r->family));
     if (r->edge_names && r->family == TC_MESH)
         return hm_fail(HM_E_USAGE, "--edge-names is of the edge family");
@@ -327,8 +327,8 @@ out:
 hm_err tc_issuing_use(const char *dir, const char *id, uint64_t now_ms)
 {
     issuing_index ix, now;
-    tc_issuing_info info;
-    size_t at;
+    tc_issuing_info info = {0};
+    size_t at = 0;
     HM_TRY(find_in_family(dir, TC_MESH, id, &ix, &at, &info));
     if (info.state == TC_ISSUING_PRESENT)
         return hm_fail(HM_E_EXISTS, "it is the one that issues");
@@ -369,9 +369,9 @@ static hm_err removable(const char *dir, const issuing_index *ix, size_t at, uin
 hm_err tc_issuing_remove(const char *dir, tc_family f, const char *id, uint64_t now_ms, bool *later)
 {
     issuing_index ix;
-    tc_issuing_info info;
+    tc_issuing_info info = {0};
     tc_authority *a = NULL;
-    size_t at;
+    size_t at = 0;
     HM_TRY(find_in_family(dir, f, id, &ix, &at, &info));
     HM_TRY(removable(dir, &ix, at, now_ms));
     if (ix.number[at] == ix.ready)

@@ -62,7 +62,7 @@ for i in json.load(sys.stdin)["items"]:
         assert i["present"] == (i["state"] == "present")
         print(i["id"], i["state"])'
 }
-is() { states | grep -qx "$1 $2"; }
+is() { grep -qx "$1 $2" <<<"$(states)"; }
 present() { states | sed -n 's/ present//p'; }
 hup() { # ID STATE: SIGHUP, until the server has it so
     kill -HUP $pid
@@ -193,12 +193,13 @@ ledger 90 95 "$(key_of data/authority/mesh-ca.crt)" "$key"
 echo '{"ready": false}' >node/_v1_status
 code 1 use "$second"; says 'is not ready'
 rm node/_v1_status
-code 1 use "$second"; says "$node"
-code 1 "$server" issuing use "$second" --family mesh --dir data --node "https://[::1]:1"; says "::1"
-code 1 remove "$second"; says 'the node'
+code 1 use "$second"; says ":$nodeport"; says 'not found'
+code 1 "$server" issuing use "$second" --family mesh --dir data --node "https://[::1]:1"; says "the node"
+code 1 remove "$second"; says 'the node' # who does not know does not say that it may go
 ledger 90 95 "$(key_of data/authority/mesh-ca.crt)" "$key"
 code 1 remove "$second"; says 'trust withdraw'
-[ "$(lines | grep -c '^mesh')" = 2 ] && lines | grep -q "^mesh $second ready .* live 0 " || fail "$(lines)"
+lines >out
+[ "$(grep -c '^mesh' out)" = 2 ] && grep -q "^mesh $second ready .* live 0 " out || fail "$(lines)"
 until_true some $(($(cat issued) + 5))
 code 0 use "$second"; says SIGHUP
 is "$first" present || fail "it issues with the new key before it was told"
@@ -294,7 +295,7 @@ for i in 1 2 3 4 5 6; do
     code 0 remove "$waits" # given up
     says SIGHUP
     kill -HUP $pid
-    left() { ! states | grep -q "$waits"; }
+    left() { ! grep -q "$waits" <<<"$(states)"; }
     until_true left
 done
 [ "$(lines | grep -c '^mesh')" = 3 ] || fail "$(lines)"
