@@ -175,8 +175,8 @@ static void tell_rotation(const tc_rotation *r, tc_family f)
 
 hm_err issuing_rotate_command(const hm_config *c, const issuing_paths *p)
 {
-    tc_family f;
-    tc_rotation made;
+    tc_family f = TC_EDGE;
+    tc_rotation made = {0};
     int lock = -1;
     HM_TRY(family_of(c, &f));
     HM_TRY(hm_crypto_init());
@@ -249,7 +249,7 @@ hm_err issuing_command(const hm_config *c, const issuing_paths *p)
 {
     const char *act = c->positional_count > 1 ? c->positional[1] : "";
     const char *id = c->positional_count > 2 ? c->positional[2] : NULL;
-    tc_family f;
+    tc_family f = TC_EDGE;
     int lock = -1;
     HM_TRY(family_of(c, &f));
     HM_TRY(hm_crypto_init());
