@@ -8,6 +8,7 @@
 set -euo pipefail
 module=$(realpath "$1") server=$(realpath "$2") hypermesh=$(realpath "$3") softhsm=$(realpath "$4")
 fake_node=$(realpath "$5")
+python=$(type -P /usr/bin/python3 || type -P python3) # the program, whose end is the test's to see to
 # shellcheck source=tests/integration/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 logs=(server.log out err answer)
@@ -133,7 +134,7 @@ first=$(present)
 openssl ecparam -name prime256v1 -genkey -noout -out node.key
 openssl req -new -key node.key -subj / -addext 'subjectAltName=IP:::1' -out node.csr
 "$hypermesh" cert issue node.csr --profile server -o node.crt >out
-python3 "$fake_node" node "$nodeport" node.crt node.key 2>node.err &
+"$python" "$fake_node" node "$nodeport" node.crt node.key 2>node.err &
 pids+=($!)
 answers() { curl -sSg --fail --cacert data/edge-root.crt "$node/v1/status" >answer 2>/dev/null; }
 ledger 0 100 "$(key_of data/authority/mesh-ca.crt)"
@@ -315,7 +316,7 @@ issue_node() {
     openssl req -new -key node.key -subj / -addext 'subjectAltName=IP:::1' -out node.csr
     "$hypermesh" cert issue node.csr --profile server -o node.crt >out
     nodeport=$(free_port tcp) node="https://[::1]:$nodeport"
-    python3 "$fake_node" node "$nodeport" node.crt node.key 2>node.err &
+    "$python" "$fake_node" node "$nodeport" node.crt node.key 2>node.err &
     pids+=($!)
     answers() { curl -sSg --fail --cacert "$data/edge-root.crt" "$node/v1/status" >answer 2>/dev/null; }
     until_true answers
