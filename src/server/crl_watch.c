@@ -180,8 +180,9 @@ static void on_answer(uv_async_t *async)
     }
 }
 
-// For a list above the ledger's, and above the one that is on its way there. While there is one
-// authority alone it is not named, for the one that is asked to have issued nothing by another.
+// For a list above the ledger's, and above the one that is on its way there. The authority is
+// always named: without that the question is for the one that issues, which may change while it
+// waits.
 static void on_timer(uv_timer_t *t)
 {
     line *w = t->data;
@@ -190,12 +191,10 @@ static void on_timer(uv_timer_t *t)
     hm_err err = ledger_number(w, &a, &number);
     if (w->submitting && w->brought > number)
         number = w->brought;
-    snprintf(w->path, sizeof w->path, "/v1/crl?family=mesh&after=%llu&wait=%u",
-             (unsigned long long)number, w->all->wait_s);
-    if (w->all->alive > 1) {
-        strcat(w->path, "&issuing=");
-        hm_hex(w->path + strlen(w->path), w->issuer.b, ISSUING_BYTES);
-    }
+    snprintf(w->path, sizeof w->path,
+             "/v1/crl?family=mesh&after=%llu&wait=%u&issuing=", (unsigned long long)number,
+             w->all->wait_s);
+    hm_hex(w->path + strlen(w->path), w->issuer.b, ISSUING_BYTES);
     if (err == HM_OK && uv_thread_create(&w->thread, ask, w) != 0)
         err = hm_fail(HM_E_INTERNAL, "no thread");
     w->asking = err == HM_OK;

@@ -39,7 +39,7 @@ static void on_get(void *ctx, hm_http_req *r)
     reply(r, "application/ocsp-response", err, &der);
 }
 
-// FAMILY.crl, FAMILY-delta.crl, edge-ID.crl, edge-ID-delta.crl; FAMILY.crt, edge-ID.crt.
+// FAMILY.crl, FAMILY-delta.crl, FAMILY-ID.crl, FAMILY-ID-delta.crl; FAMILY.crt, FAMILY-ID.crt.
 typedef struct file_name {
     tc_family family;
     char id[sizeof(tc_issuing_id)]; // empty: of the CA that issues
@@ -66,7 +66,7 @@ static bool file_name_read(const char *text, const char *end, bool deltas, file_
         return false;
     if (memcmp(text, "edge", 4) == 0)
         n.family = TC_EDGE;
-    else if (memcmp(text, "mesh", 4) != 0 || len > 4)
+    else if (memcmp(text, "mesh", 4) != 0)
         return false;
     if (len > 4 && (text[4] != '-' || len != 4 + sizeof n.id))
         return false;

@@ -84,8 +84,10 @@ const hm_option hm_trust_options[] = {
     {"edge-names", NULL, NULL, "NAMES", NULL,
      "init, rotate: DNS names, with all below them, and IPv6 prefixes that the edge family may "
      "give, with commas between; unset: all, or at rotate those of before"},
-    {"family", NULL, NULL, "FAMILY", "edge",
-     "rotate, issuing: whose issuing key; the mesh's stands in the genesis and stays"},
+    {"family", NULL, NULL, "FAMILY", "edge", "rotate, issuing: whose issuing key, mesh or edge"},
+    {"node", "TRUSTCHAIN_NODE", "trustchain.node", "URL", NULL,
+     "issuing use, issuing remove, of the mesh: a node's API, whose ledger says whom the mesh "
+     "believes"},
     {"role", NULL, NULL, "ROLE", "viewer",
      "token add: viewer reads the audit log, operator also issues and revokes, authority does all"},
     {"days", NULL, NULL, "N", "90", "token add: how long the token is taken; 0: without end"},

@@ -42,6 +42,7 @@ static hm_err put_issuing(hm_buf *b, const tc_authority *a, tc_family f, size_t 
     hm_jw_str(b, "family", names[f]);
     hm_jw_str(b, "id", id.hex);
     hm_jw_bool(b, "present", n == 0);
+    hm_jw_str(b, "state", tc_issuing_state_names[tc_issuing_state_at(a, f, n)]);
     hm_jw_text(b, "certificate", pem);
     hm_jw_close(b, '}');
     return HM_OK;

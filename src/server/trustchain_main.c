@@ -6,12 +6,12 @@
 #include <unistd.h>
 
 #include "server/daemon.h"
+#include "server/issuing_command.h"
 #include "server/ocsp_api.h"
 #include "server/options.h"
 #include "server/tokens.h"
 #include "server/trust_api.h"
 #include "trustchain/ceremony.h"
-#include "trustchain/issuing.h"
 #include "trustchain/policy.h"
 
 #define GRACE_MS 5000u
@@ -179,75 +179,25 @@ static const char *time_text(uint64_t ms, char out[32])
 
 // ---- other issuing keys -------------------------------------------------------------------------
 
-static hm_err edge_alone(const hm_config *c)
+typedef hm_err (*issuing_act)(const hm_config *c, const issuing_paths *p);
+
+static hm_err issuing_do(const hm_config *c, issuing_act act)
 {
-    const char *family = hm_config_get(c, "family");
-    if (strcmp(family, "edge") == 0)
-        return HM_OK;
-    return strcmp(family, "mesh") == 0
-               ? hm_fail(HM_E_USAGE, "the mesh family's issuing certificate stands in the genesis, "
-                                     "which nobody can change")
-               : hm_fail(HM_E_USAGE, "--family is edge, not %.60s", family);
+    const char *dir;
+    server_paths p;
+    HM_TRY(paths_of(c, &dir, &p));
+    const issuing_paths at = {.dir = dir, .authority = p.authority, .edge_root = p.edge_root};
+    return act(c, &at);
 }
 
 static hm_err cmd_rotate(const hm_config *c)
 {
-    const char *dir;
-    server_paths p;
-    tc_rotation made;
-    int lock = -1;
-    HM_TRY(paths_of(c, &dir, &p));
-    HM_TRY(edge_alone(c));
-    HM_TRY(hm_crypto_init());
-    HM_TRY(hm_dir_lock(dir, &lock)); // not the authority's, which may run
-    hm_err err = tc_rotate(p.authority, hm_config_get(c, "edge-names"), wall_ms(), &made);
-    close(lock);
-    HM_TRY(err);
-    if (made.active)
-        printf("issuing: %s\nnext: a server that runs takes it at SIGHUP\n", made.id.hex);
-    else
-        printf("issuing: %s\nrequest: %s\n"
-               "next: have it signed (hypermesh cert root sign), then install-issuing\n",
-               made.id.hex, made.request);
-    return HM_OK;
-}
-
-static hm_err issuing_list(const char *authority)
-{
-    tc_issuing_info all[TC_ISSUING_LIST_MAX];
-    char from[32], until[32];
-    size_t n;
-    HM_TRY(tc_issuing_list(authority, wall_ms(), all, &n));
-    for (size_t i = 0; i < n; i++)
-        printf("%s %s %-7s from %s until %s live %llu %s\n",
-               all[i].family == TC_MESH ? "mesh" : "edge", all[i].id.hex,
-               all[i].present ? "present" : "older", time_text(all[i].not_before_ms, from),
-               time_text(all[i].not_after_ms, until), (unsigned long long)all[i].live,
-               all[i].subject);
-    return HM_OK;
+    return issuing_do(c, issuing_rotate_command);
 }
 
 static hm_err cmd_issuing(const hm_config *c)
 {
-    const char *dir, *act = c->positional_count > 1 ? c->positional[1] : "";
-    const char *id = c->positional_count > 2 ? c->positional[2] : NULL;
-    server_paths p;
-    bool later = false;
-    int lock = -1;
-    HM_TRY(paths_of(c, &dir, &p));
-    HM_TRY(edge_alone(c));
-    HM_TRY(hm_crypto_init());
-    if (strcmp(act, "list") == 0 && !id)
-        return issuing_list(p.authority);
-    if (strcmp(act, "remove") != 0 || !id)
-        return hm_fail(HM_E_USAGE, "issuing list, or issuing remove ID");
-    HM_TRY(hm_dir_lock(dir, &lock)); // not the authority's, which may run
-    hm_err err = tc_issuing_remove(p.authority, id, wall_ms(), &later);
-    close(lock);
-    HM_TRY(err);
-    printf(later ? "removed; a server that runs lets go of its key and lists at SIGHUP\n"
-                 : "removed, with its key and lists\n");
-    return HM_OK;
+    return issuing_do(c, issuing_command);
 }
 
 // ---- tokens -------------------------------------------------------------------------------------
@@ -403,14 +353,26 @@ static void renew(daemon_state *d, bool force)
                hm_log_quote(why, sizeof(why), hm_bytes_str(hm_err_detail())));
 }
 
-static void audit_issuing(daemon_state *d, const tc_issuing_id *was, size_t count_was)
+// Who issues in a family, and of how many.
+typedef struct issuing_seen {
+    tc_issuing_id present;
+    size_t count;
+} issuing_seen;
+
+static issuing_seen see_issuing(const daemon_state *d, tc_family f)
 {
-    const tc_issuing_id now = tc_issuing_id_at(d->authority, TC_EDGE, 0);
-    const size_t count = tc_issuing_count(d->authority, TC_EDGE);
+    return (issuing_seen){tc_issuing_id_at(d->authority, f, 0), tc_issuing_count(d->authority, f)};
+}
+
+static void audit_issuing(daemon_state *d, tc_family f, const issuing_seen *was)
+{
+    static const char *const names[2] = {"mesh", "edge"};
+    const issuing_seen now = see_issuing(d, f);
     audit_entry e = {.at_ms = wall_ms(), .who = "server", .act = "issuing CAs changed"};
-    if (strcmp(was->hex, now.hex) == 0 && count == count_was)
+    if (strcmp(was->present.hex, now.present.hex) == 0 && was->count == now.count)
         return;
-    snprintf(e.detail, sizeof(e.detail), "edge-%s issues, of %zu", now.hex, count);
+    snprintf(e.detail, sizeof(e.detail), "%s-%s issues, of %zu", names[f], now.present.hex,
+             now.count);
     hm_log(HM_LOG_INFO, "audit", e.act, "detail=\"%s\"", e.detail);
     if (audit_add(d->audit, &e, true) != HM_OK)
         hm_log(HM_LOG_ERROR, "audit", "done, but not in the audit log", "act=\"%s\"", e.act);
@@ -420,12 +382,12 @@ static void audit_issuing(daemon_state *d, const tc_issuing_id *was, size_t coun
 static void reload(daemon_state *d)
 {
     char why[512];
-    const tc_issuing_id was = tc_issuing_id_at(d->authority, TC_EDGE, 0);
-    const size_t count = tc_issuing_count(d->authority, TC_EDGE);
+    const issuing_seen was[2] = {see_issuing(d, TC_MESH), see_issuing(d, TC_EDGE)};
     if (tc_authority_reload(d->authority) != HM_OK)
         hm_log(HM_LOG_ERROR, "server", "issuing CAs not taken", "why=%s",
                hm_log_quote(why, sizeof(why), hm_bytes_str(hm_err_detail())));
-    audit_issuing(d, &was, count);
+    for (int f = 0; f < 2; f++)
+        audit_issuing(d, (tc_family)f, &was[f]);
     renew(d, true);
 }
 
@@ -637,10 +599,10 @@ int main(int argc, char **argv)
         {"init", "make the authority: keys, roots, the API's token", cmd_init},
         {"install-issuing", "FILE...: take what the roots signed, after init --issuing-only",
          cmd_install},
-        {"rotate", "make a new key for the issuing CA of the edge family, beside the old one",
-         cmd_rotate},
+        {"rotate", "make a new issuing key for a family, beside the old one", cmd_rotate},
         {"issuing",
-         "list, remove ID: the issuing CAs, and how many certificates under each are not over",
+         "list: the issuing CAs, and how many certificates under each are not over; use ID: the "
+         "mesh's that is ready issues, once the ledger has it; remove ID",
          cmd_issuing},
         {"token", "add NAME, list, remove NAME: tokens with a role, for people and programs",
          cmd_token},

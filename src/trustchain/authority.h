@@ -20,11 +20,12 @@ typedef struct issuing_ca {
     tc_family family;
     uint8_t number; // in its files' names and the store's records: issuing.c
     tc_issuing_id id;
-    EVP_PKEY *key;        // owned; NULL when a token has it
-    hsm_id token_id;      // in the token: of the ECDSA key, or of the key that unwraps FALCON's
-    hm_buf wrapped;       // the FALCON key, by that
-    X509 *cert;           // owned
-    hm_buf pem;           // of it
+    EVP_PKEY *key;   // owned; NULL when a token has it
+    hsm_id token_id; // in the token: of the ECDSA key, or of the key that unwraps FALCON's
+    hm_buf wrapped;  // the FALCON key, by that
+    X509 *cert;      // owned
+    hm_buf pem;      // of it
+    tc_issuing_state state;
     hm_buf crl;           // newest list in DER, or empty
     tc_crl_info crl_info; // of it
     hm_buf crl_base;      // the list that deltas continue (RFC 5280, 5.2.4): the first of its day
@@ -36,7 +37,7 @@ typedef struct issuing_ca {
 // Keys and certificates of a family, in files named after it: mesh-root.key and so on.
 typedef struct family_ca {
     hm_buf root_pem;
-    issuing_ca *issuing[TC_ISSUING_MAX]; // owned; the first issues, the others only revoke
+    issuing_ca *issuing[TC_ISSUING_MAX]; // owned; the first issues
     size_t count;
 } family_ca;
 
@@ -153,7 +154,7 @@ HM_CHECK hm_err authority_request_write(const char *dir, tc_family f, const char
 // No more days than the root has; HM_E_CERT_EXPIRED when that is less than one.
 HM_CHECK hm_err authority_days_left(const X509 *root, uint64_t now_ms, uint32_t *days);
 
-// Which key of the token an edge CA's file names.
+// Which key of the token a CA's file names: its own, or the one that unwraps it.
 HM_CHECK hm_err authority_token_id(const char *dir, unsigned number, hsm_id *id);
 // Logs in to the token that the directory's hsm.uri names; *out stays NULL if it names none.
 HM_CHECK hm_err authority_token_open(const char *dir, hsm **out);
@@ -167,17 +168,23 @@ HM_CHECK hm_err authority_key_close(tc_authority *a, const issuing_ca *ca, EVP_P
                                     hm_err err);
 
 // ---- issuing CAs (issuing.c) --------------------------------------------------------------------
-// Number 0 is the mesh's, which stays; the edge family's are counted from 1, and none is used
-// again. Files of the first: edge-ca.key, .csr, .crt, edge-crl.der, edge-crl-base.der,
-// edge-crl-delta.der; of number 2: edge-ca-2.key, edge-crl-2.der and so on. Which there are says
-// the file edge-issuing, in whose place another is put at once: so the old state or the new is
-// there, whenever it is looked at. Without it there is number 1 alone.
+// Each family's are counted from 1, and no count is used again. Files of the edge family's first:
+// edge-ca.key, .csr, .crt, edge-crl.der, edge-crl-base.der, edge-crl-delta.der; of its second:
+// edge-ca-2.key, edge-crl-2.der and so on. Which there are says the file edge-issuing, in whose
+// place another is put at once: so the old state or the new is there, whenever it is looked at.
+// Without it there is the first alone. The mesh's as well.
+// In the store and in these calls a CA is known by its number: 1 to 127 those of the edge family as
+// they are counted; 0 the mesh's first, 128 and its count each later one of the mesh.
 
 typedef struct issuing_index {
+    tc_family family;
     unsigned next;                  // number of the one that comes, or waits for its certificate
     size_t count;                   // 1 to TC_ISSUING_MAX
     uint8_t number[TC_ISSUING_MAX]; // the first issues
+    unsigned ready;                 // number of the one that is to issue next; 0: none
 } issuing_index;
+
+tc_family issuing_family(unsigned number);
 
 HM_CHECK hm_err issuing_index_read(const char *dir, tc_family f, issuing_index *out);
 // What authority_path() takes: "ca" and ".crt" give ca.crt, or ca-2.crt.
@@ -187,15 +194,28 @@ HM_CHECK hm_err issuing_path(const char *dir, unsigned number, const char *stem,
                              char out[TC_PATH_MAX]);
 // Is there the request of a key that has no certificate yet?
 bool issuing_pending(const char *dir, const issuing_index *ix);
-HM_CHECK hm_err issuing_index_write(const char *dir, const issuing_index *ix); // the edge family's
-bool issuing_index_there(const char *dir);
+HM_CHECK hm_err issuing_index_write(const char *dir, const issuing_index *ix);
+bool issuing_index_there(const char *dir, tc_family f);
 // May there be one more? HM_E_LIMIT.
 HM_CHECK hm_err issuing_room(const issuing_index *ix);
 // All files of that number, and its key in the token (NULL: there is none); absent is fine.
 HM_CHECK hm_err issuing_files_remove(const char *dir, hsm *h, unsigned number);
-// Number ix->next, whose certificate this is, issues from now on. HM_E_LIMIT.
+// Number ix->next has this certificate from now on: the edge family's issues, the mesh's is ready.
+// HM_E_LIMIT.
 HM_CHECK hm_err issuing_activate(const char *dir, const issuing_index *ix, const X509 *cert);
+// May the members put a certificate in force beside those of the mesh that are here? The rules of
+// tc_issuing_verify(), and it ends no sooner than any of them. HM_E_CERT_PROFILE,
+// HM_E_CERT_UNTRUSTED, HM_E_CERT_EXPIRED.
+HM_CHECK hm_err issuing_may_follow(const char *dir, const issuing_index *ix, const X509 *cert,
+                                   uint64_t now_ms);
+// As the mesh is called in the names of its certificates: the log is named after it.
+HM_CHECK hm_err issuing_mesh_name(const char *dir, char out[TC_NAME_MAX + 1]);
+HM_CHECK hm_err issuing_cert_load(const char *dir, unsigned number, X509 **out);
 HM_CHECK hm_err issuing_id_of(const X509 *cert, tc_issuing_id *out);
+// SHA-256 of its SubjectPublicKeyInfo, of which the id is the beginning.
+HM_CHECK hm_err issuing_key_hash(const X509 *cert, hm_hash *out);
+// Of one that the index names.
+tc_issuing_state issuing_state(const issuing_index *ix, unsigned number);
 
 // All that the index names, as it is in the files; the lists too, which need the store. The family
 // is as before when it fails. What is loaded is known to the store from then on.
@@ -209,7 +229,7 @@ HM_CHECK hm_err authority_issuing_find(const tc_authority *a, tc_family f, const
 // The stored lists; what is not there yet, older than the store or does not fit together, as after
 // a crash between two of them, is signed anew when asked, with the next number (crl.c).
 HM_CHECK hm_err authority_crl_load(tc_authority *a, issuing_ca *ca);
-// Where what a CA gives is: "edge-4f2a…" or "mesh".
+// Where what a CA gives is: "edge-4f2a…".
 typedef struct issuing_label {
     char text[sizeof(tc_issuing_id) + 8];
 } issuing_label;
@@ -235,10 +255,11 @@ HM_CHECK hm_err issued_record(tc_store *s, const tc_serial *serial, tc_issued *i
 // Each certificate that is not over yet, revoked or not, the newest first.
 HM_CHECK hm_err issued_each_live(tc_store *s, uint64_t now_ms,
                                  hm_err (*each)(void *ctx, const tc_issued *info), void *ctx);
-// Which edge CA issues, as the authority itself wrote it down before it did. HM_E_NOTFOUND.
-HM_CHECK hm_err issued_present(tc_store *s, uint8_t *number);
+// Which CA of the family issues, as the authority itself wrote it down before it did.
+// HM_E_NOTFOUND.
+HM_CHECK hm_err issued_present(tc_store *s, tc_family f, uint8_t *number);
 // Writes that down, and the certificates of all that are there, unless it is so already.
-HM_CHECK hm_err issued_present_put(tc_authority *a, const family_ca *edge);
+HM_CHECK hm_err issued_present_put(tc_authority *a, tc_family f, const family_ca *now);
 // A serial that no certificate of ours has (a NULL: there is none yet): 127 random bits, of which
 // one is set so that all serials have the same length.
 HM_CHECK hm_err authority_serial(tc_authority *a, tc_serial *out);

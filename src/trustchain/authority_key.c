@@ -51,14 +51,13 @@ out:
     return err;
 }
 
-static hm_err falcon_unwrap(hsm *h, const issuing_ca *ca, EVP_PKEY **out)
+static hm_err falcon_unwrap(hsm *h, const hsm_id *wrap, const hm_buf *wrapped, EVP_PKEY **out)
 {
     uint8_t *page = NULL;
     EVP_PKEY_CTX *ctx = NULL;
     hm_err err;
     HM_TRY_OUT(page_make(&page));
-    HM_TRY_OUT(
-        hsm_unwrap(h, &ca->token_id, hm_buf_bytes(&ca->wrapped), page, HM_FALCON_PRIVATE_BYTES));
+    HM_TRY_OUT(hsm_unwrap(h, wrap, hm_buf_bytes(wrapped), page, HM_FALCON_PRIVATE_BYTES));
     OSSL_PARAM params[] = {
         OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PRIV_KEY, page, HM_FALCON_PRIVATE_BYTES),
         OSSL_PARAM_construct_end(),
@@ -185,7 +184,7 @@ hm_err authority_token_id(const char *dir, unsigned number, hsm_id *id)
     char name[ISSUING_NAME_MAX];
     hm_buf wrapped = {0};
     issuing_name(number, "ca", ".hsm", name);
-    hm_err err = token_file_read(dir, TC_EDGE, name, id, &wrapped);
+    hm_err err = token_file_read(dir, issuing_family(number), name, id, &wrapped);
     hm_buf_free(&wrapped);
     return err;
 }
@@ -197,13 +196,16 @@ hm_err authority_pair_load(const authority_token *t, const char *dir, tc_family 
     hm_buf wrapped = {0};
     hm_err err;
     snprintf(name, sizeof name, "%s.%s", what, t ? "hsm" : "key");
-    hm_assert(!t || f == TC_EDGE); // FALCON keys are unwrapped for each signature
-    if (t) {
+    if (t)
         HM_TRY_OUT(token_file_read(dir, f, name, &p->token_id, &wrapped));
+    if (t && f == TC_EDGE) {
         HM_TRY_OUT(hsm_ec_public(t->hsm, &p->token_id, &p->pub));
         HM_TRY_OUT(hsm_ec_signer(t->hsm, &p->token_id, &p->key));
     } else {
-        HM_TRY_OUT(authority_key_file(dir, tc_family_names[f], name, &p->key));
+        if (t)
+            HM_TRY_OUT(falcon_unwrap(t->hsm, &p->token_id, &wrapped, &p->key));
+        else
+            HM_TRY_OUT(authority_key_file(dir, tc_family_names[f], name, &p->key));
         if (!EVP_PKEY_up_ref(p->key))
             HM_TRY_OUT(HM_E_NOMEM);
         p->pub = p->key;
@@ -245,7 +247,7 @@ out:
 hm_err authority_key_open(tc_authority *a, const issuing_ca *ca, EVP_PKEY **out)
 {
     if (a->hsm)
-        return ca->family == TC_MESH ? falcon_unwrap(a->hsm, ca, out)
+        return ca->family == TC_MESH ? falcon_unwrap(a->hsm, &ca->token_id, &ca->wrapped, out)
                                      : hsm_ec_signer(a->hsm, &ca->token_id, out);
     if (!EVP_PKEY_up_ref(ca->key))
         return HM_E_NOMEM;

@@ -246,7 +246,7 @@ out:
 bool tc_authority_installed(const char *dir, tc_family f)
 {
     char path[TC_PATH_MAX];
-    if (f == TC_EDGE && issuing_index_there(dir))
+    if (issuing_index_there(dir, f))
         return true;
     return authority_path(dir, tc_family_names[f], "ca.crt", path) == HM_OK &&
            access(path, F_OK) == 0;
@@ -293,10 +293,8 @@ static hm_err request_load(const char *dir, unsigned number, subject *out)
 
 static hm_err is_own(const char *dir, unsigned number, const X509 *x, bool *own)
 {
-    char name[ISSUING_NAME_MAX];
     X509 *ca = NULL;
-    issuing_name(number, "ca", ".crt", name);
-    HM_TRY(cert_load(dir, number == 0 ? TC_MESH : TC_EDGE, name, &ca));
+    HM_TRY(issuing_cert_load(dir, number, &ca));
     *own = EVP_PKEY_eq(X509_get0_pubkey(x), X509_get0_pubkey(ca)) == 1;
     X509_free(ca);
     return HM_OK;
@@ -347,7 +345,7 @@ static hm_err under_root(X509 *x, X509 *root, uint64_t now_ms)
 // which may be before or after.
 static hm_err prolong(const char *dir, unsigned number, X509 *x, X509 *root)
 {
-    const tc_family f = number == 0 ? TC_MESH : TC_EDGE;
+    const tc_family f = issuing_family(number);
     char name[ISSUING_NAME_MAX];
     X509 *old_root = NULL, *old = NULL;
     uint64_t end, old_end;
@@ -373,21 +371,24 @@ out:
 }
 
 // The certificate of the new key that tc_rotate() made: its name is the request's, which no other
-// issuing CA has.
-static hm_err succeed(const char *dir, const issuing_index *ix, X509 *x, X509 *root)
+// issuing CA has; and the mesh's is one that the members can put in force.
+static hm_err succeed(const char *dir, const issuing_index *ix, X509 *x, X509 *root,
+                      uint64_t now_ms)
 {
     char cn[TC_NAME_MAX + 32];
     X509 *own_root = NULL;
     subject s = {0};
     hm_err err;
-    HM_TRY_OUT(cert_load(dir, TC_EDGE, "root.crt", &own_root));
+    HM_TRY_OUT(cert_load(dir, ix->family, "root.crt", &own_root));
     HM_TRY_OUT(request_load(dir, ix->next, &s));
     HM_TRY_OUT(x509_common_name(X509_get_subject_name(x), cn, sizeof cn));
     if (X509_cmp(root, own_root) != 0 || strcmp(cn, s.cn) != 0)
-        err = hm_fail(HM_E_EXISTS,
-                      "the edge family has another root, or its new CA's request another name");
-    else
-        err = issuing_activate(dir, ix, x);
+        HM_TRY_OUT(hm_fail(HM_E_EXISTS,
+                           "the %s family has another root, or its new CA's request another name",
+                           tc_family_names[ix->family]));
+    if (ix->family == TC_MESH)
+        HM_TRY_OUT(issuing_may_follow(dir, ix, x, now_ms));
+    err = issuing_activate(dir, ix, x);
 out:
     EVP_PKEY_free(s.key);
     X509_free(own_root);
@@ -402,7 +403,8 @@ static hm_err path_check(const X509 *x)
 }
 
 // Is it for a key of the family, which has its certificate or waits for it? Then it is taken.
-static hm_err install_family(const char *dir, tc_family f, X509 *x, X509 *root, bool *taken)
+static hm_err install_family(const char *dir, tc_family f, X509 *x, X509 *root, uint64_t now_ms,
+                             bool *taken)
 {
     issuing_index ix;
     const char *name = tc_family_names[f];
@@ -423,13 +425,13 @@ static hm_err install_family(const char *dir, tc_family f, X509 *x, X509 *root, 
             return prolong(dir, ix.number[i], x, root);
         }
     }
-    if (f == TC_MESH || !issuing_pending(dir, &ix))
+    if (!issuing_pending(dir, &ix))
         return HM_OK;
     HM_TRY(is_requested(dir, ix.next, x, taken));
     if (!*taken)
         return HM_OK;
     HM_TRY(path_check(x));
-    return succeed(dir, &ix, x, root);
+    return succeed(dir, &ix, x, root, now_ms);
 }
 
 static hm_err install_cross(const char *dir, X509 *x, X509 *root)
@@ -462,7 +464,7 @@ hm_err tc_authority_install(const char *dir, hm_bytes pem, uint64_t now_ms)
     HM_TRY_OUT(chain_read(pem, certs, &count));
     HM_TRY_OUT(under_root(certs[0], certs[1], now_ms));
     for (int f = 0; f < 2 && !taken; f++)
-        HM_TRY_OUT(install_family(dir, (tc_family)f, certs[0], certs[1], &taken));
+        HM_TRY_OUT(install_family(dir, (tc_family)f, certs[0], certs[1], now_ms, &taken));
     if (!taken)
         err = install_cross(dir, certs[0], certs[1]);
 out:

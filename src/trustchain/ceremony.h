@@ -34,9 +34,9 @@ HM_CHECK hm_err tc_authority_init_issuing(const char *dir, const char *mesh_name
                                           const char *hsm_uri, uint64_t now_ms);
 // Takes what tc_root_sign() gave: both families' chains; the cross-signature, which comes after
 // them and is not needed by the authority itself; and later another certificate of one of a
-// family's issuing keys, which ends after the one that is there, or of the edge family's key that
-// tc_rotate() made (issuing.h). An authority that is open sees these with tc_authority_reload().
-// HM_E_EXISTS, HM_E_CERT_PROFILE, HM_E_CERT_UNTRUSTED, HM_E_CERT_EXPIRED, HM_E_PARSE.
+// family's issuing keys, which ends after the one that is there, or of the key that tc_rotate()
+// made (issuing.h). An authority that is open sees these with tc_authority_reload(). HM_E_EXISTS,
+// HM_E_CERT_PROFILE, HM_E_CERT_UNTRUSTED, HM_E_CERT_EXPIRED, HM_E_PARSE.
 HM_CHECK hm_err tc_authority_install(const char *dir, hm_bytes pem, uint64_t now_ms);
 // Is the family's issuing certificate there?
 bool tc_authority_installed(const char *dir, tc_family f);

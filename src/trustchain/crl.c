@@ -173,7 +173,8 @@ static uint64_t next_number(const tc_authority *a, const issuing_ca *ca)
 {
     const family_ca *f = &a->family[ca->family];
     uint64_t number = ca->crl_info.number;
-    for (size_t i = 0; ca->crl.len == 0 && i < f->count; i++)
+    bool leads = ca->crl.len == 0 || ca->state == TC_ISSUING_PRESENT;
+    for (size_t i = 0; leads && i < f->count; i++)
         if (f->issuing[i]->crl_info.number > number)
             number = f->issuing[i]->crl_info.number;
     return number + 1;

@@ -225,7 +225,7 @@ hm_err issued_record(tc_store *s, const tc_serial *serial, tc_issued *info, hm_b
     hm_rd r = hm_rd_of(value);
     (void)hm_rd_u64(&r); // where in the log
     info->issuing = hm_rd_u8(&r);
-    info->family = info->issuing == 0 ? TC_MESH : TC_EDGE;
+    info->family = issuing_family(info->issuing);
     hm_bytes subject = hm_rd_bytes(&r, sizeof info->subject - 1);
     info->not_before_ms = hm_rd_u64(&r);
     info->not_after_ms = hm_rd_u64(&r);
@@ -257,7 +257,7 @@ hm_err authority_each_revoked(tc_authority *a, uint8_t issuing,
     hm_err err;
     while ((err = tc_store_next(a->store, TC_REVOKED, hm_bytes_of(&issuing, 1), after, &key,
                                 &value)) == HM_OK) {
-        tc_issued info = {.family = issuing == 0 ? TC_MESH : TC_EDGE, .issuing = issuing};
+        tc_issued info = {.family = issuing_family(issuing), .issuing = issuing};
         if (key.len != sizeof at)
             return hm_fail(HM_E_CORRUPT, "%s: a revocation in the store is damaged", a->dir);
         memcpy(at, key.ptr, sizeof at);
@@ -346,10 +346,16 @@ static hm_bytes issuing_key(uint8_t number, uint8_t mem[9])
     return hm_bytes_of(mem, 9);
 }
 
-hm_err issued_present(tc_store *s, uint8_t *number)
+// A store from before the mesh's issuing key could change has the edge family's alone.
+static hm_bytes present_key(tc_family f)
+{
+    return hm_bytes_str(f == TC_EDGE ? "issuing" : "issuing-mesh");
+}
+
+hm_err issued_present(tc_store *s, tc_family f, uint8_t *number)
 {
     hm_bytes value;
-    hm_err err = tc_store_get(s, TC_STATE, hm_bytes_str("issuing"), &value);
+    hm_err err = tc_store_get(s, TC_STATE, present_key(f), &value);
     if (err == HM_OK && value.len != 1)
         return hm_fail(HM_E_CORRUPT, "the store's record of who issues is damaged");
     HM_TRY(err);
@@ -370,21 +376,21 @@ static hm_err state_put(tc_store *s, hm_bytes key, hm_bytes value, bool *changed
     return tc_store_put(s, TC_STATE, key, value);
 }
 
-hm_err issued_present_put(tc_authority *a, const family_ca *edge)
+hm_err issued_present_put(tc_authority *a, tc_family f, const family_ca *now)
 {
     uint8_t key[9];
     bool changed = false;
     hm_buf der = {0};
     hm_err err;
     HM_TRY(tc_store_begin(a->store));
-    for (size_t i = 0; i < edge->count; i++) {
+    for (size_t i = 0; i < now->count; i++) {
         hm_buf_reset(&der);
-        HM_TRY_OUT(x509_cert_der(edge->issuing[i]->cert, &der));
-        HM_TRY_OUT(state_put(a->store, issuing_key(edge->issuing[i]->number, key),
+        HM_TRY_OUT(x509_cert_der(now->issuing[i]->cert, &der));
+        HM_TRY_OUT(state_put(a->store, issuing_key(now->issuing[i]->number, key),
                              hm_buf_bytes(&der), &changed));
     }
-    HM_TRY_OUT(state_put(a->store, hm_bytes_str("issuing"),
-                         hm_bytes_of(&edge->issuing[0]->number, 1), &changed));
+    HM_TRY_OUT(
+        state_put(a->store, present_key(f), hm_bytes_of(&now->issuing[0]->number, 1), &changed));
     if (changed)
         err = tc_store_commit(a->store);
 out:

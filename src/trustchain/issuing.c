@@ -9,15 +9,36 @@
 
 #define INDEX_FILE "issuing"
 #define INDEX_BYTES 256u
+#define ORIGIN_MAX 256u
+#define MESH_BIT 128u  // of the number of each but the first of the mesh's
+#define COUNT_MAX 127u // of the one that comes; so 126 there can be
 
-// ---- names --------------------------------------------------------------------------------------
+const char *const tc_issuing_state_names[3] = {"present", "ready", "older"};
+
+// ---- numbers and names --------------------------------------------------------------------------
+
+tc_family issuing_family(unsigned number)
+{
+    return number == 0 || number >= MESH_BIT ? TC_MESH : TC_EDGE;
+}
+
+static unsigned number_of(tc_family f, unsigned count)
+{
+    return f == TC_EDGE ? count : count == 1 ? 0 : MESH_BIT + count;
+}
+
+static unsigned count_of(unsigned number)
+{
+    return number == 0 ? 1 : number % MESH_BIT;
+}
 
 void issuing_name(unsigned number, const char *stem, const char *end, char out[ISSUING_NAME_MAX])
 {
-    if (number <= 1)
+    const unsigned count = count_of(number);
+    if (count == 1)
         snprintf(out, ISSUING_NAME_MAX, "%s%s", stem, end);
     else
-        snprintf(out, ISSUING_NAME_MAX, "%s-%u%s", stem, number, end);
+        snprintf(out, ISSUING_NAME_MAX, "%s-%u%s", stem, count, end);
 }
 
 hm_err issuing_path(const char *dir, unsigned number, const char *stem, const char *end,
@@ -25,18 +46,25 @@ hm_err issuing_path(const char *dir, unsigned number, const char *stem, const ch
 {
     char name[ISSUING_NAME_MAX];
     issuing_name(number, stem, end, name);
-    return authority_path(dir, tc_family_names[number == 0 ? TC_MESH : TC_EDGE], name, out);
+    return authority_path(dir, tc_family_names[issuing_family(number)], name, out);
 }
 
 // As in the log's entries (RFC 6962, 3.2: issuer_key_hash), of which it is the beginning.
-hm_err issuing_id_of(const X509 *cert, tc_issuing_id *out)
+hm_err issuing_key_hash(const X509 *cert, hm_hash *out)
 {
     uint8_t *spki = NULL;
     int len = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &spki);
     if (len <= 0)
         return hm_crypto_fail(HM_E_CRYPTO, "cannot encode the issuing key");
-    hm_hash h = hm_sha256(hm_bytes_of(spki, (size_t)len));
+    *out = hm_sha256(hm_bytes_of(spki, (size_t)len));
     OPENSSL_free(spki);
+    return HM_OK;
+}
+
+hm_err issuing_id_of(const X509 *cert, tc_issuing_id *out)
+{
+    hm_hash h;
+    HM_TRY(issuing_key_hash(cert, &h));
     hm_hex(out->hex, h.b, (sizeof out->hex - 1) / 2);
     return HM_OK;
 }
@@ -44,8 +72,7 @@ hm_err issuing_id_of(const X509 *cert, tc_issuing_id *out)
 issuing_label authority_issuing_label(const issuing_ca *ca)
 {
     issuing_label l;
-    snprintf(l.text, sizeof l.text, "%s%s%s", tc_family_names[ca->family],
-             ca->family == TC_EDGE ? "-" : "", ca->family == TC_EDGE ? ca->id.hex : "");
+    snprintf(l.text, sizeof l.text, "%s-%s", tc_family_names[ca->family], ca->id.hex);
     return l;
 }
 
@@ -75,21 +102,37 @@ static bool index_has(const issuing_index *ix, unsigned number)
     return false;
 }
 
-// "next 4", and a line with the number of each, first of the one that issues.
-static bool index_parse(const char *text, issuing_index *out)
+// "3\n" or "3 ready\n"; returns how long it was, 0 for anything else.
+static int line_parse(const char *text, unsigned *count, bool *ready)
 {
-    issuing_index ix = {0};
     int used = 0;
-    unsigned n;
-    if (sscanf(text, "next %3u\n%n", &ix.next, &used) != 1 || used == 0 || ix.next < 2 ||
-        ix.next > TC_ISSUING_NUMBERS)
+    *ready = sscanf(text, "%3u ready%n", count, &used) == 1 && used > 0;
+    if (!*ready && (sscanf(text, "%3u%n", count, &used) != 1 || used == 0))
+        return 0;
+    return text[used] == '\n' ? used + 1 : 0;
+}
+
+// "next 4", and a line with the count of each, first of the one that issues. One of the mesh's, and
+// not the first, may be ready.
+static bool index_parse(const char *text, tc_family f, issuing_index *out)
+{
+    issuing_index ix = {.family = f};
+    int used = 0;
+    unsigned next, n;
+    bool ready;
+    if (sscanf(text, "next %3u\n%n", &next, &used) != 1 || used == 0 || next < 2 ||
+        next > COUNT_MAX)
         return false;
+    ix.next = number_of(f, next);
     for (text += used; *text; text += used) {
-        used = 0;
-        if (sscanf(text, "%3u\n%n", &n, &used) != 1 || used == 0 || n < 1 || n >= ix.next ||
-            ix.count == TC_ISSUING_MAX || index_has(&ix, n))
+        used = line_parse(text, &n, &ready);
+        if (used == 0 || n < 1 || n >= next || ix.count == TC_ISSUING_MAX ||
+            index_has(&ix, number_of(f, n)) ||
+            (ready && (f == TC_EDGE || n == 1 || ix.count == 0 || ix.ready != 0)))
             return false;
-        ix.number[ix.count++] = (uint8_t)n;
+        if (ready)
+            ix.ready = number_of(f, n);
+        ix.number[ix.count++] = (uint8_t)number_of(f, n);
     }
     *out = ix;
     return ix.count > 0;
@@ -99,12 +142,11 @@ hm_err issuing_index_read(const char *dir, tc_family f, issuing_index *out)
 {
     char path[TC_PATH_MAX];
     hm_buf file = {0};
-    *out = (issuing_index){.next = 2, .count = 1, .number = {f == TC_MESH ? 0 : 1}};
-    if (f == TC_MESH)
-        return HM_OK;
+    *out = (issuing_index){
+        .family = f, .next = number_of(f, 2), .count = 1, .number = {(uint8_t)number_of(f, 1)}};
     HM_TRY(authority_path(dir, tc_family_names[f], INDEX_FILE, path));
     hm_err err = hm_file_read(path, INDEX_BYTES, &file);
-    if (err == HM_OK && !index_parse(hm_buf_cstr(&file), out))
+    if (err == HM_OK && !index_parse(hm_buf_cstr(&file), f, out))
         err = hm_fail(HM_E_CORRUPT, "%s does not say which issuing CAs there are", path);
     hm_buf_free(&file);
     return err == HM_E_NOTFOUND ? HM_OK : err;
@@ -114,18 +156,27 @@ hm_err issuing_index_write(const char *dir, const issuing_index *ix)
 {
     char path[TC_PATH_MAX], mem[INDEX_BYTES];
     hm_buf b = hm_buf_fixed(mem, sizeof mem);
-    hm_buf_printf(&b, "next %u\n", ix->next);
+    hm_buf_printf(&b, "next %u\n", count_of(ix->next));
     for (size_t i = 0; i < ix->count; i++)
-        hm_buf_printf(&b, "%u\n", ix->number[i]);
+        hm_buf_printf(&b, "%u%s\n", count_of(ix->number[i]),
+                      issuing_state(ix, ix->number[i]) == TC_ISSUING_READY ? " ready" : "");
     HM_TRY(hm_buf_status(&b));
-    HM_TRY(authority_path(dir, "edge", INDEX_FILE, path));
+    HM_TRY(authority_path(dir, tc_family_names[ix->family], INDEX_FILE, path));
     return hm_file_write(path, hm_buf_bytes(&b), 0644);
 }
 
-bool issuing_index_there(const char *dir)
+tc_issuing_state issuing_state(const issuing_index *ix, unsigned number)
+{
+    if (number == ix->number[0])
+        return TC_ISSUING_PRESENT;
+    return ix->ready != 0 && number == ix->ready ? TC_ISSUING_READY : TC_ISSUING_OLDER;
+}
+
+bool issuing_index_there(const char *dir, tc_family f)
 {
     char path[TC_PATH_MAX];
-    return authority_path(dir, "edge", INDEX_FILE, path) == HM_OK && access(path, F_OK) == 0;
+    return authority_path(dir, tc_family_names[f], INDEX_FILE, path) == HM_OK &&
+           access(path, F_OK) == 0;
 }
 
 bool issuing_pending(const char *dir, const issuing_index *ix)
@@ -138,25 +189,98 @@ hm_err issuing_room(const issuing_index *ix)
 {
     if (ix->count == TC_ISSUING_MAX)
         return hm_fail(HM_E_LIMIT,
-                       "the edge family has %u issuing CAs, which is as many as it may: remove one "
+                       "the %s family has %u issuing CAs, which is as many as it may: remove one "
                        "that no certificate is under any more",
-                       TC_ISSUING_MAX);
-    if (ix->next >= TC_ISSUING_NUMBERS)
-        return hm_fail(HM_E_LIMIT, "the edge family has had %u issuing CAs, the last there can be",
-                       TC_ISSUING_NUMBERS - 1);
+                       tc_family_names[ix->family], TC_ISSUING_MAX);
+    if (count_of(ix->next) >= COUNT_MAX)
+        return hm_fail(HM_E_LIMIT, "the %s family has had %u issuing CAs, the last there can be",
+                       tc_family_names[ix->family], COUNT_MAX - 1);
     return HM_OK;
 }
 
 hm_err issuing_activate(const char *dir, const issuing_index *ix, const X509 *cert)
 {
     char name[ISSUING_NAME_MAX];
-    issuing_index now = {.next = ix->next + 1, .count = ix->count + 1};
+    issuing_index now = *ix;
     HM_TRY(issuing_room(ix));
-    now.number[0] = (uint8_t)ix->next;
-    memcpy(now.number + 1, ix->number, ix->count);
+    if (ix->family == TC_EDGE) {
+        now.number[0] = (uint8_t)ix->next;
+        memcpy(now.number + 1, ix->number, ix->count);
+    } else {
+        now.number[ix->count] = (uint8_t)ix->next;
+        now.ready = ix->next;
+    }
+    now.count++;
+    now.next++;
     issuing_name(ix->next, "ca", ".crt", name);
-    HM_TRY(authority_cert_write(dir, "edge", name, cert));
+    HM_TRY(authority_cert_write(dir, tc_family_names[ix->family], name, cert));
     return issuing_index_write(dir, &now);
+}
+
+hm_err issuing_cert_load(const char *dir, unsigned number, X509 **out)
+{
+    char path[TC_PATH_MAX];
+    HM_TRY(issuing_path(dir, number, "ca", ".crt", path));
+    return x509_cert_load(path, out);
+}
+
+hm_err issuing_mesh_name(const char *dir, char out[TC_NAME_MAX + 1])
+{
+    char path[TC_PATH_MAX];
+    hm_buf line = {0};
+    HM_TRY(authority_path(dir, "log", "origin", path));
+    hm_err err = hm_file_read(path, ORIGIN_MAX, &line);
+    if (err == HM_OK)
+        snprintf(out, TC_NAME_MAX + 1, "%.*s", (int)strcspn(hm_buf_cstr(&line), "/"),
+                 hm_buf_cstr(&line));
+    hm_buf_free(&line);
+    return err;
+}
+
+static hm_err ends_no_sooner(const char *dir, const issuing_index *ix, const X509 *cert)
+{
+    uint64_t end, other;
+    X509 *x = NULL;
+    hm_err err;
+    HM_TRY(x509_time_ms(X509_get0_notAfter(cert), &end));
+    for (size_t i = 0; i < ix->count; i++) {
+        HM_TRY(issuing_cert_load(dir, ix->number[i], &x));
+        err = x509_time_ms(X509_get0_notAfter(x), &other);
+        X509_free(x);
+        HM_TRY(err);
+        if (end < other)
+            return hm_fail(HM_E_CERT_PROFILE,
+                           "the new issuing certificate ends before one of the mesh that is here, "
+                           "and the members take none that does: have it signed for longer");
+    }
+    return HM_OK;
+}
+
+hm_err issuing_may_follow(const char *dir, const issuing_index *ix, const X509 *cert,
+                          uint64_t now_ms)
+{
+    char path[TC_PATH_MAX], mesh[TC_NAME_MAX + 1];
+    X509 *root = NULL, *present = NULL;
+    hm_buf der = {0}, root_der = {0}, present_der = {0};
+    tc_issuing_cert facts;
+    hm_err err;
+    HM_TRY_OUT(issuing_mesh_name(dir, mesh));
+    HM_TRY_OUT(authority_path(dir, tc_family_names[ix->family], "root.crt", path));
+    HM_TRY_OUT(x509_cert_load(path, &root));
+    HM_TRY_OUT(issuing_cert_load(dir, ix->number[0], &present));
+    HM_TRY_OUT(x509_cert_der(cert, &der));
+    HM_TRY_OUT(x509_cert_der(root, &root_der));
+    HM_TRY_OUT(x509_cert_der(present, &present_der));
+    HM_TRY_OUT(tc_issuing_verify(hm_buf_bytes(&der), hm_buf_bytes(&root_der),
+                                 hm_buf_bytes(&present_der), mesh, now_ms, &facts));
+    err = ends_no_sooner(dir, ix, cert);
+out:
+    X509_free(root);
+    X509_free(present);
+    hm_buf_free(&der);
+    hm_buf_free(&root_der);
+    hm_buf_free(&present_der);
+    return err;
 }
 
 // ---- files of those that are gone ---------------------------------------------------------------
@@ -184,8 +308,11 @@ hm_err issuing_files_remove(const char *dir, hsm *h, unsigned number)
         HM_TRY(file_remove(dir, number, what[i][0], what[i][1]));
     HM_TRY(issuing_path(dir, number, "ca", ".hsm", path));
     if (h && access(path, F_OK) == 0) {
-        HM_TRY(authority_token_id(dir, number, &id));
-        HM_TRY(hsm_destroy(h, &id));
+        // What wraps a key of the mesh wraps the others, too; with the file the key is gone.
+        if (issuing_family(number) == TC_EDGE) {
+            HM_TRY(authority_token_id(dir, number, &id));
+            HM_TRY(hsm_destroy(h, &id));
+        }
         HM_TRY(file_remove(dir, number, "ca", ".hsm"));
     }
     return file_remove(dir, number, "ca", ".key");
@@ -195,16 +322,18 @@ hm_err issuing_files_remove(const char *dir, hsm *h, unsigned number)
 static void sweep(const tc_authority *a, const issuing_index *ix)
 {
     char key[TC_PATH_MAX], token[TC_PATH_MAX], why[300];
-    for (unsigned n = 1; n < ix->next; n++) {
+    for (unsigned count = 1; count < count_of(ix->next); count++) {
+        const unsigned n = number_of(ix->family, count);
         if (index_has(ix, n) || issuing_path(a->dir, n, "ca", ".key", key) != HM_OK ||
             issuing_path(a->dir, n, "ca", ".hsm", token) != HM_OK ||
             (access(key, F_OK) != 0 && access(token, F_OK) != 0))
             continue;
         if (issuing_files_remove(a->dir, a->hsm, n) == HM_OK)
-            hm_log(HM_LOG_INFO, "authority", "removed an issuing key", "number=%u", n);
+            hm_log(HM_LOG_INFO, "authority", "removed an issuing key", "family=%s number=%u",
+                   tc_family_names[ix->family], count);
         else
             hm_log(HM_LOG_WARN, "authority", "an issuing key is not removed yet",
-                   "number=%u why=%s", n,
+                   "family=%s number=%u why=%s", tc_family_names[ix->family], count,
                    hm_log_quote(why, sizeof why, hm_bytes_str(hm_err_detail())));
     }
 }
@@ -232,8 +361,9 @@ void authority_issuing_free(family_ca *f)
     f->count = 0;
 }
 
-static hm_err ca_load(const tc_authority *a, uint8_t number, issuing_ca **out)
+static hm_err ca_load(const tc_authority *a, const issuing_index *ix, size_t at, issuing_ca **out)
 {
+    const uint8_t number = ix->number[at];
     char path[TC_PATH_MAX];
     hm_buf der = {0};
     hm_err err;
@@ -241,7 +371,8 @@ static hm_err ca_load(const tc_authority *a, uint8_t number, issuing_ca **out)
     if (!ca)
         return HM_E_NOMEM;
     ca->number = number;
-    ca->family = number == 0 ? TC_MESH : TC_EDGE;
+    ca->family = ix->family;
+    ca->state = issuing_state(ix, number);
     HM_TRY_OUT(issuing_path(a->dir, number, "ca", ".crt", path));
     HM_TRY_OUT(hm_file_read(path, 16 * TC_CERT_MAX, &ca->pem));
     HM_TRY_OUT(tc_pem_to_der(hm_buf_bytes(&ca->pem), &der));
@@ -268,7 +399,8 @@ static hm_err ca_complete(tc_authority *a, issuing_ca *ca)
     return HM_OK;
 }
 
-// From the old family into the new one: what is in memory of a CA stays, its certificate changes.
+// From the old family into the new one: what is in memory of a CA stays, its certificate and what
+// it does may change.
 static void ca_keep(family_ca *old, issuing_ca **fresh)
 {
     for (size_t i = 0; i < old->count; i++) {
@@ -279,6 +411,7 @@ static void ca_keep(family_ca *old, issuing_ca **fresh)
         hm_buf pem = was->pem;
         was->cert = now->cert;
         was->pem = now->pem;
+        was->state = now->state;
         now->cert = cert;
         now->pem = pem;
         *fresh = was;
@@ -288,6 +421,15 @@ static void ca_keep(family_ca *old, issuing_ca **fresh)
     }
 }
 
+// Who follows the present lists sees their numbers grow, also when one that was ready, and has
+// lists, took over from another.
+static void present_crl_leads(family_ca *f)
+{
+    issuing_ca *present = f->issuing[0];
+    for (size_t i = 1; i < f->count; i++)
+        present->crl_dirty |= f->issuing[i]->crl_info.number > present->crl_info.number;
+}
+
 hm_err authority_issuing_load(tc_authority *a, tc_family f)
 {
     family_ca *old = &a->family[f], fresh = {0};
@@ -295,20 +437,19 @@ hm_err authority_issuing_load(tc_authority *a, tc_family f)
     hm_err err;
     HM_TRY(issuing_index_read(a->dir, f, &ix));
     for (size_t i = 0; i < ix.count; i++) {
-        HM_TRY_OUT(ca_load(a, ix.number[i], &fresh.issuing[i]));
+        HM_TRY_OUT(ca_load(a, &ix, i, &fresh.issuing[i]));
         fresh.count++;
         HM_TRY_OUT(ca_complete(a, fresh.issuing[i]));
     }
-    if (f == TC_EDGE)
-        HM_TRY_OUT(issued_present_put(a, &fresh));
+    HM_TRY_OUT(issued_present_put(a, f, &fresh));
     for (size_t i = 0; i < fresh.count; i++)
         ca_keep(old, &fresh.issuing[i]);
     authority_issuing_free(old);
     memcpy(old->issuing, fresh.issuing, sizeof fresh.issuing);
     old->count = fresh.count;
     fresh.count = 0;
-    if (f == TC_EDGE)
-        sweep(a, &ix);
+    present_crl_leads(old);
+    sweep(a, &ix);
 out:
     authority_issuing_free(&fresh);
     return err;
@@ -318,7 +459,7 @@ out:
 
 issuing_ca *authority_issuing_numbered(const tc_authority *a, uint8_t number)
 {
-    const family_ca *f = &a->family[number == 0 ? TC_MESH : TC_EDGE];
+    const family_ca *f = &a->family[issuing_family(number)];
     for (size_t i = 0; i < f->count; i++)
         if (f->issuing[i]->number == number)
             return f->issuing[i];
@@ -352,4 +493,10 @@ tc_issuing_id tc_issuing_id_at(const tc_authority *a, tc_family f, size_t n)
 {
     hm_assert(n < a->family[f].count);
     return a->family[f].issuing[n]->id;
+}
+
+tc_issuing_state tc_issuing_state_at(const tc_authority *a, tc_family f, size_t n)
+{
+    hm_assert(n < a->family[f].count);
+    return a->family[f].issuing[n]->state;
 }

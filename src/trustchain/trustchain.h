@@ -25,8 +25,8 @@
 #define TC_NODE_DAYS 30u        // life of a certificate unless another is asked for
 #define TC_CRL_DAYS 7u          // a list is good for so long; it is signed anew every day
 #define TC_DELTA_HOURS 25u      // and so long a delta, which comes with it
-#define TC_ISSUING_MAX 8u       // issuing CAs of the edge family at a time
-#define TC_ISSUING_NUMBERS 256u // and over all its time
+#define TC_ISSUING_MAX 8u       // issuing CAs of a family at a time
+#define TC_ISSUING_NUMBERS 256u // and of both over all their time
 #define TC_NODE_URI "hypermesh:node:"
 
 typedef enum tc_family {
@@ -220,15 +220,15 @@ void tc_authority_close(tc_authority *a); // NULL is fine
 // Can it sign? HM_E_BUSY when its token cannot be used, HM_E_DENIED when that refuses the PIN.
 HM_CHECK hm_err tc_authority_ready(tc_authority *a);
 
-// Takes what issuing.h and ceremony.h put into the directory or took out of it: issuing CAs of the
-// edge family, other certificates of issuing keys, the cross-signature. Of a family all or nothing.
+// Takes what issuing.h and ceremony.h put into the directory or took out of it: issuing CAs, other
+// certificates of issuing keys, the cross-signature. Of a family all or nothing.
 // HM_E_CORRUPT, HM_E_BUSY (the token).
 HM_CHECK hm_err tc_authority_reload(tc_authority *a);
 
 #define TC_PUBLIC_URL_MAX 200u
 // Certificates from now on say that url/crl/CA.crl, url/crl/CA-delta.crl, url/ocsp and
 // url/ca/CA.crt are there (RFC 5280, 4.2.1.13, 4.2.1.15 and 4.2.2.1), and the next revocation
-// lists where their deltas are (5.2.6); CA is mesh, or edge- and the id of who issued it.
+// lists where their deltas are (5.2.6); CA is mesh- or edge- and the id of who issued it.
 // HM_E_CONFIG unless it is http:// and an authority or a path.
 HM_CHECK hm_err tc_authority_public_url(tc_authority *a, const char *url);
 
@@ -243,17 +243,25 @@ hm_bytes tc_authority_cross(const tc_authority *a);
 typedef struct tc_issuing_id {
     char hex[17];
 } tc_issuing_id;
-// The same of any issuing CA of the family, the present and those before that still revoke; id NULL
-// or empty: the present. HM_E_NOTFOUND.
+// What an issuing CA does: the present one issues, an older one only revokes what it issued, and
+// one that is ready has lists and answers of OCSP, and is to issue once the mesh believes it.
+typedef enum tc_issuing_state {
+    TC_ISSUING_PRESENT,
+    TC_ISSUING_READY,
+    TC_ISSUING_OLDER,
+} tc_issuing_state;
+extern const char *const tc_issuing_state_names[3]; // "present" and so on
+// The same of any issuing CA of the family; id NULL or empty: the present. HM_E_NOTFOUND.
 HM_CHECK hm_err tc_issuing_pem(const tc_authority *a, tc_family f, const char *id, hm_bytes *pem);
 // How many there are, and the id of number n, from 0, which is the present one.
 size_t tc_issuing_count(const tc_authority *a, tc_family f);
 tc_issuing_id tc_issuing_id_at(const tc_authority *a, tc_family f, size_t n);
+tc_issuing_state tc_issuing_state_at(const tc_authority *a, tc_family f, size_t n);
 
 typedef struct tc_issued {
     tc_serial serial;
     tc_family family;
-    uint8_t issuing;   // which issuing CA's: 0 the mesh's, from 1 those of the edge family, as made
+    uint8_t issuing;   // which issuing CA's: its number (authority.h)
     char subject[256]; // CN, then names, with spaces between; of a node and a server one of these
     uint64_t not_before_ms, not_after_ms;
     bool revoked;
@@ -296,8 +304,8 @@ HM_CHECK hm_err tc_authority_delta_crl(tc_authority *a, tc_family family, uint64
 HM_CHECK hm_err tc_authority_crl_info(tc_authority *a, tc_family family, uint64_t now_ms,
                                       tc_crl_info *out);
 // These three of any issuing CA, each of which has lists of its own, of what it issued itself; id
-// as of tc_issuing_pem(); info and der may be NULL. HM_E_NOTFOUND. The numbers of a new one's lists
-// begin above those that the family's had.
+// as of tc_issuing_pem(); info and der may be NULL. HM_E_NOTFOUND. The numbers of the present one's
+// lists are above those that another's had when it took over.
 HM_CHECK hm_err tc_issuing_crl(tc_authority *a, tc_family family, const char *id, bool delta,
                                uint64_t now_ms, tc_crl_info *info, hm_buf *der);
 

@@ -38,10 +38,11 @@ until_true() {
         sleep 0.1
     done
 }
-# issuing_name FAMILY CERTIFICATE: how the addresses of that issuing CA's lists begin.
+# issuing_name FAMILY CERTIFICATE: how the addresses of that issuing CA's lists begin. $module: falcon.so's
+# folder.
 issuing_name() {
-    [ "$1" = edge ] || { echo "$1"; return; }
-    echo "edge-$(openssl x509 -in "$2" -noout -pubkey | openssl pkey -pubin -outform DER |
+    local p=(-provider-path "$module" -provider falcon -provider default)
+    echo "$1-$(openssl x509 "${p[@]}" -in "$2" -noout -pubkey | openssl pkey "${p[@]}" -pubin -outform DER |
         sha256sum | cut -c 1-16)"
 }
 # free_port [tcp]: of UDP, or of TCP; below those that the kernel gives to whoever asks for any, so

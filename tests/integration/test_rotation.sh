@@ -104,8 +104,7 @@ start data
 first=$(present)
 
 say "what cannot be is refused"
-code 2 "$server" rotate --family mesh --dir data; says genesis
-code 2 "$server" rotate --family both --dir data; says 'family is edge'
+code 2 "$server" rotate --family both --dir data; says 'mesh or edge'
 code 2 "$server" issuing --dir data; says 'issuing list'
 code 1 "$server" issuing remove "$first" --dir data; says 'rotate first'
 code 1 "$server" issuing remove 0123 --dir data; says 'no issuing CA of the id'
