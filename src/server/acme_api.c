@@ -95,7 +95,6 @@ static void flush(void *ctx)
         acme_answer_free(&p->answer);
         free(p);
     }
-    start_tasks(a);
 }
 
 static void on_gone(void *ctx)
@@ -156,6 +155,7 @@ void acme_api_handle(acme_api *a, hm_http_req *r, acme_op op)
     hm_list_append(&a->pending, &p->node);
     hm_http_on_abort(r, on_gone, p);
     gather_want(&a->gather);
+    start_tasks(a); // beside the commit
 }
 
 static void on_validated(void *ctx, const acme_probe_result *result)
@@ -169,8 +169,8 @@ static void on_validated(void *ctx, const acme_probe_result *result)
            (unsigned long long)result->authorization,
            result->error == ACME_OK ? "valid" : acme_error_word(result->error),
            hm_log_quote(why, sizeof why, hm_bytes_str(result->detail)));
-    hm_err err =
-        acme_task_done(a->core, result->authorization, result->error, result->detail, now_ms(a));
+    hm_err err = acme_task_done(a->core, result->authorization, result->token, result->error,
+                                result->detail, now_ms(a));
     if (err != HM_OK) // it is asked again after the next start
         hm_log(HM_LOG_ERROR, "acme", "result not stored", "why=\"%s\"", hm_err_text(err));
     gather_want(&a->gather);
