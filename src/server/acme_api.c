@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/list.h"
+#include "server/gather.h"
 
 #define HOST_MAX 150u // so that every URL of ours fits a header field
 #define SWEEP_MS 60000u
@@ -22,11 +23,8 @@ struct acme_api {
     acme *core;
     acme_validate *validate;
     hm_list pending; // of pending, oldest first
-    // The commit comes before the loop waits and after it has heard what there is.
-    uv_prepare_t before;
-    uv_check_t after;
+    gather gather;   // of the commit
     uv_timer_t sweep;
-    bool changed; // something may be uncommitted
     acme_api_counters counters;
     int handles; // to be closed
     void (*closed)(void *ctx);
@@ -73,12 +71,10 @@ static void start_tasks(acme_api *a)
     }
 }
 
-static void flush(acme_api *a)
+static void flush(void *ctx)
 {
-    if (!a->changed)
-        return;
+    acme_api *a = ctx;
     hm_err err = acme_commit(a->core);
-    a->changed = false;
     a->counters.commits++;
     if (err != HM_OK) {
         char why[512];
@@ -99,17 +95,6 @@ static void flush(acme_api *a)
         acme_answer_free(&p->answer);
         free(p);
     }
-    start_tasks(a);
-}
-
-static void on_before(uv_prepare_t *h)
-{
-    flush(h->data);
-}
-
-static void on_after(uv_check_t *h)
-{
-    flush(h->data);
 }
 
 static void on_gone(void *ctx)
@@ -169,7 +154,8 @@ void acme_api_handle(acme_api *a, hm_http_req *r, acme_op op)
         p->answer.status = 200; // RFC 8555, 7.2
     hm_list_append(&a->pending, &p->node);
     hm_http_on_abort(r, on_gone, p);
-    a->changed = true;
+    gather_want(&a->gather);
+    start_tasks(a); // beside the commit
 }
 
 static void on_validated(void *ctx, const acme_probe_result *result)
@@ -183,11 +169,11 @@ static void on_validated(void *ctx, const acme_probe_result *result)
            (unsigned long long)result->authorization,
            result->error == ACME_OK ? "valid" : acme_error_word(result->error),
            hm_log_quote(why, sizeof why, hm_bytes_str(result->detail)));
-    hm_err err =
-        acme_task_done(a->core, result->authorization, result->error, result->detail, now_ms(a));
+    hm_err err = acme_task_done(a->core, result->authorization, result->token, result->error,
+                                result->detail, now_ms(a));
     if (err != HM_OK) // it is asked again after the next start
         hm_log(HM_LOG_ERROR, "acme", "result not stored", "why=\"%s\"", hm_err_text(err));
-    a->changed = true;
+    gather_want(&a->gather);
 }
 
 static void on_sweep(uv_timer_t *t)
@@ -196,7 +182,7 @@ static void on_sweep(uv_timer_t *t)
     hm_err err = acme_sweep(a->core, now_ms(a), SWEEP_ORDERS);
     if (err != HM_OK)
         hm_log(HM_LOG_ERROR, "acme", "old orders not removed", "why=\"%s\"", hm_err_text(err));
-    a->changed = true;
+    gather_want(&a->gather);
 }
 
 void acme_api_get_counters(const acme_api *a, acme_api_counters *out)
@@ -223,6 +209,11 @@ static void on_handle_closed(uv_handle_t *h)
     release(h->data);
 }
 
+static void on_gather_closed(void *ctx)
+{
+    release(ctx);
+}
+
 static void on_validate_closed(void *ctx)
 {
     release(ctx);
@@ -232,25 +223,27 @@ void acme_api_close(acme_api *a, void (*closed)(void *ctx), void *ctx)
 {
     a->closed = closed;
     a->closed_ctx = ctx;
-    a->handles = a->validate ? 4 : 3;
+    a->handles = a->validate ? 3 : 2;
     acme_validate *v = a->validate;
     a->validate = NULL; // nothing is begun any more
     flush(a);
-    uv_close((uv_handle_t *)&a->before, on_handle_closed);
-    uv_close((uv_handle_t *)&a->after, on_handle_closed);
+    gather_close(&a->gather, on_gather_closed);
     uv_close((uv_handle_t *)&a->sweep, on_handle_closed);
     if (v)
         acme_validate_close(v, on_validate_closed, a);
 }
 
+static uint64_t progress(void *ctx)
+{
+    const acme_api *a = ctx;
+    return a->cfg.progress(a->cfg.ctx);
+}
+
 static void start_handles(acme_api *a, uv_loop_t *loop)
 {
-    uv_prepare_init(loop, &a->before);
-    uv_check_init(loop, &a->after);
+    gather_open(&a->gather, loop, progress, flush, a);
     uv_timer_init(loop, &a->sweep);
-    a->before.data = a->after.data = a->sweep.data = a;
-    uv_prepare_start(&a->before, on_before);
-    uv_check_start(&a->after, on_after);
+    a->sweep.data = a;
     uv_timer_start(&a->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
 }
 

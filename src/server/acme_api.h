@@ -21,6 +21,7 @@ typedef struct acme_api_config {
     const hm_clock *clock;   // borrowed until closed
     const char *dir;         // of the store
     acme_api_options options;
+    uint64_t (*progress)(void *ctx); // gather.h
     // A certificate was issued, or revoked, on the order of a client; from the loop.
     void (*changed)(void *ctx, const tc_issued *certificate);
     void *ctx;

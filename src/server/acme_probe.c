@@ -144,6 +144,7 @@ void acme_probe_run(const acme_probe_config *cfg, const acme_task *task, const a
     acme_probe p = {.cfg = cfg, .task = task, .stop = stop, .out = out};
     p.until_us = hm_clock_mono_us(&hm_clock_system) + (uint64_t)ACME_PROBE_MS * 1000;
     *out = (acme_probe_result){.authorization = task->authorization};
+    memcpy(out->token, task->token, sizeof out->token);
     bool good = task->challenge == ACME_HTTP_01  ? probe_http(&p)
                 : task->challenge == ACME_DNS_01 ? probe_dns(&p)
                                                  : probe_tls(&p);

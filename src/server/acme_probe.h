@@ -25,7 +25,8 @@ typedef struct acme_probe_config {
 
 typedef struct acme_probe_result {
     uint64_t authorization;
-    acme_error error; // ACME_OK: the client controls the name
+    char token[sizeof((acme_task *)NULL)->token]; // the task's
+    acme_error error;                             // ACME_OK: the client controls the name
     char detail[256];
 } acme_probe_result;
 

@@ -147,35 +147,8 @@ static int end_exchange(hm_http_req *r)
     return n ? -1 : 0;
 }
 
-static int write_headers(hm_http_req *r)
+static int write_body(hm_http_req *r)
 {
-    uint8_t *start = r->server->out + LWS_PRE, *p = start;
-    uint8_t *end = r->server->out + sizeof(r->server->out) - 1;
-    if (!add_headers(r, &p, end))
-        return -1;
-    bool none = body_ended(r);
-    enum lws_write_protocol how = LWS_WRITE_HTTP_HEADERS;
-    if (none)
-        how = (enum lws_write_protocol)(how | LWS_WRITE_H2_STREAM_END);
-    if (lws_write(r->wsi, start, (size_t)(p - start), how) < 0)
-        return -1;
-    r->headers_sent = true;
-    r->progress_ms = uv_now(r->server->loop);
-    if (none)
-        return end_exchange(r);
-    http_req_wake(r);
-    return 0;
-}
-
-// Writes what can be written; what the library's callback returns.
-static int write_answer(hm_http_req *r)
-{
-    if (!r->answered)
-        return 0;
-    if (r->drop)
-        return end_exchange(r);
-    if (!r->headers_sent)
-        return write_headers(r);
     size_t n = r->out.len - r->out_at;
     if (n == 0 && !r->finished)
         return 0;
@@ -216,6 +189,40 @@ static int write_answer(hm_http_req *r)
     if (r->out.len > r->out_at || r->finished)
         http_req_wake(r);
     return 0;
+}
+
+// The body's first piece follows at once if the connection took all of the headers: the next turn
+// of the loop may be one that issues certificates for others.
+static int write_headers(hm_http_req *r)
+{
+    uint8_t *start = r->server->out + LWS_PRE, *p = start;
+    uint8_t *end = r->server->out + sizeof(r->server->out) - 1;
+    if (!add_headers(r, &p, end))
+        return -1;
+    bool none = body_ended(r);
+    enum lws_write_protocol how = LWS_WRITE_HTTP_HEADERS;
+    if (none)
+        how = (enum lws_write_protocol)(how | LWS_WRITE_H2_STREAM_END);
+    if (lws_write(r->wsi, start, (size_t)(p - start), how) < 0)
+        return -1;
+    r->headers_sent = true;
+    r->progress_ms = uv_now(r->server->loop);
+    if (none)
+        return end_exchange(r);
+    if (!r->h2 && !lws_partial_buffered(r->wsi))
+        return write_body(r);
+    http_req_wake(r);
+    return 0;
+}
+
+// Writes what can be written; what the library's callback returns.
+static int write_answer(hm_http_req *r)
+{
+    if (!r->answered)
+        return 0;
+    if (r->drop)
+        return end_exchange(r);
+    return r->headers_sent ? write_body(r) : write_headers(r);
 }
 
 // ---- connections --------------------------------------------------------------------------------

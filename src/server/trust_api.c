@@ -22,7 +22,7 @@ static const char trust_openapi[] =
     ;
 
 struct hm_trust_api {
-    hm_http *http;
+    hm_http *http; // owned; NULL: closed
     tc_authority *authority;
     const hm_clock *clock;
     tokens_file tokens;
@@ -775,10 +775,21 @@ static void on_acme_closed(void *ctx)
 static void on_http_closed(void *ctx)
 {
     hm_trust_api *a = ctx;
+    a->http = NULL;
     if (a->acme)
         acme_api_close(a->acme, on_acme_closed, a);
     else
         on_acme_closed(a);
+}
+
+// What changes with each request, and each part of one or of an answer.
+static uint64_t progress(void *ctx)
+{
+    const hm_trust_api *a = ctx;
+    hm_http_stats s = {0};
+    if (a->http)
+        hm_http_get_stats(a->http, &s);
+    return s.requests + s.bytes_in + s.bytes_out;
 }
 
 static hm_err open_acme(hm_trust_api *a, const hm_trust_api_config *cfg)
@@ -788,6 +799,7 @@ static hm_err open_acme(hm_trust_api *a, const hm_trust_api_config *cfg)
                                     .clock = cfg->clock,
                                     .dir = cfg->acme_dir,
                                     .options = cfg->acme,
+                                    .progress = progress,
                                     .changed = on_acme_changed,
                                     .ctx = a};
     return cfg->acme.on ? acme_api_open(&config, &a->acme) : HM_OK;
@@ -798,6 +810,7 @@ static hm_err open_issue(hm_trust_api *a, const hm_trust_api_config *cfg)
     const trust_issue_config config = {.loop = cfg->loop,
                                        .authority = cfg->authority,
                                        .clock = cfg->clock,
+                                       .progress = progress,
                                        .answer = on_issued,
                                        .ctx = a};
     return trust_issue_open(&config, &a->issue);

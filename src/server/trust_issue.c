@@ -5,6 +5,7 @@
 
 #include "base/list.h"
 #include "server/api_json.h"
+#include "server/gather.h"
 
 typedef struct waiting {
     hm_list node;
@@ -14,10 +15,7 @@ typedef struct waiting {
 struct trust_issue {
     trust_issue_config cfg;
     hm_list queue; // of waiting, oldest first
-    // Before the loop waits, and after it has heard what there is.
-    uv_prepare_t before;
-    uv_check_t after;
-    unsigned handles; // to be closed
+    gather gather;
     uint64_t commits;
     void (*closed)(void *ctx);
     void *closed_ctx;
@@ -72,8 +70,9 @@ static size_t issue_some(trust_issue *t, trust_issue_result out[TRUST_ISSUE_BATC
     return n;
 }
 
-static void flush(trust_issue *t)
+static void flush(void *ctx)
 {
+    trust_issue *t = ctx;
     static trust_issue_result results[TRUST_ISSUE_BATCH];
     static char detail[TRUST_ISSUE_BATCH][256];
     while (!hm_list_empty(&t->queue)) {
@@ -97,14 +96,10 @@ static void flush(trust_issue *t)
     }
 }
 
-static void on_before(uv_prepare_t *h)
+static uint64_t progress(void *ctx)
 {
-    flush(h->data);
-}
-
-static void on_after(uv_check_t *h)
-{
-    flush(h->data);
+    const trust_issue *t = ctx;
+    return t->cfg.progress(t->cfg.ctx);
 }
 
 void trust_issue_push(trust_issue *t, hm_http_req *r)
@@ -117,6 +112,7 @@ void trust_issue_push(trust_issue *t, hm_http_req *r)
     w->r = r;
     hm_list_append(&t->queue, &w->node);
     hm_http_on_abort(r, on_gone, w);
+    gather_want(&t->gather);
 }
 
 uint64_t trust_issue_commits(const trust_issue *t)
@@ -126,24 +122,20 @@ uint64_t trust_issue_commits(const trust_issue *t)
 
 // ---- life ---------------------------------------------------------------------------------------
 
-static void on_closed(uv_handle_t *h)
+static void on_closed(void *ctx)
 {
-    trust_issue *t = h->data;
+    trust_issue *t = ctx;
     void (*closed)(void *) = t->closed;
-    void *ctx = t->closed_ctx;
-    if (--t->handles > 0)
-        return;
+    void *closed_ctx = t->closed_ctx;
     free(t);
-    closed(ctx);
+    closed(closed_ctx);
 }
 
 void trust_issue_close(trust_issue *t, void (*closed)(void *ctx), void *ctx)
 {
     t->closed = closed;
     t->closed_ctx = ctx;
-    t->handles = 2;
-    uv_close((uv_handle_t *)&t->before, on_closed);
-    uv_close((uv_handle_t *)&t->after, on_closed);
+    gather_close(&t->gather, on_closed);
 }
 
 hm_err trust_issue_open(const trust_issue_config *cfg, trust_issue **out)
@@ -153,11 +145,7 @@ hm_err trust_issue_open(const trust_issue_config *cfg, trust_issue **out)
         return HM_E_NOMEM;
     t->cfg = *cfg;
     hm_list_init(&t->queue);
-    t->before.data = t->after.data = t;
-    uv_prepare_init(cfg->loop, &t->before);
-    uv_check_init(cfg->loop, &t->after);
-    uv_prepare_start(&t->before, on_before);
-    uv_check_start(&t->after, on_after);
+    gather_open(&t->gather, cfg->loop, progress, flush, t);
     *out = t;
     return HM_OK;
 }

@@ -1,5 +1,5 @@
-// Requests for certificates: those that came in one turn of the loop are issued together, with one
-// commit, and answered after it. While a commit waits for the disk the next ones gather.
+// Requests for certificates: those that are there are issued together, with one commit, and
+// answered after it. While a commit waits for the disk the next ones gather (gather.h).
 //
 // All calls belong to the loop's thread.
 #ifndef HM_SERVER_TRUST_ISSUE_H
@@ -26,9 +26,10 @@ typedef struct trust_issue_result {
 } trust_issue_result;
 
 typedef struct trust_issue_config {
-    uv_loop_t *loop;         // borrowed until close is done
-    tc_authority *authority; // borrowed until close is done
-    const hm_clock *clock;   // borrowed until close is done
+    uv_loop_t *loop;                 // borrowed until close is done
+    tc_authority *authority;         // borrowed until close is done
+    const hm_clock *clock;           // borrowed until close is done
+    uint64_t (*progress)(void *ctx); // gather.h
     // For each request once, unless its peer went before its turn came.
     void (*answer)(void *ctx, trust_issue_result *result);
     void *ctx; // borrowed

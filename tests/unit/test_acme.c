@@ -382,7 +382,6 @@ static void test_restart(void **state)
     assert_int_equal(post(w, ACME_OP_CHALLENGE, "/acme/challenge/1/http-01", "1", "http-01", "{}"),
                      200);
     assert_true(says(w, "processing"));
-    assert_false(acme_next_task(w->server, &task)); // not before the commit
     assert_int_equal(acme_commit(w->server), HM_OK);
     assert_true(acme_next_task(w->server, &task));
     assert_false(acme_next_task(w->server, &again));
@@ -390,12 +389,57 @@ static void test_restart(void **state)
     assert_true(acme_next_task(w->server, &again));
     assert_string_equal(task.key_auth, again.key_auth);
     assert_string_equal(task.name.value, "a.test");
-    assert_int_equal(acme_task_done(w->server, again.authorization, ACME_OK, "", NOW), HM_OK);
+    assert_int_equal(acme_task_done(w->server, again.authorization, again.token, ACME_OK, "", NOW),
+                     HM_OK);
     assert_int_equal(acme_commit(w->server), HM_OK);
     reopen(w);
     assert_false(acme_next_task(w->server, &again));
     assert_int_equal(post(w, ACME_OP_ORDER, "/acme/order/1", "1", "", ""), 200);
     assert_true(says(w, "\"ready\""));
+}
+
+static void fail_commit(world *w)
+{
+    w->server->spoilt = true;
+    assert_int_equal(acme_commit(w->server), HM_E_IO);
+}
+
+// A validation begins beside the commit. When that fails, its result is no authorization's: neither
+// the one's of before, nor another's that has its number since.
+static void test_early(void **state)
+{
+    world *w = *state;
+    acme_task task, other, none;
+    account(w);
+    assert_int_equal(acme_commit(w->server), HM_OK);
+    assert_int_equal(order(w), 201);
+    assert_int_equal(post(w, ACME_OP_CHALLENGE, "/acme/challenge/1/http-01", "1", "http-01", "{}"),
+                     200);
+    assert_true(acme_next_task(w->server, &task));
+    assert_int_equal(task.authorization, 1);
+    fail_commit(w);
+    assert_int_equal(order(w), 201);
+    assert_int_equal(acme_commit(w->server), HM_OK);
+    assert_int_equal(post(w, ACME_OP_CHALLENGE, "/acme/challenge/1/http-01", "1", "http-01", "{}"),
+                     200);
+    assert_true(acme_next_task(w->server, &other));
+    assert_int_equal(other.authorization, 1);
+    assert_string_not_equal(task.token, other.token);
+    assert_int_equal(acme_task_done(w->server, 1, task.token, ACME_OK, "", NOW), HM_OK);
+    assert_int_equal(acme_commit(w->server), HM_OK);
+    assert_int_equal(post(w, ACME_OP_AUTHORIZATION, "/acme/authorization/1", "1", "", ""), 200);
+    assert_false(says(w, "\"valid\""));
+    // A result that is not stored is asked for again after the next start.
+    assert_int_equal(acme_task_done(w->server, 1, other.token, ACME_OK, "", NOW), HM_OK);
+    fail_commit(w);
+    assert_int_equal(acme_commit(w->server), HM_OK);
+    reopen(w);
+    assert_true(acme_next_task(w->server, &other)); // resumed
+    assert_false(acme_next_task(w->server, &none));
+    assert_int_equal(acme_task_done(w->server, 1, other.token, ACME_OK, "", NOW), HM_OK);
+    assert_int_equal(acme_commit(w->server), HM_OK);
+    assert_int_equal(post(w, ACME_OP_AUTHORIZATION, "/acme/authorization/1", "1", "", ""), 200);
+    assert_true(says(w, "\"valid\""));
 }
 
 // What is not committed is not there.
@@ -631,6 +675,7 @@ int main(void)
         cmocka_unit_test(test_bad_jwk),
         cmocka_unit_test_setup_teardown(test_nonces, setup, teardown),
         cmocka_unit_test_setup_teardown(test_restart, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_early, setup, teardown),
         cmocka_unit_test_setup_teardown(test_uncommitted, setup, teardown),
         cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
         cmocka_unit_test_setup_teardown(test_crowd, setup, teardown),

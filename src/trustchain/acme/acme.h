@@ -158,10 +158,12 @@ typedef struct acme_task {
     char token[40];
     char key_auth[ACME_KEY_AUTH_MAX]; // RFC 8555, 8.1
 } acme_task;
-// The next validation to be made, oldest first; false: none. Only after acme_commit().
+// The next validation to be made, oldest first; false: none. It may begin before the request for it
+// is committed: if it never is, or the authorization is another then, which has another token, the
+// result changes nothing.
 bool acme_next_task(acme *a, acme_task *out);
 // ACME_OK: the client controls the name. What the other errors are about stands in the detail.
-HM_CHECK hm_err acme_task_done(acme *a, uint64_t authorization, acme_error error,
+HM_CHECK hm_err acme_task_done(acme *a, uint64_t authorization, const char *token, acme_error error,
                                const char *detail, uint64_t now_ms);
 // Lets go of what has ended, up to `most` orders.
 HM_CHECK hm_err acme_sweep(acme *a, uint64_t now_ms, size_t most);

@@ -157,26 +157,28 @@ acme_error acme_op_challenge(acme_call *c)
 
 bool acme_next_task(acme *a, acme_task *out)
 {
-    if (a->task_committed == 0)
+    if (a->task_count == 0)
         return false;
     *out = a->tasks[a->task_first];
     a->task_first = (a->task_first + 1) % ACME_VALIDATIONS_MAX;
     a->task_count--;
-    a->task_committed--;
+    a->task_committed -= a->task_committed > 0; // those are the older ones
     a->validating++;
     return true;
 }
 
-static hm_err record_result(acme *a, uint64_t authorization, acme_error error, const char *detail,
-                            uint64_t now_ms)
+static hm_err record_result(acme *a, uint64_t authorization, const char *token, acme_error error,
+                            const char *detail, uint64_t now_ms)
 {
     acme_authz z;
+    char own[40];
     hm_err err = acme_record_authz_get(a->store, authorization, &z);
     if (err == HM_E_NOTFOUND)
         return HM_OK; // it expired meanwhile
     HM_TRY(err);
-    if (z.status != ACME_PROCESSING)
-        return HM_OK;
+    token_text(&z, own);
+    if (z.status != ACME_PROCESSING || strcmp(own, token) != 0)
+        return HM_OK; // its request was never stored
     z.status = error == ACME_OK ? ACME_VALID : ACME_INVALID;
     z.validated_ms = now_ms;
     z.fault.type = error;
@@ -186,12 +188,12 @@ static hm_err record_result(acme *a, uint64_t authorization, acme_error error, c
     return acme_record_authz_put(a->store, &z);
 }
 
-hm_err acme_task_done(acme *a, uint64_t authorization, acme_error error, const char *detail,
-                      uint64_t now_ms)
+hm_err acme_task_done(acme *a, uint64_t authorization, const char *token, acme_error error,
+                      const char *detail, uint64_t now_ms)
 {
     if (a->validating)
         a->validating--;
-    hm_err err = record_result(a, authorization, error, detail, now_ms);
+    hm_err err = record_result(a, authorization, token, error, detail, now_ms);
     a->spoilt = a->spoilt || err != HM_OK;
     return err;
 }

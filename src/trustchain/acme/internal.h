@@ -25,7 +25,7 @@ struct acme {
     uint64_t swept_ms;   // when the ended of them were last let go
     acme_task *tasks;    // owned ring of ACME_VALIDATIONS_MAX
     uint32_t task_first, task_count;
-    uint32_t task_committed; // of those, how many may be handed out
+    uint32_t task_committed; // of those, the older ones: they stay when a commit fails
     uint32_t validating;     // handed out, not done yet
     bool spoilt;             // the transaction must not be committed
 };
