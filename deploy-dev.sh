@@ -285,11 +285,13 @@ init_node() {
 
 init_nodes() {
     local i pids='' bad=0
+    # Of a pipeline in the background bash may remember its last command's status alone.
     for ((i = 1; i <= nodes; i++)); do
-        init_node "$i" 2>&1 | sed "s/^/node-$i: /" &
+        { init_node "$i" 2>&1 | sed "s/^/node-$i: /"; } &
         pids+=" $!"
     done
     for i in $pids; do wait "$i" || bad=1; done
+    for ((i = 1; i <= nodes; i++)); do [ -s "$dir/node-$i/join.json" ] || bad=1; done
     return $bad
 }
 
