@@ -1,6 +1,6 @@
 # What the end-to-end tests share: a mesh of its own for each, started as a person starts it, in a
 # network of its own, and a plain HTTPS client for its API.
-import http.client, json, os, shutil, signal, ssl, subprocess, sys, tempfile, time
+import http.client, json, os, shutil, signal, ssl, subprocess, sys, tempfile, threading, time
 
 ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "../.."))
 BIN = os.path.join(ROOT, os.environ.get("HM_BUILD", "build-release"), "src")
@@ -240,3 +240,25 @@ class Mesh:
         roots = {r[height] for r in seen}
         assert len(roots) == 1, f"state roots differ at height {height}: {roots}"
         return height, roots.pop()
+
+
+class Traffic(threading.Thread):
+    """Registers assets one after another, by a connection of its own."""
+
+    def __init__(self, mesh, node):
+        super().__init__(daemon=True)
+        self.mesh, self.node, self.done, self.trouble, self.stop = mesh, node, 0, None, False
+
+    def run(self):
+        while not self.stop and not self.trouble:
+            try:
+                self.mesh.cli(self.node, "asset", "register", "--kind", "service", "--name",
+                              f"meanwhile-{self.done}")
+                self.done += 1
+            except AssertionError as e:
+                self.trouble = str(e)
+
+    def more(self, n=3):
+        want = self.done + n
+        wait_until("operations become final", 120, lambda: self.done >= want or self.trouble)
+        assert not self.trouble, self.trouble

@@ -5,7 +5,7 @@ themselves across the change, openssl follows both keys' chains, and what the ol
 refuses; then the old key is withdrawn."""
 import json, os, re, subprocess, threading, time, urllib.request
 
-from mesh import BIN, Mesh, isolate, say, wait_until
+from mesh import BIN, Mesh, Traffic, isolate, say, wait_until
 
 SERVER = os.path.join(BIN, "server/trustchain-server")
 URL = "https://[::1]:8443"
@@ -101,22 +101,6 @@ class Asking(threading.Thread):
         want = len(self.issuers) + n
         wait_until("certificates are issued", 120, lambda: len(self.issuers) >= want or self.trouble)
         assert not self.trouble, self.trouble
-
-
-class Traffic(threading.Thread):
-    """Operations of one node, one after another."""
-
-    def __init__(self, mesh, node):
-        super().__init__(daemon=True)
-        self.mesh, self.node, self.done, self.trouble, self.stop = mesh, node, 0, None, False
-
-    def run(self):
-        while not self.stop and not self.trouble:
-            try:
-                self.mesh.cli(self.node, "asset", "register", "--kind", "service", "--name", f"meanwhile-{self.done}")
-                self.done += 1
-            except AssertionError as e:
-                self.trouble = str(e)
 
 
 def vote(mesh, *what, kind):

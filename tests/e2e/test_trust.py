@@ -2,9 +2,9 @@
 """The members change their authority while the mesh runs: first the issuing certificate gets a longer
 life, then a second authority with another key is put in force by votes, a member goes over to it, and
 what it revokes is revoked; operations become final all the while."""
-import json, os, subprocess, threading
+import json, os, subprocess
 
-from mesh import BIN, CLI, Mesh, isolate, say, wait_until
+from mesh import BIN, CLI, Mesh, Traffic, isolate, say, wait_until
 
 SERVER = os.path.join(BIN, "server/trustchain-server")
 SECOND = "https://[::1]:8500"
@@ -41,28 +41,6 @@ def vote(mesh, pem):
 
 def in_force(mesh, node):
     return [i for i in items(mesh, node) if i["kind"] == "authority"]
-
-
-class Traffic(threading.Thread):
-    """Registers assets one after another, by a connection of its own."""
-
-    def __init__(self, mesh, node):
-        super().__init__(daemon=True)
-        self.mesh, self.node, self.done, self.trouble, self.stop = mesh, node, 0, None, False
-
-    def run(self):
-        while not self.stop and not self.trouble:
-            try:
-                self.mesh.cli(self.node, "asset", "register", "--kind", "service", "--name",
-                              f"meanwhile-{self.done}")
-                self.done += 1
-            except AssertionError as e:
-                self.trouble = str(e)
-
-    def more(self, n=3):
-        want = self.done + n
-        wait_until("operations become final", 120, lambda: self.done >= want or self.trouble)
-        assert not self.trouble, self.trouble
 
 
 def second_authority(mesh, sign):

@@ -7,45 +7,18 @@ set -euo pipefail
 module=$(realpath "$1") server=$(realpath "$2") hypermesh=$(realpath "$3") softhsm=$(realpath "$4")
 # shellcheck source=tests/integration/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source=tests/integration/rotation.sh
+. "$(dirname "${BASH_SOURCE[0]}")/rotation.sh"
 logs=(server.log out err answer)
 : >err
 
-running() {
-    kill -0 $pid 2>/dev/null || fail "the server ended at its start"
-    grep -q '"running"' server.log
-}
-start() { # DIR
-    data=$1
-    : >server.log
-    "$server" run --dir "$data" --listen "[::1]:$api" --public-listen "[::1]:$port" \
-        --public-url "$public" >server.out 2>server.log &
-    pid=$!
-    pids+=($pid)
-    until_true running
-    export HYPERMESH_AUTHORITY=https://[::1]:$api HYPERMESH_CA=$data/edge-root.crt
-    export HYPERMESH_TOKEN_FILE=$data/api.token
-}
-stop() {
-    kill -TERM $pid
-    wait $pid || fail "exit code $? after SIGTERM"
-}
-get() { curl -sSg --fail -m 120 --cacert "$data/edge-root.crt" "https://[::1]:$api$1" "${@:2}"; }
-post() { # PATH BODY
-    get "$1" -H 'Content-Type: application/json' -H "Authorization: Bearer $(cat "$data/api.token")" \
-        --data-binary "$2" >answer
-}
-field() { python3 -c 'import json, sys; print(json.load(open("answer"))[sys.argv[1]])' "$1"; }
+family=edge profile=server P=()
 # issue NAME [SECONDS]: NAME.key, NAME.crt with its chain, NAME.serial
 issue() {
     openssl ecparam -name prime256v1 -genkey -noout -out "$1.key"
     openssl req -new -key "$1.key" -subj / -addext "subjectAltName=DNS:$1.test" -out "$1.csr"
-    post /v1/certificates "$(python3 -c 'import json, sys
-print(json.dumps({"profile": "server", "csr": open(sys.argv[1]).read(), "life_seconds": int(sys.argv[2])}))' \
-        "$1.csr" "${2:-86400}")"
-    field chain >"$1.crt"
-    field serial >"$1.serial"
+    certify "$@"
 }
-revoke() { post "/v1/certificates/$(cat "$1.serial")/revoke" '{"reason":"keyCompromise"}'; }
 present() { get /v1/issuing | python3 -c 'import json, sys
 print(*[i["id"] for i in json.load(sys.stdin)["items"] if i["present"] and i["family"] == "edge"])'; }
 issues() { [ "$(present)" = "$1" ]; }
@@ -58,45 +31,6 @@ take() { # ID: the server issues with it
     kill -HUP $pid
     until_true issues "$1"
 }
-# place CERTIFICATE NAME: an address that a certificate names
-place() {
-    openssl x509 -in "$1" -noout -text | sed -n 's/^.*URI://p' | grep -F "$public/" | grep -E -- "$2\$" |
-        head -n1
-}
-# lists NAME: what NAME's certificate points at, fetched there: NAME.ca, .crl, .delta (PEM)
-lists() {
-    curl -sSg --fail "$(place "$1.crt" '\.crt')" | openssl x509 -inform DER -out "$1.ca"
-    curl -sSg --fail "$(place "$1.crt" '[0-9a-f]\.crl')" >"$1.crl.der"
-    curl -sSg --fail "$(place "$1.crt" '-delta\.crl')" >"$1.delta.der"
-    for l in crl delta; do
-        openssl crl -inform DER -in "$1.$l.der" -CAfile "$1.ca" -out "$1.$l" 2>out
-        says 'verify OK'
-    done
-}
-# judge NAME OPTION...: what openssl says of it with these lists
-judge() {
-    if openssl verify -CAfile "$data/edge-root.crt" -untrusted "$1.ca" -crl_check "${@:2}" "$1.crt" \
-        >out 2>&1; then
-        echo good
-    elif grep -q 'certificate revoked' out; then
-        echo revoked
-    else
-        echo refused
-    fi
-}
-expect() { # WORD NAME OPTION...
-    local got
-    got=$(judge "${@:2}")
-    [ "$got" = "$1" ] || fail "${*:2}: $got, not $1"
-}
-ocsp() { # NAME WORD
-    openssl ocsp -issuer "$1.ca" -CAfile "$data/edge-root.crt" -cert "$1.crt" -url "$public/ocsp" >out 2>err ||
-        fail "OCSP of $1"
-    says "Response verify OK"
-    says "$1.crt: $2"
-}
-lines() { "$server" issuing list --dir "$data"; }
-live() { lines | sed -n "s/^edge $1 .* live \([0-9]*\) .*/\1/p"; }
 
 api=$(free_port tcp) port=$(free_port tcp) public="http://[::1]:$port"
 "$server" init --dir data --mesh test >init.log
@@ -118,85 +52,20 @@ say "rotated while certificates are issued one after the other"
 for name in old oldgone oldlater; do issue $name; done
 revoke oldgone
 lists old; cp old.crl old.base
-cat >loop.sh <<'LOOP'
-set -euo pipefail
-n=0
-while [ ! -e enough ]; do
-    curl -sSg --fail --cacert data/edge-root.crt -H "Authorization: Bearer $(cat data/api.token)" \
-        -H 'Content-Type: application/json' --data-binary @body "https://[::1]:$1/v1/certificates" >"issued.$n"
-    n=$((n + 1))
-    echo $n >issued
-done
-LOOP
-python3 -c 'import json; print(json.dumps({"profile": "server", "csr": open("old.csr").read()}))' >body
-bash loop.sh "$api" 2>loop.err &
-loop=$!
-pids+=($loop)
-some() { [ -e issued ] && [ "$(cat issued)" -ge "$1" ]; }
+keep_issuing old
 until_true some 5
 rotate
 second=$id
 issues "$first" || fail "it issues with the new key before it was told"
 take "$second"
-until_true some $(($(cat issued) + 5))
-touch enough
-wait $loop || { cat loop.err >&2; fail "a request failed"; }
-python3 - data/edge-root.crt <<'PY'
-import json, glob, re, subprocess, sys
-seen = []
-for i in range(len(glob.glob("issued.[0-9]*"))):
-    chain = json.load(open(f"issued.{i}"))["chain"]
-    open("chain.pem", "w").write(chain)
-    subprocess.run(["openssl", "verify", "-CAfile", sys.argv[1], "-untrusted", "chain.pem", "chain.pem"],
-                   check=True, stdout=subprocess.DEVNULL)
-    seen.append(re.findall("-BEGIN CERT.*?-END", chain, re.S)[1])
-turn = seen.index(seen[-1])
-assert 0 < turn < len(seen) and seen == [seen[0]] * turn + [seen[-1]] * (len(seen) - turn), turn
-assert seen[0] != seen[-1]
-PY
+more 5
+no_more
 curl -sSg --fail "$public/ca/edge.crt" | cmp - <(curl -sSg --fail "$public/ca/edge-$second.crt") || fail "/ca/edge.crt"
 grep -q 'issuing CAs changed' data/audit.log || fail "not in the audit log"
 get '/v1/roots?name=edge-issuing' | openssl x509 -noout -subject | grep -q "edge issuing $second" || fail "its name"
 
 say "two keys, each with lists, deltas and OCSP answers of its own"
-for name in new newgone newlater; do issue $name; done
-for name in old new; do
-    openssl verify -CAfile data/edge-root.crt -untrusted $name.crt $name.crt >out
-    "$hypermesh" cert verify $name.crt --root data/edge-root.crt >out
-    "$hypermesh" log verify --cert $name.crt >out || fail "$name in the log"
-done
-lists new; cp new.crl new.base
-cmp <(curl -sSg --fail "$public/crl/edge.crl") new.crl.der || fail "/crl/edge.crl is not the present one's"
-get '/v1/crl?family=edge' | cmp - new.crl.der || fail "/v1/crl is not the present one's"
-get "/v1/crl?family=edge&issuing=$first" | cmp - old.crl.der || fail "/v1/crl of the old one"
-number() { echo $((16#$(openssl crl -in "$1" -noout -crlnumber | sed 's/.*=0*x*//'))); }
-[ "$(number new.crl)" -gt "$(number old.crl)" ] || fail "the number of /crl/edge.crl went back"
-revoke newgone
-revoke oldlater
-revoke newlater
-for name in old new; do
-    lists $name
-    for n in gone later; do cp $name.ca $name$n.ca; done
-    expect good $name -CRLfile $name.crl
-    expect revoked ${name}gone -CRLfile $name.crl
-    expect revoked ${name}later -CRLfile $name.crl
-    expect good ${name}later -CRLfile $name.base # the delta has it
-    expect revoked ${name}later -use_deltas -extended_crl -CRLfile $name.base -CRLfile $name.delta
-    expect good $name -use_deltas -extended_crl -CRLfile $name.base -CRLfile $name.delta
-    ocsp $name good
-    ocsp ${name}gone revoked
-    code 1 "$hypermesh" cert verify ${name}gone.crt --root data/edge-root.crt --crl $name.crl.der; says revoked
-    "$hypermesh" cert verify $name.crt --root data/edge-root.crt --crl $name.crl.der >out
-done
-expect refused old -CRLfile new.crl # it says nothing of the other's
-expect refused new -CRLfile old.crl
-openssl crl -in old.crl -noout -text >out
-[ "$(grep -c 'Serial Number' out)" = 2 ] || fail "the old list has the new one's"
-openssl ocsp -issuer new.ca -CAfile data/edge-root.crt -serial "0x$(cat old.serial)" -url "$public/ocsp" \
-    >out 2>err
-says ': unknown'
-get "/v1/certificates/$(cat old.serial)" | python3 -c 'import json, sys
-print(json.load(sys.stdin)["issuing"], end="")' | cmp - old.ca || fail "another CA than its own"
+two_keys "$first"
 
 say "a certificate of the old key is renewed with its key"
 post /v1/certificates "$(python3 -c 'import json
@@ -220,13 +89,11 @@ renewed() { # 409 until a third of its life is over
 until_true renewed
 field chain >renewed.crt
 openssl verify -CAfile data/edge-root.crt -untrusted renewed.crt renewed.crt >out
-openssl x509 -in renewed.crt -noout -issuer | grep -q "edge issuing $third" || fail "renewed by another"
+by renewed "$third" || fail "renewed by another"
 
 say "what is there after kill -9, and what rotate leaves when it is killed"
 lists old; cp old.crl.der before
-kill -9 $pid
-wait $pid 2>/dev/null || true
-start data
+killed
 issues "$third" || fail "another one issues"
 lists old; cmp before old.crl.der || fail "another list"
 ocsp oldgone revoked
@@ -277,8 +144,7 @@ until_true gone
 compgen -G 'short/authority/edge-*-2*' >out && fail "$(cat out) is left"
 [ "$(curl -sSg -o out -w '%{http_code}' "$public/crl/edge-$second.crl")" = 404 ] || fail "its list is there"
 get "/v1/certificates/$(cat briefgone.serial)" | grep -q '"state":"revoked"' || fail "its record is gone"
-get "/v1/certificates/$(cat briefgone.serial)" | python3 -c 'import json, sys
-print(json.load(sys.stdin)["issuing"], end="")' | cmp - brief.ca || fail "nobody says who issued it"
+issued_by briefgone brief.ca
 "$hypermesh" log verify >out || fail "the log"
 code 1 "$server" issuing remove "$first" --dir short; says 'no issuing CA'
 lines >out; says present; says older

@@ -11,51 +11,17 @@ fake_node=$(realpath "$5")
 python=$(type -P /usr/bin/python3 || type -P python3) # the program, whose end is the test's to see to
 # shellcheck source=tests/integration/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source=tests/integration/rotation.sh
+. "$(dirname "${BASH_SOURCE[0]}")/rotation.sh"
 logs=(server.log out err answer)
 : >err
 
-P=(-provider-path "$module" -provider falcon -provider default)
-o() { local command=$1; shift; openssl "$command" "${P[@]}" "$@"; }
-running() {
-    kill -0 $pid 2>/dev/null || fail "the server ended at its start"
-    grep -q '"running"' server.log
-}
-start() { # DIR
-    data=$1
-    : >server.log
-    "$server" run --dir "$data" --listen "[::1]:$api" --public-listen "[::1]:$port" \
-        --public-url "$public" >server.out 2>server.log &
-    pid=$!
-    pids+=($pid)
-    until_true running
-    export HYPERMESH_AUTHORITY=https://[::1]:$api HYPERMESH_CA=$data/edge-root.crt
-    export HYPERMESH_TOKEN_FILE=$data/api.token
-}
-stop() {
-    kill -TERM $pid
-    wait $pid || fail "exit code $? after SIGTERM"
-}
-killed() {
-    kill -9 $pid
-    wait $pid 2>/dev/null || true
-    start "$data"
-}
-get() { curl -sSg --fail -m 120 --cacert "$data/edge-root.crt" "https://[::1]:$api$1" "${@:2}"; }
-post() { # PATH BODY
-    get "$1" -H 'Content-Type: application/json' -H "Authorization: Bearer $(cat "$data/api.token")" \
-        --data-binary "$2" >answer
-}
-field() { python3 -c 'import json, sys; print(json.load(open("answer"))[sys.argv[1]])' "$1"; }
+family=mesh profile=node P=(-provider-path "$module" -provider falcon -provider default)
 issue() { # NAME [SECONDS]: NAME.key, NAME.crt with its chain, NAME.serial
     o genpkey -algorithm falcon1024 -out "$1.key"
     o req -new -key "$1.key" -subj "/CN=$1" -out "$1.csr"
-    post /v1/certificates "$(python3 -c 'import json, sys
-print(json.dumps({"profile": "node", "csr": open(sys.argv[1]).read(), "life_seconds": int(sys.argv[2])}))' \
-        "$1.csr" "${2:-86400}")"
-    field chain >"$1.crt"
-    field serial >"$1.serial"
+    certify "$@"
 }
-revoke() { post "/v1/certificates/$(cat "$1.serial")/revoke" '{"reason":"keyCompromise"}'; }
 states() { # "ID STATE" of the mesh's, as the server has them
     get /v1/issuing | python3 -c 'import json, sys
 for i in json.load(sys.stdin)["items"]:
@@ -76,8 +42,6 @@ rotate() { # the new one's id in $id, its certificate in $file
 }
 use() { "$server" issuing use "$1" --family mesh --dir "$data" --node "$node"; }
 remove() { "$server" issuing remove "$1" --family mesh --dir "$data" --node "$node"; }
-lines() { "$server" issuing list --dir "$data"; }
-live() { lines | sed -n "s/^mesh $1 .* live \([0-9]*\) .*/\1/p"; }
 key_of() { # CERTIFICATE: what the ledger calls the authority
     o x509 -in "$1" -noout -pubkey | o pkey -pubin -outform DER | sha256sum | cut -c 1-64
 }
@@ -95,35 +59,6 @@ for name, what in (("status", {"ready": True}), ("trust", {"items": items}), ("n
     open(f"node/_v1_{name}", "w").write(json.dumps(what))
 PY
 }
-place() { # CERTIFICATE END: an address that a certificate names
-    o x509 -in "$1" -noout -text | sed -n 's/^.*URI://p' | grep -F "$public/" | grep -E -- "$2\$" | head -n1
-}
-lists() { # NAME: what NAME's certificate points at, fetched there: NAME.ca, .crl, .delta (PEM)
-    curl -sSg --fail "$(place "$1.crt" '\.crt')" | o x509 -inform DER -out "$1.ca"
-    curl -sSg --fail "$(place "$1.crt" '[0-9a-f]\.crl')" >"$1.crl.der"
-    curl -sSg --fail "$(place "$1.crt" '-delta\.crl')" >"$1.delta.der"
-    for l in crl delta; do
-        o crl -inform DER -in "$1.$l.der" -CAfile "$1.ca" -out "$1.$l" 2>out
-        says 'verify OK'
-    done
-}
-expect() { # WORD NAME OPTION...: what openssl says of it with these lists
-    local got=refused
-    if o verify -CAfile "$data/mesh-root.crt" -untrusted "$2.ca" -crl_check "${@:3}" "$2.crt" >out 2>&1; then
-        got=good
-    elif grep -q 'certificate revoked' out; then
-        got=revoked
-    fi
-    [ "$got" = "$1" ] || fail "${*:2}: $got, not $1"
-}
-ocsp() { # NAME WORD
-    o ocsp -issuer "$1.ca" -CAfile "$data/mesh-root.crt" -cert "$1.crt" -url "$public/ocsp" >out 2>err ||
-        fail "OCSP of $1"
-    says "Response verify OK"
-    says "$1.crt: $2"
-}
-number() { echo $((16#$(o crl -in "$1" -noout -crlnumber | sed 's/.*=0*x*//'))); }
-by() { o x509 -in "$1.crt" -noout -issuer | grep -q "mesh issuing $2"; } # NAME ID
 
 api=$(free_port tcp) port=$(free_port tcp) public="http://[::1]:$port"
 nodeport=$(free_port tcp) node="https://[::1]:$nodeport"
@@ -157,21 +92,7 @@ for name in old oldgone oldlater; do issue $name; done
 issue oldrenewed 60
 revoke oldgone
 lists old; cp old.crl old.base
-cat >loop.sh <<'LOOP'
-set -euo pipefail
-n=0
-while [ ! -e enough ]; do
-    curl -sSg --fail --cacert data/edge-root.crt -H "Authorization: Bearer $(cat data/api.token)" \
-        -H 'Content-Type: application/json' --data-binary @body "https://[::1]:$1/v1/certificates" >"issued.$n"
-    n=$((n + 1))
-    echo $n >issued
-done
-LOOP
-python3 -c 'import json; print(json.dumps({"profile": "node", "csr": open("old.csr").read()}))' >body
-bash loop.sh "$api" 2>loop.err &
-loop=$!
-pids+=($loop)
-some() { [ -e issued ] && [ "$(cat issued)" -ge "$1" ]; }
+keep_issuing old
 until_true some 5
 rotate
 second=$id key=$(key_of "$file")
@@ -201,68 +122,21 @@ ledger 90 95 "$(key_of data/authority/mesh-ca.crt)" "$key"
 code 1 remove "$second"; says 'trust withdraw'
 lines >out
 [ "$(grep -c '^mesh' out)" = 2 ] && grep -q "^mesh $second ready .* live 0 " out || fail "$(lines)"
-until_true some $(($(cat issued) + 5))
+more 5
 code 0 use "$second"; says SIGHUP
 is "$first" present || fail "it issues with the new key before it was told"
 hup "$second" present
 is "$first" older || fail "$(states)"
-until_true some $(($(cat issued) + 5))
-touch enough
-wait $loop || { cat loop.err >&2; fail "a request failed"; }
-python3 - "$module" data/mesh-root.crt <<'PY'
-import json, glob, re, subprocess, sys
-seen = []
-for i in range(len(glob.glob("issued.[0-9]*"))):
-    chain = json.load(open(f"issued.{i}"))["chain"]
-    open("chain.pem", "w").write(chain)
-    subprocess.run(["openssl", "verify", "-provider-path", sys.argv[1], "-provider", "falcon", "-provider", "default",
-                    "-CAfile", sys.argv[2], "-untrusted", "chain.pem", "chain.pem"],
-                   check=True, stdout=subprocess.DEVNULL)
-    seen.append(re.findall("-BEGIN CERT.*?-END", chain, re.S)[1])
-turn = seen.index(seen[-1])
-assert 0 < turn < len(seen) and seen == [seen[0]] * turn + [seen[-1]] * (len(seen) - turn), turn
-assert seen[0] != seen[-1]
-PY
+more 5
+no_more
 code 1 use "$first"; says 'does not again'
 code 1 use "$second"; says 'the one that issues'
 get '/v1/roots?name=mesh-issuing' | o x509 -noout -subject | grep -q "mesh issuing $second" || fail "its name"
 curl -sSg --fail "$public/ca/mesh.crt" | cmp - <(curl -sSg --fail "$public/ca/mesh-$second.crt") || fail "/ca/mesh.crt"
 
 say "two keys, each with lists, deltas and OCSP answers of its own"
-for name in new newgone newlater; do issue $name; done
+two_keys "$first"
 by new "$second" || fail "another CA issued it"
-for name in old new; do
-    "$hypermesh" cert verify $name.crt --root data/mesh-root.crt >out
-    "$hypermesh" log verify --cert $name.crt >out || fail "$name in the log"
-done
-lists new; cp new.crl new.base
-cmp <(curl -sSg --fail "$public/crl/mesh.crl") new.crl.der || fail "/crl/mesh.crl is not the present one's"
-get '/v1/crl?family=mesh' | cmp - new.crl.der || fail "/v1/crl is not the present one's"
-get "/v1/crl?family=mesh&issuing=$first" | cmp - old.crl.der || fail "/v1/crl of the old one"
-[ "$(number new.crl)" -gt "$(number old.crl)" ] || fail "the number of /crl/mesh.crl went back"
-revoke newgone
-revoke oldlater
-revoke newlater
-for name in old new; do
-    lists $name
-    for n in gone later; do cp $name.ca $name$n.ca; done
-    expect good $name -CRLfile $name.crl
-    expect revoked ${name}gone -CRLfile $name.crl
-    expect revoked ${name}later -CRLfile $name.crl
-    expect good ${name}later -CRLfile $name.base # the delta has it
-    expect revoked ${name}later -use_deltas -extended_crl -CRLfile $name.base -CRLfile $name.delta
-    expect good $name -use_deltas -extended_crl -CRLfile $name.base -CRLfile $name.delta
-    ocsp $name good
-    ocsp ${name}gone revoked
-    code 1 "$hypermesh" cert verify ${name}gone.crt --root data/mesh-root.crt --crl $name.crl.der; says revoked
-    "$hypermesh" cert verify $name.crt --root data/mesh-root.crt --crl $name.crl.der >out
-done
-expect refused old -CRLfile new.crl # it says nothing of the other's
-expect refused new -CRLfile old.crl
-o ocsp -issuer new.ca -CAfile data/mesh-root.crt -serial "0x$(cat old.serial)" -url "$public/ocsp" >out 2>err
-says ': unknown'
-get "/v1/certificates/$(cat old.serial)" | python3 -c 'import json, sys
-print(json.load(sys.stdin)["issuing"], end="")' | cmp - old.ca || fail "another CA than its own"
 
 say "a certificate of the old key is renewed by the new one"
 renewed() { "$hypermesh" cert renew oldrenewed.crt --key oldrenewed.key -o renewed.crt >out 2>err; }
