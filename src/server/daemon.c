@@ -1,6 +1,7 @@
 #include "server/daemon.h"
 
 #include <stdio.h>
+#include <time.h>
 
 #include "base/base.h"
 
@@ -94,4 +95,14 @@ hm_err daemon_http_limits(const hm_config *c, hm_http_limits *out)
                             .client_connections = (uint32_t)client,
                             .client_rate = (uint32_t)rate};
     return HM_OK;
+}
+
+const char *daemon_time_text(uint64_t wall_ms, char out[DAEMON_TIME_MAX])
+{
+    time_t s = (time_t)(wall_ms / 1000);
+    struct tm tm;
+    if (wall_ms == 0)
+        return "never";
+    strftime(out, DAEMON_TIME_MAX, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&s, &tm));
+    return out;
 }

@@ -6,6 +6,7 @@
 #include "server/http.h"
 
 #define DAEMON_TOKEN_MAX 256u
+#define DAEMON_TIME_MAX 32u
 
 typedef struct daemon_command {
     const char *name, *help;
@@ -32,6 +33,8 @@ HM_CHECK hm_err daemon_need(const hm_config *c, const char *name, const char **o
 HM_CHECK hm_err daemon_token_file(const char *path, char out[DAEMON_TOKEN_MAX]);
 // DIR/api.token.
 HM_CHECK hm_err daemon_token_read(const char *dir, char out[DAEMON_TOKEN_MAX]);
+// As people read it, in UTC; "never" for 0. Returns out, or a text that stays.
+const char *daemon_time_text(uint64_t wall_ms, char out[DAEMON_TIME_MAX]);
 // "max-connections", "client-connections" and "client-rate".
 HM_CHECK hm_err daemon_http_limits(const hm_config *c, hm_http_limits *out);
 

@@ -1,7 +1,6 @@
 #include "server/issuing_command.h"
 
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "server/client.h"
@@ -190,25 +189,18 @@ hm_err issuing_rotate_command(const hm_config *c, const issuing_paths *p)
 
 // ---- issuing ------------------------------------------------------------------------------------
 
-static const char *time_text(uint64_t ms, char out[32])
-{
-    time_t s = (time_t)(ms / 1000);
-    struct tm tm;
-    strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&s, &tm));
-    return out;
-}
-
 static hm_err list_all(const char *authority)
 {
     static tc_issuing_info all[TC_ISSUING_LIST_MAX];
-    char from[32], until[32];
+    char from[DAEMON_TIME_MAX], until[DAEMON_TIME_MAX];
     size_t n;
     HM_TRY(tc_issuing_list(authority, wall_ms(), all, &n));
     for (size_t i = 0; i < n; i++)
         printf("%s %s %-7s from %s until %s live %llu %s\n", family_names[all[i].family],
                all[i].id.hex, tc_issuing_state_names[all[i].state],
-               time_text(all[i].not_before_ms, from), time_text(all[i].not_after_ms, until),
-               (unsigned long long)all[i].live, all[i].subject);
+               daemon_time_text(all[i].not_before_ms, from),
+               daemon_time_text(all[i].not_after_ms, until), (unsigned long long)all[i].live,
+               all[i].subject);
     return HM_OK;
 }
 

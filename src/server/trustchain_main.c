@@ -167,16 +167,6 @@ out:
     return err;
 }
 
-static const char *time_text(uint64_t ms, char out[32])
-{
-    time_t s = (time_t)(ms / 1000);
-    struct tm tm;
-    if (ms == 0)
-        return "never";
-    strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&s, &tm));
-    return out;
-}
-
 // ---- other issuing keys -------------------------------------------------------------------------
 
 typedef hm_err (*issuing_act)(const hm_config *c, const issuing_paths *p);
@@ -218,11 +208,11 @@ static hm_err token_add(const hm_config *c, const char *path, const char *name)
 static hm_err token_list_all(const char *path)
 {
     token_list l;
-    char made[32], ends[32];
+    char made[DAEMON_TIME_MAX], ends[DAEMON_TIME_MAX];
     HM_TRY(tokens_load(path, &l));
     for (size_t i = 0; i < l.count; i++)
         printf("%-32s %-10s made %s ends %s\n", l.at[i].name, hm_http_role_word(l.at[i].role),
-               time_text(l.at[i].made_ms, made), time_text(l.at[i].ends_ms, ends));
+               daemon_time_text(l.at[i].made_ms, made), daemon_time_text(l.at[i].ends_ms, ends));
     tokens_free(&l);
     return HM_OK;
 }

@@ -208,6 +208,8 @@ HM_CHECK hm_err issuing_activate(const char *dir, const issuing_index *ix, const
 // HM_E_CERT_UNTRUSTED, HM_E_CERT_EXPIRED.
 HM_CHECK hm_err issuing_may_follow(const char *dir, const issuing_index *ix, const X509 *cert,
                                    uint64_t now_ms);
+// When the last of those that are here ends.
+HM_CHECK hm_err issuing_last_end(const char *dir, const issuing_index *ix, uint64_t *end_ms);
 // As the mesh is called in the names of its certificates: the log is named after it.
 HM_CHECK hm_err issuing_mesh_name(const char *dir, char out[TC_NAME_MAX + 1]);
 HM_CHECK hm_err issuing_cert_load(const char *dir, unsigned number, X509 **out);

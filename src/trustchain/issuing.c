@@ -237,22 +237,31 @@ hm_err issuing_mesh_name(const char *dir, char out[TC_NAME_MAX + 1])
     return err;
 }
 
-static hm_err ends_no_sooner(const char *dir, const issuing_index *ix, const X509 *cert)
+hm_err issuing_last_end(const char *dir, const issuing_index *ix, uint64_t *end_ms)
 {
-    uint64_t end, other;
+    uint64_t end;
     X509 *x = NULL;
-    hm_err err;
-    HM_TRY(x509_time_ms(X509_get0_notAfter(cert), &end));
+    *end_ms = 0;
     for (size_t i = 0; i < ix->count; i++) {
         HM_TRY(issuing_cert_load(dir, ix->number[i], &x));
-        err = x509_time_ms(X509_get0_notAfter(x), &other);
+        hm_err err = x509_time_ms(X509_get0_notAfter(x), &end);
         X509_free(x);
         HM_TRY(err);
-        if (end < other)
-            return hm_fail(HM_E_CERT_PROFILE,
-                           "the new issuing certificate ends before one of the mesh that is here, "
-                           "and the members take none that does: have it signed for longer");
+        if (end > *end_ms)
+            *end_ms = end;
     }
+    return HM_OK;
+}
+
+static hm_err ends_no_sooner(const char *dir, const issuing_index *ix, const X509 *cert)
+{
+    uint64_t end = 0, last = 0;
+    HM_TRY(x509_time_ms(X509_get0_notAfter(cert), &end));
+    HM_TRY(issuing_last_end(dir, ix, &last));
+    if (end < last)
+        return hm_fail(HM_E_CERT_PROFILE,
+                       "the new issuing certificate ends before one of the mesh that is here, "
+                       "and the members take none that does: have it signed for longer");
     return HM_OK;
 }
 

@@ -185,18 +185,14 @@ static hm_err names_of(const rotating *r, const X509 *present, hm_buf *out)
 // before one in force.
 static hm_err days_of(const rotating *r, uint32_t *days)
 {
+    uint64_t end = 0;
     *days = TC_ISSUING_DAYS;
-    for (size_t i = 0; r->family == TC_MESH && i < r->ix.count; i++) {
-        X509 *x = NULL;
-        uint64_t end;
-        HM_TRY(issuing_cert_load(r->dir, r->ix.number[i], &x));
-        hm_err err = x509_time_ms(X509_get0_notAfter(x), &end);
-        X509_free(x);
-        HM_TRY(err);
-        uint64_t left = end > r->now_ms ? (end - r->now_ms) / TC_DAY_MS + 1 : 0;
-        if (left > *days)
-            *days = (uint32_t)left;
-    }
+    if (r->family == TC_EDGE)
+        return HM_OK;
+    HM_TRY(issuing_last_end(r->dir, &r->ix, &end));
+    uint64_t left = end > r->now_ms ? (end - r->now_ms) / TC_DAY_MS + 1 : 0;
+    if (left > *days)
+        *days = (uint32_t)left;
     return HM_OK;
 }
 
