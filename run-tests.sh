@@ -2,6 +2,9 @@
 # Installs what is missing, builds, and runs every test. Asks nothing.
 set -euo pipefail
 cd "$(dirname "$0")"
+# Debian's programs, whatever else the machine has by their names: a python3 of a version manager takes
+# longer to begin than most of what the tests ask it for.
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 
 usage() {
     cat <<'USAGE'

@@ -13,9 +13,6 @@ trap cleanup EXIT
 cd "$dir"
 for v in $(compgen -e | grep -E '^(HYPERMESH|TRUSTCHAIN|STOQ)_'); do unset "$v"; done
 
-# Debian's, before one of pyenv and the like, which takes long to begin.
-[ ! -x /usr/bin/python3 ] || python3() { /usr/bin/python3 "$@"; }
-
 say() { echo "test: $*"; }
 fail() {
     echo "FAILED: $*" >&2
