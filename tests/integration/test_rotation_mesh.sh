@@ -89,7 +89,7 @@ code 1 "$server" issuing remove "$first" --dir data; says 'it is of the mesh fam
 
 say "made while certificates are issued one after the other"
 for name in old oldgone oldlater; do issue $name; done
-issue oldrenewed 60
+for life in 60 180 540; do issue old$life $life; done # however slow this is, one of them can be renewed
 revoke oldgone
 lists old; cp old.crl old.base
 keep_issuing old
@@ -139,7 +139,12 @@ two_keys "$first"
 by new "$second" || fail "another CA issued it"
 
 say "a certificate of the old key is renewed by the new one"
-renewed() { "$hypermesh" cert renew oldrenewed.crt --key oldrenewed.key -o renewed.crt >out 2>err; }
+renewed() { # a third of its life over, but not all
+    for life in 60 180 540; do
+        "$hypermesh" cert renew old$life.crt --key old$life.key -o renewed.crt >out 2>err && return
+    done
+    return 1
+}
 until_true renewed
 by renewed "$second" || fail "renewed by another"
 o verify -CAfile data/mesh-root.crt -untrusted renewed.crt renewed.crt >out
@@ -174,6 +179,23 @@ for i in 1 2 3 4 5 6; do
     until_true left
 done
 [ "$(lines | grep -c '^mesh')" = 3 ] || fail "$(lines)"
+for delay in 0 0.002 0.005 0.009 0.014 0.02 0.03; do # while it takes a new one, and lets go of it
+    rotate
+    kill -HUP $pid
+    sleep $delay
+    killed
+    is "$third" present && is "$id" ready || fail "$(states)"
+    get "/v1/crl?family=mesh&issuing=$id" | o crl -inform DER -noout -text >out
+    says 'No Revoked Certificates'
+    code 0 remove "$id"
+    kill -HUP $pid
+    sleep $delay
+    killed
+    is "$third" present && [ "$(states | wc -l)" = 3 ] || fail "$(states)"
+    ! compgen -G 'data/authority/mesh-ca-4.*' >out || fail "files of $id are left"
+done
+issue step3; by step3 "$third" || fail "another CA issued it"
+lists old; cmp before old.crl.der || fail "another list"
 get /readyz >out
 
 say "removed only when the members let go of it and nobody is under it any more"
