@@ -10,8 +10,6 @@
 
 #define ASK_TIMEOUT_S 30u
 
-static const char *const family_names[2] = {"mesh", "edge"};
-
 static uint64_t wall_ms(void)
 {
     return hm_clock_wall_ms(&hm_clock_system);
@@ -21,7 +19,7 @@ static hm_err family_of(const hm_config *c, tc_family *out)
 {
     const char *word = hm_config_get(c, "family");
     for (int f = 0; f < 2; f++)
-        if (strcmp(word, family_names[f]) == 0) {
+        if (strcmp(word, tc_family_names[f]) == 0) {
             *out = (tc_family)f;
             return HM_OK;
         }
@@ -196,7 +194,7 @@ static hm_err list_all(const char *authority)
     size_t n;
     HM_TRY(tc_issuing_list(authority, wall_ms(), all, &n));
     for (size_t i = 0; i < n; i++)
-        printf("%s %s %-7s from %s until %s live %llu %s\n", family_names[all[i].family],
+        printf("%s %s %-7s from %s until %s live %llu %s\n", tc_family_names[all[i].family],
                all[i].id.hex, tc_issuing_state_names[all[i].state],
                daemon_time_text(all[i].not_before_ms, from),
                daemon_time_text(all[i].not_after_ms, until), (unsigned long long)all[i].live,

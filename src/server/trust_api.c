@@ -38,8 +38,6 @@ struct hm_trust_api {
     void *closed_ctx;
 };
 
-static const char *const family_names[2] = {"mesh", "edge"};
-
 // Words of RFC 5280, 5.3.1, that make sense for an end entity; the others a serial cannot leave.
 static const struct {
     const char *word;
@@ -66,7 +64,7 @@ void hm_trust_audit(const char *act, const tc_issued *i)
     hm_hex(serial, i->serial.b, TC_SERIAL_BYTES);
     hm_log_quote(subject, sizeof(subject), hm_bytes_str(i->subject));
     hm_log(HM_LOG_INFO, "audit", act, "serial=%s family=%s subject=%s reason=%u", serial,
-           family_names[i->family], subject, i->reason);
+           tc_family_names[i->family], subject, i->reason);
 }
 
 static bool query_u64(hm_http_req *r, const char *name, uint64_t def, uint64_t min, uint64_t max,
@@ -211,7 +209,7 @@ static const char *reason_word(uint8_t code)
 static void put_issued(hm_buf *b, const tc_issued *i, uint64_t at_ms)
 {
     hm_jw_hex(b, "serial", i->serial.b, TC_SERIAL_BYTES);
-    hm_jw_str(b, "family", family_names[i->family]);
+    hm_jw_str(b, "family", tc_family_names[i->family]);
     hm_jw_str(b, "subject", i->subject);
     hm_jw_u64(b, "not_before_ms", i->not_before_ms);
     hm_jw_u64(b, "not_after_ms", i->not_after_ms);
@@ -299,7 +297,7 @@ static bool query_family(hm_http_req *r, unsigned def, unsigned *out)
     if (!word || !*word)
         return true;
     for (*out = 0; *out < 2; ++*out)
-        if (strcmp(word, family_names[*out]) == 0)
+        if (strcmp(word, tc_family_names[*out]) == 0)
             return true;
     hm_http_reply_err(r, HM_E_PARSE, "parameter family must be mesh or edge");
     return false;
@@ -576,12 +574,12 @@ static void put_metrics(hm_trust_api *a, hm_http_req *r, bool json)
     tc_issued_totals(a->authority, issued, revoked);
     hm_metrics_begin(&m, &b, json);
     for (unsigned f = 0; f < 2; f++) {
-        snprintf(label, sizeof(label), "family=\"%s\"", family_names[f]);
+        snprintf(label, sizeof(label), "family=\"%s\"", tc_family_names[f]);
         hm_metrics_value(&m, "hm_trust_issued_total", "Certificates issued", label, issued[f],
                          false);
     }
     for (unsigned f = 0; f < 2; f++) {
-        snprintf(label, sizeof(label), "family=\"%s\"", family_names[f]);
+        snprintf(label, sizeof(label), "family=\"%s\"", tc_family_names[f]);
         hm_metrics_value(&m, "hm_trust_revoked_total", "Certificates revoked", label, revoked[f],
                          false);
     }

@@ -2,8 +2,6 @@
 
 #include "server/json.h"
 
-static const char *const names[2] = {"mesh", "edge"};
-
 void trust_roots_tell(const tc_authority *a, hm_http_req *r)
 {
     const struct {
@@ -39,7 +37,7 @@ static hm_err put_issuing(hm_buf *b, const tc_authority *a, tc_family f, size_t 
     hm_bytes pem;
     HM_TRY(tc_issuing_pem(a, f, id.hex, &pem));
     hm_jw_open(b, NULL, '{');
-    hm_jw_str(b, "family", names[f]);
+    hm_jw_str(b, "family", tc_family_names[f]);
     hm_jw_str(b, "id", id.hex);
     hm_jw_bool(b, "present", n == 0);
     hm_jw_str(b, "state", tc_issuing_state_names[tc_issuing_state_at(a, f, n)]);

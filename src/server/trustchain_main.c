@@ -154,7 +154,7 @@ static hm_err cmd_install(const hm_config *c)
     }
     for (int f = 0; f < 2; f++)
         if (!tc_authority_installed(p.authority, (tc_family)f)) {
-            printf("the %s family's is still missing\n", f == TC_MESH ? "mesh" : "edge");
+            printf("the %s family's is still missing\n", tc_family_names[f]);
             goto out;
         }
     HM_TRY_OUT(tc_authority_open(p.authority, &a));
@@ -356,13 +356,12 @@ static issuing_seen see_issuing(const daemon_state *d, tc_family f)
 
 static void audit_issuing(daemon_state *d, tc_family f, const issuing_seen *was)
 {
-    static const char *const names[2] = {"mesh", "edge"};
     const issuing_seen now = see_issuing(d, f);
     audit_entry e = {.at_ms = wall_ms(), .who = "server", .act = "issuing CAs changed"};
     if (strcmp(was->present.hex, now.present.hex) == 0 && was->count == now.count)
         return;
-    snprintf(e.detail, sizeof(e.detail), "%s-%s issues, of %zu", names[f], now.present.hex,
-             now.count);
+    snprintf(e.detail, sizeof(e.detail), "%s-%s issues, of %zu", tc_family_names[f],
+             now.present.hex, now.count);
     hm_log(HM_LOG_INFO, "audit", e.act, "detail=\"%s\"", e.detail);
     if (audit_add(d->audit, &e, true) != HM_OK)
         hm_log(HM_LOG_ERROR, "audit", "done, but not in the audit log", "act=\"%s\"", e.act);

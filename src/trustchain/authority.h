@@ -73,8 +73,6 @@ struct tc_authority {
     tc_issued *found; // owned; what the last look-up gave
 };
 
-extern const char *const tc_family_names[2]; // "mesh", "edge"
-
 // dir/family-what, such as mesh-root.key; HM_E_LIMIT when it is too long.
 HM_CHECK hm_err authority_path(const char *dir, const char *family, const char *what,
                                char out[TC_PATH_MAX]);

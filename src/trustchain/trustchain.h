@@ -33,6 +33,7 @@ typedef enum tc_family {
     TC_MESH,
     TC_EDGE,
 } tc_family;
+extern const char *const tc_family_names[2]; // "mesh", "edge"
 
 // What a certificate is for (profile.c): its family, its uses and how long it may live. Who may
 // have one is named by
