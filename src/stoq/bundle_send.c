@@ -83,11 +83,10 @@ static bool flush(bundle_member *m)
 // Bytes that it may be given now.
 static uint64_t room_of(const bundle_member *m)
 {
-    stoq_conn_stats s;
     if (!live(m) || m->out_at < m->out_len || stoq_stream_send_room(m->stream) == 0)
         return 0;
-    stoq_conn_get_stats(stoq_stream_conn(m->stream), &s);
-    uint64_t most = s.cwnd_bytes + (s.cwnd_bytes < AHEAD ? s.cwnd_bytes : AHEAD);
+    uint64_t window = stoq_conn_window(stoq_stream_conn(m->stream));
+    uint64_t most = window + (window < AHEAD ? window : AHEAD);
     return most > m->lent_bytes ? most - m->lent_bytes : 0;
 }
 
