@@ -1,6 +1,6 @@
-// What one bundle carries over more and more connections: one process, a group that serves and a
-// group that sends over ::1, each worker on a processor of its own. A bundle belongs to one worker
-// of either side, whatever their number.
+// What one bundle carries over more and more connections, which are spread over the workers: one
+// process, a group that serves and a group that sends over ::1, each worker on a processor of its
+// own, which those of the same number share. The channel's two ends are each of one worker.
 //
 //   stoq_bundle [WORKERS] [SECONDS] [CONNECTIONS...]      (default: 2, 4, 1 2 4 8 16 32)
 //
@@ -18,12 +18,14 @@
 
 typedef struct party { // of a worker
     stoq_bundles *set;
-    stoq_endpoint *ep;
+    unsigned worker;
 } party;
 
 static uint8_t data[65536];
 static struct sockaddr_in6 target;
+static stoq_group *senders;
 static stoq_bundle *bundle; // the sending worker's alone
+static stoq_bundle_ref ref; // set before connections but the first are made
 static unsigned wanted;
 static bool ordered;
 static _Atomic uint64_t received;
@@ -46,16 +48,23 @@ static void push(void *user, stoq_bundle *b)
         must(stoq_bundle_send(b, hm_bytes_of(data, sizeof data), false, &took) == HM_OK, "sending");
 }
 
+static void connect_more(void *arg, stoq_endpoint *ep)
+{
+    const party *p = stoq_endpoint_user(ep);
+    stoq_conn *c;
+    (void)arg;
+    for (unsigned i = 1; i < wanted; i++)
+        if (i % stoq_group_workers(senders) == p->worker)
+            must(stoq_connect(ep, &target, NULL, NULL, NULL, &c) == HM_OK, "connecting");
+}
+
 static void on_opened(void *user, stoq_bundle *b)
 {
-    const party *p = user;
     if (stoq_conn_is_server(stoq_bundle_conn(b)))
         return;
-    for (unsigned i = 1; i < wanted; i++) {
-        stoq_conn *c;
-        must(stoq_connect_beside(p->ep, stoq_bundle_conn(b), &target, NULL, NULL, &c) == HM_OK,
-             "connecting");
-    }
+    ref = stoq_bundle_ref_of(b);
+    for (unsigned i = 0; i < stoq_group_workers(senders); i++)
+        must(stoq_group_run(senders, i, connect_more, NULL) == HM_OK, "a job");
     push(user, b);
 }
 
@@ -80,10 +89,10 @@ static void on_conn_open(void *user, stoq_conn *c)
     const party *p = user;
     if (stoq_conn_is_server(c))
         return;
-    if (bundle == NULL)
+    if (stoq_conn_user(c) != NULL)
         must(stoq_bundle_open(p->set, c, user, &bundle) == HM_OK, "a bundle");
     else
-        must(stoq_bundle_add(bundle, c) == HM_OK, "joining");
+        must(stoq_bundles_add(p->set, ref, c) == HM_OK, "joining");
 }
 
 static void on_stream_open(void *user, stoq_stream *st)
@@ -94,11 +103,12 @@ static void on_stream_open(void *user, stoq_stream *st)
 
 static void *worker_begin(void *ctx, unsigned worker)
 {
-    (void)ctx, (void)worker;
     party *p = calloc(1, sizeof *p);
     must(p != NULL, "memory");
+    p->worker = worker;
     stoq_bundles_config config = {
         .ordered = ordered,
+        .hub = ctx,
         .callbacks = {.opened = on_opened, .data = on_data, .writable = push, .closed = on_closed},
         .user = p};
     must(stoq_bundles_create(&config, &p->set) == HM_OK, "a set of bundles");
@@ -115,14 +125,12 @@ static void worker_end(void *ctx, unsigned worker, void *user)
 
 static void connect_first(void *arg, stoq_endpoint *ep)
 {
-    party *p = stoq_endpoint_user(ep);
     stoq_conn *c;
-    (void)arg;
-    p->ep = ep;
-    must(stoq_connect(ep, &target, NULL, NULL, NULL, &c) == HM_OK, "connecting");
+    must(stoq_connect(ep, &target, NULL, NULL, arg, &c) == HM_OK, "connecting");
 }
 
-static stoq_group *start(const stoq_ids *ids, bool is_server, unsigned workers)
+static stoq_group *start(const stoq_ids *ids, bool is_server, unsigned workers,
+                         stoq_bundle_hub *hub)
 {
     const char *datagram = getenv("DATAGRAM");
     uint32_t most = datagram != NULL ? (uint32_t)strtoul(datagram, NULL, 10) : 1452;
@@ -142,20 +150,24 @@ static stoq_group *start(const stoq_ids *ids, bool is_server, unsigned workers)
         .workers = workers,
         .pin = true,
         .worker_begin = worker_begin,
-        .worker_end = worker_end};
+        .worker_end = worker_end,
+        .ctx = hub};
     must(stoq_group_start(&config, &g) == HM_OK, "a group");
     return g;
 }
 
 static void measure(const stoq_ids *ids, unsigned workers, unsigned seconds, unsigned n)
 {
-    bundle = NULL;
     wanted = n;
     stopping = false;
     carried = 0;
-    stoq_group *s = start(ids, true, workers), *c = start(ids, false, workers);
+    stoq_bundle_hub *hubs[2];
+    must(stoq_bundle_hub_create(&hubs[0]) == HM_OK && stoq_bundle_hub_create(&hubs[1]) == HM_OK,
+         "memory");
+    stoq_group *s = start(ids, true, workers, hubs[0]);
     stoq_group_address(s, &target);
-    must(stoq_group_run(c, 0, connect_first, NULL) == HM_OK, "a job");
+    senders = start(ids, false, workers, hubs[1]);
+    must(stoq_group_run(senders, 0, connect_first, &target) == HM_OK, "a job"); // known by its user
     uint64_t limit = stoq_now_us() + 30000000;
     while (carried < n && stoq_now_us() < limit)
         usleep(1000);
@@ -177,8 +189,10 @@ static void measure(const stoq_ids *ids, unsigned workers, unsigned seconds, uns
     printf("%.*s\n", (int)b.len, (const char *)b.ptr);
     fflush(stdout);
     hm_buf_free(&b);
-    stoq_group_stop(c);
+    stoq_group_stop(senders);
     stoq_group_stop(s);
+    stoq_bundle_hub_free(hubs[0]);
+    stoq_bundle_hub_free(hubs[1]);
 }
 
 int main(int argc, char **argv)

@@ -365,6 +365,8 @@ void stoq_conn_local_address(const stoq_conn *conn, struct sockaddr_in6 *out);
 // HM_E_CONFIG: the address is not this host's, or its port is taken; HM_E_IO, HM_E_NOMEM.
 HM_CHECK hm_err stoq_conn_migrate(stoq_conn *conn, const struct sockaddr_in6 *local);
 void stoq_conn_get_stats(const stoq_conn *conn, stoq_conn_stats *out);
+// The congestion window alone (cwnd_bytes), for who asks often.
+uint64_t stoq_conn_window(const stoq_conn *conn);
 // Changes the 1-RTT keys of both directions (RFC 9001, section 6). HM_E_AGAIN while the previous
 // update is not confirmed or the handshake is not.
 HM_CHECK hm_err stoq_conn_update_keys(stoq_conn *conn);

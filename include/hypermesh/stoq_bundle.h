@@ -14,10 +14,16 @@
 // certificates of the peer must be the same on all.
 //
 // Life: a bundle is from stoq_bundle_open() or the opened callback until its closed callback
-// returns. Destroy the endpoints before stoq_bundles_free().
+// returns. Destroy the endpoints before stoq_bundles_free(), which calls closed for bundles that
+// only connections of other workers still carry.
 //
-// Threads: all of a stoq_bundles, with its connections and their endpoints, belongs to one thread.
-// Between servers of a group connections of a bundle must come to one worker:
+// Threads: a stoq_bundles belongs to one thread, with all of its bundles and their callbacks. In a
+// group of workers (stoq_group.h) each has a set of its own, made in worker_begin and freed in
+// worker_end. Sets that share a stoq_bundle_hub let each other's connections join: a bundle stays
+// with the worker of its first connection, and what other workers' connections carry is handed to
+// that one, and from it. Its callbacks then run between turns of the endpoint too. On a server this
+// needs nothing more than the hub: connections of a bundle may come to whichever worker. On a
+// client see stoq_bundles_add(). Without a hub all connections of a bundle must come to one worker:
 // stoq_connect_beside().
 #ifndef HYPERMESH_STOQ_BUNDLE_H
 #define HYPERMESH_STOQ_BUNDLE_H
@@ -33,6 +39,7 @@
 
 typedef struct stoq_bundles stoq_bundles; // those of a thread
 typedef struct stoq_bundle stoq_bundle;
+typedef struct stoq_bundle_hub stoq_bundle_hub; // of the sets of one group
 
 // Application codes with which its connections are closed.
 enum {
@@ -70,6 +77,7 @@ typedef struct stoq_bundles_config {
     uint32_t max_bundles;     // [64] that clients may open
     uint32_t max_connections; // [32] of a bundle that clients may bring
     const hm_random *random;  // NULL: the kernel's. Copied.
+    stoq_bundle_hub *hub;     // borrowed; NULL: connections of other workers cannot join
     stoq_bundle_callbacks callbacks;
     void *user;
 } stoq_bundles_config; // zero means the default in brackets
@@ -89,6 +97,10 @@ void stoq_bundles_free(stoq_bundles *set); // NULL is harmless
 void stoq_bundles_ping(stoq_bundles *set);
 uint64_t stoq_bundles_refused(const stoq_bundles *set); // connections that were not let in
 
+// Made before its group is started, freed after the group was stopped. HM_E_NOMEM.
+HM_CHECK hm_err stoq_bundle_hub_create(stoq_bundle_hub **out);
+void stoq_bundle_hub_free(stoq_bundle_hub *hub); // NULL is harmless
+
 // ---- from the endpoint's callbacks, for connections that are of bundles -------------------------
 
 void stoq_bundles_stream_open(stoq_bundles *set, stoq_stream *stream);
@@ -105,8 +117,17 @@ HM_CHECK hm_err stoq_bundle_open(stoq_bundles *set, stoq_conn *conn, void *user,
 // One more, once opened was called. HM_E_AGAIN before that; HM_E_DENIED: the peer has another
 // certificate; HM_E_LIMIT: it had 32; HM_E_CLOSED. The connection stays the caller's on failure.
 HM_CHECK hm_err stoq_bundle_add(stoq_bundle *b, stoq_conn *conn);
+// A client's bundle by name: good on every thread, also when the bundle is no more.
+typedef struct stoq_bundle_ref {
+    unsigned worker;
+    uint64_t number;
+} stoq_bundle_ref;
+stoq_bundle_ref stoq_bundle_ref_of(const stoq_bundle *b);
+// stoq_bundle_add() on the thread of the connection, whichever worker's that is; the set is that
+// worker's. What the bundle's own worker does not let in is closed, with a code of those above.
+HM_CHECK hm_err stoq_bundles_add(stoq_bundles *set, stoq_bundle_ref ref, stoq_conn *conn);
 // As stoq_connect(), with the protocol that `first` has: where workers share the server's address,
-// it comes to that which has `first`.
+// it comes to that which has `first`, whereas stoq_connect() leaves it to chance.
 HM_CHECK hm_err stoq_connect_beside(stoq_endpoint *ep, const stoq_conn *first,
                                     const struct sockaddr_in6 *to, const char *server_name,
                                     void *user, stoq_conn **out);
@@ -123,7 +144,7 @@ void stoq_bundle_close(stoq_bundle *b);
 void stoq_bundle_get_stats(const stoq_bundle *b, stoq_bundle_stats *out);
 void *stoq_bundle_user(const stoq_bundle *b);
 void stoq_bundle_set_user(stoq_bundle *b, void *user);
-// A connection that carries it now; NULL: none.
+// A connection of its own worker that carries it now; NULL: none.
 stoq_conn *stoq_bundle_conn(const stoq_bundle *b);
 
 #pragma GCC visibility pop

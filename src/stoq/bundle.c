@@ -1,16 +1,24 @@
-// The life of bundles, and how connections come into them.
-#include "stoq/bundle.h"
-
+// The life of bundles and of their connections.
 #include <stdlib.h>
 
 #include "base/err.h"
 #include "base/random.h"
+#include "stoq/bundle_leg.h"
+#include "stoq/endpoint.h"
 
 #define WINDOW_BYTES (8u << 20)
 #define SEND_BYTES (8u << 20)
 #define BUNDLES_MAX 64u
 
 // ---- ends ---------------------------------------------------------------------------------------
+
+static void close_conn(bundle_member *m, uint64_t code, const char *reason)
+{
+    if (m->leg != NULL)
+        leg_close(m->leg, code, reason);
+    else
+        stoq_conn_close(stoq_stream_conn(m->stream), code, reason);
+}
 
 static void end(stoq_bundle *b, hm_err why, uint64_t code, const char *reason)
 {
@@ -19,8 +27,8 @@ static void end(stoq_bundle *b, hm_err why, uint64_t code, const char *reason)
     b->closing = true;
     b->why = why;
     for (unsigned i = 0; i < STOQ_BUNDLE_CONNS_MAX; i++)
-        if (b->members[i] != NULL && b->members[i]->stream != NULL)
-            stoq_conn_close(stoq_stream_conn(b->members[i]->stream), code, reason);
+        if (b->members[i] != NULL && b->members[i]->open)
+            close_conn(b->members[i], code, reason);
 }
 
 void bundle_break(stoq_bundle *b, hm_err why, uint64_t code)
@@ -42,8 +50,8 @@ void bundle_lose(bundle_member *m)
         return;
     b->live -= m->state == BUNDLE_LIVE;
     m->state = BUNDLE_LOST;
-    if (m->stream != NULL)
-        stoq_conn_close(stoq_stream_conn(m->stream), STOQ_BUNDLE_LEFT, "the other side left it");
+    if (m->open)
+        close_conn(m, STOQ_BUNDLE_LEFT, "the other side left it");
     for (unsigned i = 0; i < STOQ_BUNDLE_CONNS_MAX; i++)
         if (b->members[i] != NULL && b->members[i]->state == BUNDLE_LIVE)
             b->members[i]->gone_due |= UINT32_C(1) << m->index;
@@ -66,6 +74,9 @@ static void finish(stoq_bundle *b)
         k->callbacks.closed(k->user, b, b->why);
     hm_list_remove(&b->link);
     b->set->count -= b->is_server;
+    for (unsigned i = 0; i < STOQ_BUNDLE_CONNS_MAX; i++)
+        if (b->members[i] != NULL && b->members[i]->leg != NULL)
+            leg_let_go(b->members[i]->leg, b->members[i]);
     bundle_drop_pieces(b);
     for (unsigned i = 0; i < STOQ_BUNDLE_CONNS_MAX; i++)
         free_member(b->members[i]);
@@ -75,24 +86,50 @@ static void finish(stoq_bundle *b)
     free(b);
 }
 
-void stoq_bundles_stream_closed(void *user, stoq_stream *st)
+static void on_closed(bundle_member *m)
 {
-    bundle_member *m = stoq_stream_user(st);
-    (void)user;
-    if (m == NULL)
-        return;
     stoq_bundle *b = m->bundle;
-    if (b == NULL) {
-        free_member(m);
-        return;
-    }
     m->stream = NULL;
+    m->open = false;
     b->streams--;
     bundle_lose(m);
     bundle_release(m);
     bundle_pump(b);
     if (b->closing && b->streams == 0)
         finish(b);
+}
+
+void stoq_bundles_stream_closed(void *user, stoq_stream *st)
+{
+    bundle_member *m = stoq_stream_user(st);
+    (void)user;
+    if (m == NULL)
+        return;
+    if (m->bundle != NULL) {
+        on_closed(m);
+        return;
+    }
+    if (m->leg != NULL)
+        leg_on_closed(m->leg);
+    free_member(m);
+}
+
+void bundle_on_window(bundle_member *m, uint64_t window, uint64_t returned, uint64_t bytes)
+{
+    m->leg_window = window;
+    m->lent_bytes -= bytes;
+    m->returned += returned;
+    bundle_release(m);
+}
+
+void bundle_on_turn(bundle_member *m, bool ended, bool closed)
+{
+    if (ended)
+        bundle_on_stream_end(m);
+    if (closed && m->open)
+        on_closed(m);
+    else
+        bundle_pump(m->bundle);
 }
 
 void stoq_bundle_close(stoq_bundle *b)
@@ -102,20 +139,21 @@ void stoq_bundle_close(stoq_bundle *b)
 
 // ---- members ------------------------------------------------------------------------------------
 
-static hm_err make_member(stoq_bundles *set, stoq_stream *st, bundle_member **out)
+hm_err bundle_make_member(stoq_bundles *set, stoq_stream *st, bundle_member **out)
 {
     bundle_member *m = calloc(1, sizeof *m);
     if (m == NULL)
         return HM_E_NOMEM;
     m->set = set;
     m->stream = st;
+    m->open = true;
     hm_list_init(&m->sent);
     stoq_stream_set_user(st, m);
     *out = m;
     return HM_OK;
 }
 
-static void attach(stoq_bundle *b, bundle_member *m, uint8_t index)
+void bundle_attach(stoq_bundle *b, bundle_member *m, uint8_t index)
 {
     m->bundle = b;
     m->index = index;
@@ -123,8 +161,7 @@ static void attach(stoq_bundle *b, bundle_member *m, uint8_t index)
     b->streams++;
 }
 
-// It carries the channel from now on, and tells what the others were told before.
-static void enliven(bundle_member *m)
+void bundle_enliven(bundle_member *m)
 {
     stoq_bundle *b = m->bundle;
     m->state = BUNDLE_LIVE;
@@ -143,14 +180,14 @@ void stoq_bundles_stream_open(stoq_bundles *set, stoq_stream *st)
 {
     bundle_member *m;
     if (stoq_conn_is_server(stoq_stream_conn(st)) && stoq_stream_id(st) == 0 &&
-        make_member(set, st, &m) == HM_OK)
+        bundle_make_member(set, st, &m) == HM_OK)
         return;
     stoq_stream_stop(st, STOQ_BUNDLE_MALFORMED);
     if (!stoq_stream_is_uni(st))
         stoq_stream_reset(st, STOQ_BUNDLE_MALFORMED);
 }
 
-static hm_err make(stoq_bundles *set, stoq_conn *conn, stoq_bundle **out)
+hm_err bundle_make(stoq_bundles *set, stoq_conn *conn, stoq_bundle **out)
 {
     const stoq_bundles_config *k = &set->config;
     stoq_bundle *b = calloc(1, sizeof *b);
@@ -171,181 +208,26 @@ static hm_err make(stoq_bundles *set, stoq_conn *conn, stoq_bundle **out)
     hm_list_init(&b->pool);
     b->pieces_max = (k->send_bytes + STOQ_BUNDLE_PIECE_MAX - 1) / STOQ_BUNDLE_PIECE_MAX;
     bundle_rx_init(&b->rx, k->ordered, k->window_bytes);
+    b->number = ++set->number;
     hm_list_append(&set->bundles, &b->link);
     set->count += b->is_server;
+    const stoq_endpoint *ep = stoq_conn_endpoint(conn);
+    if (k->hub != NULL && ep->group != NULL) {
+        set->worker = ep->share.index;
+        set->in_hub = true;
+        k->hub->sets[set->worker] = set;
+    }
     *out = b;
     return HM_OK;
 }
 
-static bool same_peer(const stoq_bundle *b, const stoq_conn *conn)
+void bundle_discard(stoq_bundle *b)
 {
-    const X509 *x = stoq_conn_peer_cert(conn);
-    return b->peer == NULL || x == NULL ? b->peer == x : X509_cmp(b->peer, x) == 0;
-}
-
-// ---- greetings ----------------------------------------------------------------------------------
-
-// Keyed by what only the ends of the first connection know, over what only those of this one know.
-static hm_err prove(const stoq_bundle *b, const stoq_conn *conn, uint8_t index,
-                    uint8_t out[BUNDLE_PROOF])
-{
-    uint8_t text[BUNDLE_ID + 1 + BUNDLE_SECRET];
-    size_t len = 0;
-    memcpy(text, b->id, BUNDLE_ID);
-    text[BUNDLE_ID] = index;
-    HM_TRY(stoq_conn_export(conn, text + BUNDLE_ID + 1));
-    bool ok = EVP_Q_mac(NULL, "HMAC", NULL, "SHA256", NULL, b->secret, sizeof b->secret, text,
-                        sizeof text, out, BUNDLE_PROOF, &len) != NULL &&
-              len == BUNDLE_PROOF;
-    hm_zero(text, sizeof text);
-    return ok ? HM_OK : hm_fail(HM_E_CRYPTO, "HMAC-SHA256 of a bundle's connection");
-}
-
-static void opened(stoq_bundle *b)
-{
-    const stoq_bundles_config *k = &b->set->config;
-    b->opened = true;
-    if (k->callbacks.opened != NULL)
-        k->callbacks.opened(k->user, b);
-}
-
-void bundle_on_open(bundle_member *m, const bundle_frame *f)
-{
-    stoq_bundles *set = m->set;
-    stoq_bundle *b;
-    hm_err err;
-    if (f->version != BUNDLE_VERSION) {
-        hm_fail(HM_E_UNSUPPORTED, "bundles of version %u; this side speaks %u", f->version,
-                BUNDLE_VERSION);
-        bundle_refuse(m, STOQ_BUNDLE_UNSUPPORTED);
-    } else if (set->count >= set->config.max_bundles) {
-        hm_fail(HM_E_LIMIT, "more than %u bundles", set->config.max_bundles);
-        bundle_refuse(m, STOQ_BUNDLE_LIMIT);
-    } else if ((err = make(set, stoq_stream_conn(m->stream), &b)) != HM_OK) {
-        bundle_refuse(m, err == HM_E_NOMEM ? STOQ_BUNDLE_MEMORY : STOQ_BUNDLE_DENIED);
-    } else {
-        hm_random_fill(&set->random, b->id, sizeof b->id);
-        b->allowed = f->value;
-        attach(b, m, 0);
-        m->greet_due = true;
-        enliven(m);
-        opened(b);
-    }
-}
-
-// NULL, with one answer for all that is wrong, so that nobody learns which bundles there are.
-static stoq_bundle *of_join(const bundle_member *m, const bundle_frame *f)
-{
-    const stoq_conn *conn = stoq_stream_conn(m->stream);
-    uint8_t proof[BUNDLE_PROOF];
-    hm_list_each(it, &m->set->bundles)
-    {
-        stoq_bundle *b = hm_container_of(it, stoq_bundle, link);
-        if (b->is_server && !b->closing && hm_equal_ct(b->id, f->id, sizeof b->id) &&
-            same_peer(b, conn) && prove(b, conn, f->index, proof) == HM_OK &&
-            hm_equal_ct(proof, f->proof, sizeof proof))
-            return b;
-    }
-    hm_fail(HM_E_DENIED, "no bundle of this peer has this id");
-    return NULL;
-}
-
-void bundle_on_join(bundle_member *m, const bundle_frame *f)
-{
-    stoq_bundle *b;
-    if (f->version != BUNDLE_VERSION) {
-        hm_fail(HM_E_UNSUPPORTED, "bundles of version %u", f->version);
-        bundle_refuse(m, STOQ_BUNDLE_UNSUPPORTED);
-    } else if ((b = of_join(m, f)) == NULL) {
-        bundle_refuse(m, STOQ_BUNDLE_DENIED);
-    } else if (f->index >= m->set->config.max_connections) {
-        hm_fail(HM_E_LIMIT, "a bundle has at most %u connections", m->set->config.max_connections);
-        bundle_refuse(m, STOQ_BUNDLE_LIMIT);
-    } else if (b->members[f->index] != NULL || (b->never >> f->index & 1) != 0) {
-        hm_fail(HM_E_EXISTS, "the bundle had a connection of number %u", f->index);
-        bundle_refuse(m, STOQ_BUNDLE_MALFORMED);
-    } else {
-        attach(b, m, f->index);
-        m->greet_due = true;
-        enliven(m);
-    }
-}
-
-void bundle_on_greeting(bundle_member *m, const bundle_frame *f)
-{
-    stoq_bundle *b = m->bundle;
-    if ((f->type == BUNDLE_OPENED) != (m->index == 0)) {
-        hm_fail(HM_E_PARSE, "the answer to another greeting");
-        bundle_break(b, HM_E_PARSE, STOQ_BUNDLE_MALFORMED);
-        return;
-    }
-    enliven(m);
-    if (f->type == BUNDLE_JOINED)
-        return;
-    memcpy(b->id, f->id, sizeof b->id);
-    b->allowed = f->value;
-    opened(b);
-}
-
-// ---- a client's calls ---------------------------------------------------------------------------
-
-// The first frame of a connection; its stream is new and has room.
-static hm_err greet(stoq_bundle *b, stoq_conn *conn, uint8_t index, const bundle_frame *f)
-{
-    uint8_t out[BUNDLE_FRAME_MAX];
-    size_t took;
-    stoq_stream *st;
-    bundle_member *m;
-    HM_TRY(stoq_stream_open(conn, false, &st));
-    hm_err err = stoq_stream_send(st, hm_bytes_of(out, bundle_frame_write(f, out)), false, &took);
-    if (err == HM_OK)
-        err = make_member(b->set, st, &m);
-    if (err != HM_OK) {
-        stoq_stream_reset(st, STOQ_BUNDLE_MEMORY);
-        stoq_stream_stop(st, STOQ_BUNDLE_MEMORY);
-        return err;
-    }
-    attach(b, m, index);
-    return HM_OK;
-}
-
-hm_err stoq_bundle_open(stoq_bundles *set, stoq_conn *conn, void *user, stoq_bundle **out)
-{
-    stoq_bundle *b;
-    HM_TRY(make(set, conn, &b));
-    hm_err err = greet(
-        b, conn, 0,
-        &(bundle_frame){.type = BUNDLE_OPEN, .version = BUNDLE_VERSION, .value = b->rx.limit});
-    if (err != HM_OK) {
-        hm_list_remove(&b->link);
-        X509_free(b->peer);
-        free(b);
-        return err;
-    }
-    b->user = user;
-    *out = b;
-    return HM_OK;
-}
-
-hm_err stoq_bundle_add(stoq_bundle *b, stoq_conn *conn)
-{
-    uint8_t index = 0;
-    if (b->closing)
-        return hm_fail(HM_E_CLOSED, "the bundle was ended");
-    if (!b->opened)
-        return hm_fail(HM_E_AGAIN, "the server has not made the bundle yet");
-    if (!same_peer(b, conn))
-        return hm_fail(HM_E_DENIED, "the peer shows another certificate than on the bundle's "
-                                    "first connection");
-    while (index < STOQ_BUNDLE_CONNS_MAX &&
-           (b->members[index] != NULL || (b->never >> index & 1) != 0))
-        index++;
-    if (index == STOQ_BUNDLE_CONNS_MAX)
-        return hm_fail(HM_E_LIMIT, "a bundle has at most %u connections", STOQ_BUNDLE_CONNS_MAX);
-    bundle_frame f = {.type = BUNDLE_JOIN, .version = BUNDLE_VERSION, .index = index};
-    memcpy(f.id, b->id, sizeof f.id);
-    HM_TRY(prove(b, conn, index, f.proof));
-    return greet(b, conn, index, &f);
+    hm_list_remove(&b->link);
+    b->set->count -= b->is_server;
+    X509_free(b->peer);
+    hm_zero(b->secret, sizeof b->secret);
+    free(b);
 }
 
 // ---- sets ---------------------------------------------------------------------------------------
@@ -378,10 +260,47 @@ hm_err stoq_bundles_create(const stoq_bundles_config *config, stoq_bundles **out
     return HM_OK;
 }
 
+// What is left of a bundle are connections of other workers, and those of this one are gone.
+static void give_up(stoq_bundle *b)
+{
+    for (unsigned i = 0; i < STOQ_BUNDLE_CONNS_MAX; i++)
+        hm_assert(b->members[i] == NULL || !b->members[i]->open || b->members[i]->leg != NULL);
+    end(b, HM_E_CLOSED, STOQ_BUNDLE_DONE, "the bundle's worker ends");
+    finish(b);
+}
+
 void stoq_bundles_free(stoq_bundles *set)
 {
-    hm_assert(set == NULL || hm_list_empty(&set->bundles));
+    if (set == NULL)
+        return;
+    hm_list_each(it, &set->bundles)
+    {
+        give_up(hm_container_of(it, stoq_bundle, link));
+    }
+    if (set->in_hub)
+        set->config.hub->sets[set->worker] = NULL;
     free(set);
+}
+
+hm_err stoq_bundle_hub_create(stoq_bundle_hub **out)
+{
+    *out = calloc(1, sizeof **out);
+    return *out != NULL ? HM_OK : HM_E_NOMEM;
+}
+
+void stoq_bundle_hub_free(stoq_bundle_hub *hub)
+{
+    for (unsigned i = 0; hub != NULL && i < STOQ_SHARE_MAX; i++)
+        hm_assert(hub->sets[i] == NULL);
+    free(hub);
+}
+
+static void ping(bundle_member *m)
+{
+    if (m->leg != NULL)
+        leg_ping(m->leg);
+    else
+        stoq_conn_ping(stoq_stream_conn(m->stream));
 }
 
 void stoq_bundles_ping(stoq_bundles *set)
@@ -391,7 +310,7 @@ void stoq_bundles_ping(stoq_bundles *set)
         const stoq_bundle *b = hm_container_of(it, stoq_bundle, link);
         for (unsigned i = 0; i < STOQ_BUNDLE_CONNS_MAX; i++)
             if (b->members[i] != NULL && b->members[i]->state == BUNDLE_LIVE)
-                stoq_conn_ping(stoq_stream_conn(b->members[i]->stream));
+                ping(b->members[i]);
     }
 }
 
@@ -423,7 +342,13 @@ void stoq_bundle_set_user(stoq_bundle *b, void *user)
 stoq_conn *stoq_bundle_conn(const stoq_bundle *b)
 {
     for (unsigned i = 0; i < STOQ_BUNDLE_CONNS_MAX; i++)
-        if (b->members[i] != NULL && b->members[i]->state == BUNDLE_LIVE)
+        if (b->members[i] != NULL && b->members[i]->state == BUNDLE_LIVE &&
+            b->members[i]->leg == NULL)
             return stoq_stream_conn(b->members[i]->stream);
     return NULL;
+}
+
+stoq_bundle_ref stoq_bundle_ref_of(const stoq_bundle *b)
+{
+    return (stoq_bundle_ref){.worker = b->set->worker, .number = b->number};
 }

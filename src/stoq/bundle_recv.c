@@ -1,7 +1,7 @@
 // Frames of a bundle's connections.
 #include <stdlib.h>
 
-#include "stoq/bundle.h"
+#include "stoq/bundle_leg.h"
 
 // Application code for what bundle_rx said.
 static uint64_t code_of(hm_err err)
@@ -127,7 +127,7 @@ static void on_frame(bundle_member *m, const bundle_frame *f)
 {
     stoq_bundle *b = m->bundle;
     if (m->state == BUNDLE_NEW) {
-        bool server = stoq_conn_is_server(stoq_stream_conn(m->stream));
+        bool server = b != NULL ? b->is_server : stoq_conn_is_server(stoq_stream_conn(m->stream));
         if (server && f->type == BUNDLE_OPEN)
             bundle_on_open(m, f);
         else if (server && f->type == BUNDLE_JOIN)
@@ -209,10 +209,27 @@ static size_t take_head(bundle_member *m, hm_bytes v)
     return used - had;
 }
 
-// Nobody reads it any more.
+// Nobody here reads it any more.
 static bool deaf(const bundle_member *m)
 {
-    return m->state == BUNDLE_LOST || (m->bundle != NULL && m->bundle->closing);
+    return m->state == BUNDLE_LOST || m->state == BUNDLE_AWAY ||
+           (m->bundle != NULL && m->bundle->closing);
+}
+
+size_t bundle_take(bundle_member *m, hm_bytes bytes)
+{
+    size_t at = 0;
+    while (at < bytes.len && !deaf(m)) {
+        hm_bytes rest = hm_bytes_of(bytes.ptr + at, bytes.len - at);
+        at += m->piece.len > 0 ? take_body(m, rest) : take_head(m, rest);
+    }
+    return at;
+}
+
+void bundle_on_stream_end(bundle_member *m)
+{
+    if (!deaf(m))
+        malformed(m, "a stream that ends before its connection");
 }
 
 void stoq_bundles_stream_readable(void *user, stoq_stream *st)
@@ -225,18 +242,20 @@ void stoq_bundles_stream_readable(void *user, stoq_stream *st)
         hm_err err = stoq_stream_peek(st, &view, &fin);
         if (err == HM_OK && view.len == 0 && !fin)
             break;
-        for (size_t at = 0; err == HM_OK && at < view.len && !deaf(m);) {
-            hm_bytes rest = hm_bytes_of(view.ptr + at, view.len - at);
-            at += m->piece.len > 0 ? take_body(m, rest) : take_head(m, rest);
+        size_t n = err == HM_OK ? bundle_take(m, view) : 0;
+        if (m->state == BUNDLE_AWAY) { // by a frame in it; the rest is the other worker's
+            stoq_stream_consume(st, n);
+            break;
         }
         if (err == HM_OK)
             stoq_stream_consume(st, view.len);
         if (err != HM_OK || fin) {
-            if (!deaf(m))
-                malformed(m, "a stream that ends before its connection");
+            bundle_on_stream_end(m);
             break;
         }
     }
-    if (m != NULL && m->bundle != NULL)
+    if (m != NULL && m->state == BUNDLE_AWAY)
+        leg_on_readable(m->leg);
+    else if (m != NULL && m->bundle != NULL)
         bundle_pump(m->bundle);
 }

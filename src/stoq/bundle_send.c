@@ -2,7 +2,7 @@
 // kept until the peer has them, and given to another when their connection dies.
 #include <stdlib.h>
 
-#include "stoq/bundle.h"
+#include "stoq/bundle_leg.h"
 
 // Beyond its congestion window a connection is given so much, one batch of segmentation offload, so
 // that it never waits for this side's next turn; but no more than the window again, or a slow one
@@ -11,7 +11,7 @@
 
 static bool live(const bundle_member *m)
 {
-    return m != NULL && m->state == BUNDLE_LIVE && m->stream != NULL;
+    return m != NULL && m->state == BUNDLE_LIVE && m->open;
 }
 
 // ---- frames other than pieces -------------------------------------------------------------------
@@ -70,7 +70,9 @@ static bool flush(bundle_member *m)
         if (m->out_len == 0)
             return true;
         hm_bytes rest = hm_bytes_of(m->out + m->out_at, m->out_len - m->out_at);
-        if (stoq_stream_send(m->stream, rest, false, &took) != HM_OK)
+        if (m->leg != NULL)
+            took = leg_send(m->leg, rest);
+        else if (stoq_stream_send(m->stream, rest, false, &took) != HM_OK)
             return false; // the stream was stopped: the connection is about to end
         m->out_at += took;
         if (m->out_at < m->out_len)
@@ -83,18 +85,24 @@ static bool flush(bundle_member *m)
 // Bytes that it may be given now.
 static uint64_t room_of(const bundle_member *m)
 {
-    stoq_conn_stats s;
-    if (!live(m) || m->out_at < m->out_len || stoq_stream_send_room(m->stream) == 0)
+    if (!live(m) || m->out_at < m->out_len)
         return 0;
-    stoq_conn_get_stats(stoq_stream_conn(m->stream), &s);
-    uint64_t most = s.cwnd_bytes + (s.cwnd_bytes < AHEAD ? s.cwnd_bytes : AHEAD);
+    uint64_t most = m->leg_window;
+    if (m->leg == NULL) {
+        uint64_t window = stoq_conn_window(stoq_stream_conn(m->stream));
+        if (stoq_stream_send_room(m->stream) == 0)
+            return 0;
+        most = window + (window < AHEAD ? window : AHEAD);
+    }
     return most > m->lent_bytes ? most - m->lent_bytes : 0;
 }
 
 static bool give(bundle_member *m, bundle_piece *p)
 {
     size_t len = BUNDLE_PIECE_HEAD + p->len;
-    if (stoq_stream_lend(m->stream, hm_bytes_of(p->bytes, len), false, p) != HM_OK)
+    if (m->leg != NULL)
+        leg_lend(m->leg, p);
+    else if (stoq_stream_lend(m->stream, hm_bytes_of(p->bytes, len), false, p) != HM_OK)
         return false;
     hm_list_remove(&p->link);
     hm_list_append(&m->sent, &p->link);
@@ -157,13 +165,13 @@ static void free_piece(stoq_bundle *b, bundle_piece *p)
 void bundle_release(bundle_member *m)
 {
     stoq_bundle *b = m->bundle;
-    if (m->stream == NULL)
+    if (!m->open)
         m->returned = m->sent_count;
     while (m->released < m->returned && m->released < m->taken_by_peer) {
         free_piece(b, hm_container_of(m->sent.next, bundle_piece, link));
         m->released++;
     }
-    if (!m->answered || m->stream != NULL || m->settled)
+    if (!m->answered || m->open || m->settled)
         return;
     m->settled = true;
     while (!hm_list_empty(&m->sent)) { // from the last, so that they keep their order
@@ -180,7 +188,11 @@ void stoq_bundles_stream_returned(void *user, stoq_stream *st, void *tag)
     bundle_member *m = stoq_stream_user(st);
     const bundle_piece *p = tag;
     (void)user;
-    if (m == NULL || m->bundle == NULL)
+    if (m == NULL)
+        return;
+    if (m->state == BUNDLE_AWAY)
+        leg_on_returned(m->leg, p);
+    if (m->bundle == NULL)
         return;
     m->lent_bytes -= BUNDLE_PIECE_HEAD + p->len;
     m->returned++;
@@ -192,7 +204,9 @@ void stoq_bundles_stream_writable(void *user, stoq_stream *st)
 {
     bundle_member *m = stoq_stream_user(st);
     (void)user;
-    if (m != NULL && m->bundle != NULL)
+    if (m != NULL && m->state == BUNDLE_AWAY)
+        leg_on_writable(m->leg);
+    else if (m != NULL && m->bundle != NULL)
         bundle_pump(m->bundle);
 }
 

@@ -678,6 +678,11 @@ void stoq_conn_get_stats(const stoq_conn *c, stoq_conn_stats *out)
     out->at_preferred = c->at_preferred;
 }
 
+uint64_t stoq_conn_window(const stoq_conn *c)
+{
+    return c->cc.cwnd;
+}
+
 hm_err stoq_conn_update_keys(stoq_conn *c)
 {
     stoq_space *s = &c->spaces[STOQ_LEVEL_APP];

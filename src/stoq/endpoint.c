@@ -52,14 +52,18 @@ void endpoint_reset_token(const stoq_endpoint *ep, const stoq_cid *cid,
     memcpy(out, full, STOQ_RESET_TOKEN);
 }
 
+uint8_t endpoint_steer(const stoq_share *share, uint8_t first)
+{
+    if (share->count <= 1)
+        return first;
+    unsigned right = first - first % share->count + share->index;
+    return (uint8_t)(right < 256 ? right : right - share->count);
+}
+
 void endpoint_make_id(stoq_endpoint *ep, uint8_t id[STOQ_LOCAL_CID])
 {
     hm_random_fill(&ep->random, id, STOQ_LOCAL_CID);
-    if (ep->share.count <= 1)
-        return;
-    // The io's filter gives it to this one: the next first byte that leaves the right rest.
-    unsigned first = id[0] - id[0] % ep->share.count + ep->share.index;
-    id[0] = (uint8_t)(first < 256 ? first : first - ep->share.count);
+    id[0] = endpoint_steer(&ep->share, id[0]); // the io's filter gives it to this one
 }
 
 // Shorter than what it answers, so that two endpoints do not answer each other for ever

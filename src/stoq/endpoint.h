@@ -24,6 +24,7 @@ struct stoq_endpoint {
     uint32_t versions[STOQ_MAX_VERSIONS]; // in order of preference, 0 ends
     bool always_retry;
     stoq_share share;
+    struct stoq_group *group; // whose worker it is of; NULL: none's
     uint8_t secret[32];
     // What happens is told to this hook, for connections that have a log.
     void (*on_event)(struct stoq_qlog *log, const stoq_conn *c, const stoq_event *e);
@@ -82,6 +83,8 @@ bool endpoint_send(stoq_endpoint *ep, stoq_socket *via, bool preferred, const hm
 HM_CHECK hm_err endpoint_wait_for(stoq_endpoint *ep, int fd);
 // A fresh connection id of ours, whose first byte says whose packets they are.
 void endpoint_make_id(stoq_endpoint *ep, uint8_t id[STOQ_LOCAL_CID]);
+// The next byte whose rest says so.
+uint8_t endpoint_steer(const stoq_share *share, uint8_t first);
 // With a session to be resumed, or NULL; beside is the first byte of its first id, -1: any.
 HM_CHECK hm_err endpoint_connect(stoq_endpoint *ep, const struct sockaddr_in6 *to,
                                  const char *server_name, const char *alpn,

@@ -1,5 +1,5 @@
 // Workers that share an address: a thread, an endpoint and a queue of jobs each.
-#include "hypermesh/stoq_group.h"
+#include "stoq/group.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -16,13 +16,7 @@
 
 #define JOBS_MAX 65536u  // that wait for a worker
 #define PASSED_MAX 1024u // datagrams among them: more are as good as lost
-#define TURNS_BETWEEN_JOBS 16u
-
-typedef struct job {
-    hm_list link;
-    void (*run)(void *arg, stoq_endpoint *ep);
-    void *arg;
-} job;
+#define TURNS_BETWEEN_WAITS 16u
 
 typedef struct worker {
     stoq_group *group;
@@ -30,6 +24,7 @@ typedef struct worker {
     pthread_t thread;
     int wake; // eventfd
     stoq_endpoint *ep;
+    hm_list posted;       // the thread's alone: jobs for others, which leave after its turn
     pthread_mutex_t lock; // of what follows
     hm_list jobs;
     unsigned waiting, passed;
@@ -55,16 +50,12 @@ struct stoq_group {
 
 // ---- jobs ---------------------------------------------------------------------------------------
 
-static hm_err put(worker *w, void (*run)(void *, stoq_endpoint *), void *arg, bool passed)
+// HM_E_CLOSED; HM_E_LIMIT, but for those that their owners keep, of which there are few.
+static hm_err put(worker *w, group_job *j, bool passed)
 {
-    job *j = malloc(sizeof *j);
-    if (j == NULL)
-        return HM_E_NOMEM;
-    *j = (job){.run = run, .arg = arg};
     pthread_mutex_lock(&w->lock);
-    hm_err err = w->stopping                                                     ? HM_E_CLOSED
-                 : w->waiting >= JOBS_MAX || (passed && w->passed >= PASSED_MAX) ? HM_E_LIMIT
-                                                                                 : HM_OK;
+    bool full = j->heap && (w->waiting >= JOBS_MAX || (passed && w->passed >= PASSED_MAX));
+    hm_err err = w->stopping ? HM_E_CLOSED : full ? HM_E_LIMIT : HM_OK;
     bool first = err == HM_OK && w->waiting == 0;
     if (err == HM_OK) {
         hm_list_append(&w->jobs, &j->link);
@@ -72,11 +63,46 @@ static hm_err put(worker *w, void (*run)(void *, stoq_endpoint *), void *arg, bo
         w->passed += passed;
     }
     pthread_mutex_unlock(&w->lock);
-    if (err != HM_OK)
-        free(j);
-    else if (first)
+    if (first)
         (void)eventfd_write(w->wake, 1); // fails only when it is due already
     return err;
+}
+
+static hm_err put_new(worker *w, void (*run)(void *, stoq_endpoint *), void *arg, bool passed)
+{
+    group_job *j = malloc(sizeof *j);
+    if (j == NULL)
+        return HM_E_NOMEM;
+    *j = (group_job){.run = run, .arg = arg, .heap = true};
+    hm_err err = put(w, j, passed);
+    if (err != HM_OK)
+        free(j);
+    return err;
+}
+
+void group_post(stoq_group *g, unsigned from, unsigned to, group_job *job)
+{
+    hm_assert(from < g->count && to < g->count && from != to && !job->heap);
+    job->to = to;
+    hm_list_append(&g->workers[from].posted, &job->link);
+}
+
+static void send_posted(worker *w)
+{
+    while (!hm_list_empty(&w->posted)) {
+        group_job *j = hm_container_of(w->posted.next, group_job, link);
+        hm_list_remove(&j->link);
+        if (put(&w->group->workers[j->to], j, false) != HM_OK)
+            j->run(j->arg, NULL);
+    }
+}
+
+static bool has_jobs(worker *w)
+{
+    pthread_mutex_lock(&w->lock);
+    bool some = w->waiting > 0;
+    pthread_mutex_unlock(&w->lock);
+    return some;
 }
 
 // Runs those that wait now; false when there will be no more.
@@ -95,12 +121,15 @@ static bool run_jobs(worker *w)
     w->waiting = w->passed = 0;
     bool last = w->stopping;
     pthread_mutex_unlock(&w->lock);
-    hm_list_each(it, &mine)
-    {
-        job *j = hm_container_of(it, job, link);
+    while (!hm_list_empty(&mine)) {
+        group_job *j = hm_container_of(mine.next, group_job, link);
+        bool heap = j->heap;
+        hm_list_remove(&j->link); // it may be posted again when it runs, or be freed
         j->run(j->arg, w->ep);
-        free(j);
+        if (heap)
+            free(j);
     }
+    send_posted(w);
     return !last;
 }
 
@@ -108,7 +137,7 @@ hm_err stoq_group_run(stoq_group *g, unsigned index, void (*run)(void *, stoq_en
                       void *arg)
 {
     hm_assert(index < g->count);
-    return put(&g->workers[index], run, arg, false);
+    return put_new(&g->workers[index], run, arg, false);
 }
 
 typedef struct call {
@@ -168,7 +197,7 @@ static void pass_on(void *ctx, unsigned index, bool preferred, const struct sock
         return; // as good as lost
     *p = (passed){.from = *from, .preferred = preferred, .ecn = ecn, .len = len};
     memcpy(p->bytes, bytes, len);
-    if (put(&g->workers[index], take_passed, p, true) != HM_OK)
+    if (put_new(&g->workers[index], take_passed, p, true) != HM_OK)
         free(p);
 }
 
@@ -178,11 +207,14 @@ static void pass_on(void *ctx, unsigned index, bool preferred, const struct sock
 static bool turn(worker *w)
 {
     bool jobs = endpoint_wait(w->ep, HM_TIME_NEVER, w->wake);
-    for (unsigned i = 1; i < TURNS_BETWEEN_JOBS; i++) {
+    send_posted(w);
+    for (unsigned i = 1; i < TURNS_BETWEEN_WAITS; i++) {
         uint64_t now = stoq_now_us();
-        if (stoq_endpoint_next_timeout_us(w->ep) > now)
+        if (jobs || stoq_endpoint_next_timeout_us(w->ep) > now)
             break;
         stoq_endpoint_process(w->ep, now, false);
+        send_posted(w);
+        jobs = has_jobs(w);
     }
     return jobs;
 }
@@ -217,6 +249,7 @@ static bool begin(worker *w, void **user)
     hm_err err = endpoint_create(&config, &g->tickets, &w->ep);
     pthread_mutex_lock(&g->lock);
     if (err == HM_OK) {
+        w->ep->group = g;
         stoq_endpoint_address(w->ep, &g->bound);
     } else {
         g->failed = true;
@@ -243,8 +276,10 @@ static void *work(void *arg)
         while (!turn(w) || run_jobs(w))
             ;
     stoq_endpoint_destroy(w->ep);
+    send_posted(w);
     if (g->config.worker_end != NULL)
         g->config.worker_end(g->config.ctx, w->index, user);
+    send_posted(w);
     return NULL;
 }
 
@@ -262,6 +297,7 @@ static hm_err start_worker(stoq_group *g, unsigned index)
     w->group = g;
     w->index = index;
     hm_list_init(&w->jobs);
+    hm_list_init(&w->posted);
     pthread_mutex_init(&w->lock, NULL);
     w->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (w->wake < 0)
