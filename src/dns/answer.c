@@ -59,13 +59,13 @@ static void put_rr(maker *m, dns_section section, const dns_rrset *set, uint16_t
         m->cut_off |= section != DNS_ADDITIONAL;
 }
 
-static void put_signature(maker *m, dns_section section, const dns_rrset *set)
+static void put_signature(maker *m, dns_section section, const dns_rrset *set, bool absent)
 {
     uint8_t rrsig[DNS_RRSIG_MAX];
     size_t len;
     if (!m->query->dnssec_ok || m->zone->signer == NULL)
         return;
-    if (dns_sign(m->zone->signer, set, m->now_s, rrsig, &len) == HM_OK)
+    if (dns_sign(m->zone->signer, set, absent, m->now_s, rrsig, &len) == HM_OK)
         put_rr(m, section, set, DNS_TYPE_RRSIG, hm_bytes_of(rrsig, len));
     else
         m->failed = true;
@@ -75,7 +75,7 @@ static void put_set(maker *m, dns_section section, const dns_rrset *set)
 {
     for (unsigned i = 0; i < set->count; i++)
         put_rr(m, section, set, set->type, set->rdata[i]);
-    put_signature(m, section, set);
+    put_signature(m, section, set, false);
 }
 
 static bool is_signed(const maker *m)
@@ -142,7 +142,8 @@ static void put_denial(maker *m, const hm_bytes *records, bool cut)
         return;
     nsec_of(&m->name, records, cut, mem, &nsec);
     nsec.ttl = ttl;
-    put_set(m, DNS_AUTHORITY, &nsec);
+    put_rr(m, DNS_AUTHORITY, &nsec, DNS_TYPE_NSEC, nsec.rdata[0]);
+    put_signature(m, DNS_AUTHORITY, &nsec, records == NULL);
 }
 
 // ---- answers ------------------------------------------------------------------------------------
@@ -193,7 +194,7 @@ static bool put_some(maker *m, hm_bytes records, bool signature_alone)
     if (!dns_records_next(records, &at, &r) || !dns_rrset_of(records, &m->name, r.type, &set))
         return false;
     if (signature_alone)
-        put_signature(m, DNS_ANSWER, &set);
+        put_signature(m, DNS_ANSWER, &set, false);
     else
         put_set(m, DNS_ANSWER, &set);
     return true;

@@ -21,7 +21,7 @@ struct dns_signer {
     dns_name apex;
     uint16_t tag;
     uint64_t made;
-    kept table[DNS_SIGN_KEPT];
+    kept there[DNS_SIGN_KEPT], absent[DNS_SIGN_KEPT];
 };
 
 // ---- keys ---------------------------------------------------------------------------------------
@@ -221,7 +221,8 @@ static hm_err make(dns_signer *s, const hm_hash *digest, uint8_t sig[SIG_BYTES])
     return ok ? HM_OK : hm_crypto_fail(HM_E_CRYPTO, "an answer cannot be signed");
 }
 
-hm_err dns_sign(dns_signer *s, const dns_rrset *set, uint64_t now_s, uint8_t *out, size_t *len)
+hm_err dns_sign(dns_signer *s, const dns_rrset *set, bool absent, uint64_t now_s, uint8_t *out,
+                size_t *len)
 {
     uint64_t begin = now_s - now_s % DNS_SIGN_STEP_S;
     hm_buf b = hm_buf_fixed(out, DNS_RRSIG_MAX);
@@ -234,15 +235,15 @@ hm_err dns_sign(dns_signer *s, const dns_rrset *set, uint64_t now_s, uint8_t *ou
     hm_wr_u16(&b, s->tag);
     hm_buf_append(&b, s->apex.wire, s->apex.len);
     hm_hash digest = digest_of(hm_buf_bytes(&b), set, set->ttl);
-    size_t row = ((size_t)digest.b[0] << 8 | digest.b[1]) % (DNS_SIGN_KEPT / WAYS) * WAYS;
-    kept *k = NULL;
-    for (size_t i = row; i < row + WAYS; i++)
-        if (hm_hash_eq(&s->table[i].digest, &digest))
-            k = &s->table[i];
+    size_t number = ((size_t)digest.b[0] << 8 | digest.b[1]) % (DNS_SIGN_KEPT / WAYS);
+    kept *row = (absent ? s->absent : s->there) + number * WAYS, *k = NULL;
+    for (size_t i = 0; i < WAYS; i++)
+        if (hm_hash_eq(&row[i].digest, &digest))
+            k = &row[i];
     if (k == NULL) {
         uint8_t sig[SIG_BYTES];
         HM_TRY(make(s, &digest, sig));
-        k = &s->table[row + (digest.b[2] & (WAYS - 1))];
+        k = &row[digest.b[2] & (WAYS - 1)];
         k->digest = digest;
         memcpy(k->sig, sig, sizeof sig);
     }

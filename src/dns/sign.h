@@ -6,7 +6,8 @@
 // is shared, and an answer says who signed it.
 //
 // A signature is made once for all who ask within DNS_SIGN_STEP_S and is kept in a table of fixed
-// size. One thread owns a signer.
+// size; that of a name that is not there in another one, as there is no end of such names: whoever
+// makes some up takes nothing from those that are there. One thread owns a signer.
 #ifndef HM_DNS_SIGN_H
 #define HM_DNS_SIGN_H
 
@@ -21,7 +22,7 @@
 #define DNS_RRSIG_MAX (18u + DNS_NAME_MAX + 64u)
 #define DNS_SIGN_STEP_S 14400u // signatures begin at multiples of it, an hour earlier
 #define DNS_SIGN_LIFE_S 172800u
-#define DNS_SIGN_KEPT 16384u
+#define DNS_SIGN_KEPT 16384u // in each of the two
 
 // Loads DIR/dns.key (PKCS#8, PEM, mode 0600), or makes it. HM_E_KEY, HM_E_DENIED when others may
 // read it, HM_E_IO.
@@ -39,10 +40,11 @@ typedef struct dns_signer dns_signer;
 // The key is taken over on success.
 HM_CHECK hm_err dns_signer_open(EVP_PKEY *key, const dns_name *apex, dns_signer **out);
 void dns_signer_close(dns_signer *s); // NULL is fine
-// The data of the RRSIG record for a set of the zone; out has DNS_RRSIG_MAX bytes. HM_E_CRYPTO.
-HM_CHECK hm_err dns_sign(dns_signer *s, const dns_rrset *set, uint64_t now_s, uint8_t *out,
-                         size_t *len);
-uint64_t dns_signer_made(const dns_signer *s); // signatures, not out of the table
+// The data of the RRSIG record for a set of the zone, or for the NSEC record of a name that is
+// absent; out has DNS_RRSIG_MAX bytes. HM_E_CRYPTO.
+HM_CHECK hm_err dns_sign(dns_signer *s, const dns_rrset *set, bool absent, uint64_t now_s,
+                         uint8_t *out, size_t *len);
+uint64_t dns_signer_made(const dns_signer *s); // signatures, not out of a table
 
 // Does the RRSIG (its data) hold for the set under this key (a DNSKEY's data)? HM_E_SIGNATURE with
 // the reason.

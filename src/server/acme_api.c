@@ -7,6 +7,7 @@
 #include "server/gather.h"
 
 #define HOST_MAX 150u // so that every URL of ours fits a header field
+#define HOLD_MS 250u  // an answer about a challenge waits for the validation's end
 #define SWEEP_MS 60000u
 #define SWEEP_ORDERS 1000u // at most, each time
 
@@ -14,6 +15,7 @@ typedef struct pending { // an answer that waits for the commit
     hm_list node;
     hm_http_req *r; // NULL: the peer is gone
     acme_op op;
+    uint64_t since_ms; // the loop's
     char base[280];
     acme_answer answer;
 } pending;
@@ -24,7 +26,7 @@ struct acme_api {
     acme_validate *validate;
     hm_list pending; // of pending, oldest first
     gather gather;   // of the commit
-    uv_timer_t sweep;
+    uv_timer_t sweep, hold;
     acme_api_counters counters;
     int handles; // to be closed
     void (*closed)(void *ctx);
@@ -62,6 +64,12 @@ static void count(acme_api *a, const acme_answer *w)
         a->cfg.changed(a->cfg.ctx, &w->certificate);
 }
 
+static void on_hold(uv_timer_t *t)
+{
+    acme_api *a = t->data;
+    gather_want(&a->gather);
+}
+
 static void start_tasks(acme_api *a)
 {
     acme_task task;
@@ -71,15 +79,33 @@ static void start_tasks(acme_api *a)
     }
 }
 
+// Does the answer wait for the end of a validation? Says how that ended, if it did.
+static bool holds(acme_api *a, pending *p)
+{
+    const acme_request rq = {.op = p->op, .base = p->base, .now_ms = now_ms(a)};
+    return p->answer.deciding && !acme_answer_decided(a->core, &rq, &p->answer) && a->validate &&
+           p->r && uv_now(a->cfg.loop) < p->since_ms + HOLD_MS;
+}
+
+static void move(hm_list *node, hm_list *to)
+{
+    hm_list_remove(node);
+    hm_list_append(to, node);
+}
+
 static void flush(void *ctx)
 {
     acme_api *a = ctx;
+    hm_list held;
+    hm_list_init(&held);
+    hm_list_each(it, &a->pending) if (holds(a, hm_container_of(it, pending, node))) move(it, &held);
     hm_err err = acme_commit(a->core);
     a->counters.commits++;
     if (err != HM_OK) {
         char why[512];
         hm_log(HM_LOG_ERROR, "acme", "nothing stored", "why=%s",
                hm_log_quote(why, sizeof why, hm_bytes_str(hm_err_detail())));
+        hm_list_each(it, &held) move(it, &a->pending); // what they are about may not be there
     }
     while (!hm_list_empty(&a->pending)) {
         pending *p = hm_container_of(a->pending.next, pending, node);
@@ -94,6 +120,12 @@ static void flush(void *ctx)
             send_answer(p->r, &p->answer);
         acme_answer_free(&p->answer);
         free(p);
+    }
+    hm_list_each(it, &held) move(it, &a->pending);
+    if (!hm_list_empty(&a->pending)) {
+        const pending *oldest = hm_container_of(a->pending.next, pending, node);
+        uint64_t now = uv_now(a->cfg.loop), due = oldest->since_ms + HOLD_MS;
+        uv_timer_start(&a->hold, on_hold, due > now ? due - now : 0, 0);
     }
 }
 
@@ -148,13 +180,17 @@ void acme_api_handle(acme_api *a, hm_http_req *r, acme_op op)
     memcpy(rq.client, hm_http_client(r), sizeof rq.client);
     p->r = r;
     p->op = op;
+    p->since_ms = uv_now(a->cfg.loop);
     a->counters.requests++;
     acme_handle(a->core, &rq, &p->answer);
     if (op == ACME_OP_NEW_NONCE && hm_http_is_head(r))
         p->answer.status = 200; // RFC 8555, 7.2
     hm_list_append(&a->pending, &p->node);
     hm_http_on_abort(r, on_gone, p);
-    gather_want(&a->gather);
+    if (!p->answer.deciding)
+        gather_want(&a->gather);
+    else if (!uv_is_active((uv_handle_t *)&a->hold))
+        uv_timer_start(&a->hold, on_hold, HOLD_MS, 0);
     start_tasks(a); // beside the commit
 }
 
@@ -223,12 +259,13 @@ void acme_api_close(acme_api *a, void (*closed)(void *ctx), void *ctx)
 {
     a->closed = closed;
     a->closed_ctx = ctx;
-    a->handles = a->validate ? 3 : 2;
+    a->handles = a->validate ? 4 : 3;
     acme_validate *v = a->validate;
     a->validate = NULL; // nothing is begun any more
     flush(a);
     gather_close(&a->gather, on_gather_closed);
     uv_close((uv_handle_t *)&a->sweep, on_handle_closed);
+    uv_close((uv_handle_t *)&a->hold, on_handle_closed);
     if (v)
         acme_validate_close(v, on_validate_closed, a);
 }
@@ -243,7 +280,8 @@ static void start_handles(acme_api *a, uv_loop_t *loop)
 {
     gather_open(&a->gather, loop, progress, flush, a);
     uv_timer_init(loop, &a->sweep);
-    a->sweep.data = a;
+    uv_timer_init(loop, &a->hold);
+    a->sweep.data = a->hold.data = a;
     uv_timer_start(&a->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
 }
 

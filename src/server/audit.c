@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -10,7 +11,7 @@ struct audit_log {
     int fd;
     uint64_t size, n; // bytes of whole lines; number of the last one
     hm_hash head;
-    bool to_sync;
+    atomic_bool to_sync;
     char path[4096];
 };
 
@@ -174,12 +175,17 @@ void audit_close(audit_log *a)
     free(a);
 }
 
+static hm_err to_disk(audit_log *a)
+{
+    if (fdatasync(a->fd) == 0)
+        return HM_OK;
+    atomic_store(&a->to_sync, true);
+    return io_fail(a, "writing to disk");
+}
+
 hm_err audit_sync(audit_log *a)
 {
-    if (a->to_sync && fdatasync(a->fd) != 0)
-        return io_fail(a, "writing to disk");
-    a->to_sync = false;
-    return HM_OK;
+    return atomic_exchange(&a->to_sync, false) ? to_disk(a) : HM_OK;
 }
 
 hm_err audit_add(audit_log *a, const audit_entry *entry, bool durable)
@@ -204,9 +210,9 @@ hm_err audit_add(audit_log *a, const audit_entry *entry, bool durable)
     a->size += line.len;
     a->n = e.n;
     a->head = hash;
-    a->to_sync = true;
-    if (durable)
-        err = audit_sync(a);
+    atomic_store(&a->to_sync, !durable);
+    if (durable) // whatever another thread is at
+        err = to_disk(a);
 out:
     hm_buf_free(&line);
     return err;

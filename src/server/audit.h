@@ -7,7 +7,7 @@
 //
 // The hash of a line is the SHA-256 of its bytes without the newline; the first has 64 zeros as
 // "prev". A line is complete on disk or, after a crash or on a full disk, cut off whole.
-// One thread. The reading functions are pure and for any thread.
+// One thread, but for audit_sync(). The reading functions are pure and for any thread.
 #ifndef HM_SERVER_AUDIT_H
 #define HM_SERVER_AUDIT_H
 
@@ -49,6 +49,8 @@ void audit_close(audit_log *a); // NULL is fine
 // Writes an act; n and prev are filled in. With durable it is on disk when this returns, else after
 // the next audit_sync(). HM_E_IO: it is not in the file.
 HM_CHECK hm_err audit_add(audit_log *a, const audit_entry *e, bool durable);
+// Any thread until audit_close(), also while lines are added: what was added before is on disk
+// then, or another call is about it.
 HM_CHECK hm_err audit_sync(audit_log *a);
 // Number and hash of the newest line; 0 and zeros for none.
 void audit_head(const audit_log *a, uint64_t *n, hm_hash *hash);

@@ -307,6 +307,10 @@ typedef struct daemon_state {
     uv_signal_t signals[3];
     uv_timer_t renewal, audit_timer;
     audit_log *audit;
+    uv_work_t audit_work; // audit_sync(), which waits for the disk
+    bool audit_at_work;
+    hm_err audit_err; // of that
+    char audit_why[512];
     const hm_config *config;
     server_paths paths;
     tc_authority *authority;
@@ -385,13 +389,32 @@ static void on_renewal(uv_timer_t *t)
     renew(t->data, false);
 }
 
+static void sync_audit(uv_work_t *work)
+{
+    daemon_state *d = work->data;
+    d->audit_err = audit_sync(d->audit);
+    if (d->audit_err != HM_OK)
+        snprintf(d->audit_why, sizeof(d->audit_why), "%s", hm_err_detail());
+}
+
+static void on_audit_synced(uv_work_t *work, int status)
+{
+    daemon_state *d = work->data;
+    char why[512];
+    (void)status; // nobody cancels it
+    d->audit_at_work = false;
+    if (d->audit_err != HM_OK)
+        hm_log(HM_LOG_ERROR, "audit", "not on disk", "why=%s",
+               hm_log_quote(why, sizeof(why), hm_bytes_str(d->audit_why)));
+}
+
 static void on_audit_timer(uv_timer_t *t)
 {
     daemon_state *d = t->data;
-    char why[512];
-    if (audit_sync(d->audit) != HM_OK)
-        hm_log(HM_LOG_ERROR, "audit", "not on disk", "why=%s",
-               hm_log_quote(why, sizeof(why), hm_bytes_str(hm_err_detail())));
+    d->audit_work.data = d;
+    if (!d->audit_at_work)
+        d->audit_at_work =
+            uv_queue_work(&d->loop, &d->audit_work, sync_audit, on_audit_synced) == 0;
 }
 
 static void on_signal(uv_signal_t *s, int number)

@@ -39,7 +39,7 @@ static hm_err issue(tc_authority *a, tc_profile p, x509_template *t, const char 
     issuing_ca *ca = a->family[f].issuing[0];
     X509 *precert = NULL, *cert = NULL;
     EVP_PKEY *key = NULL;
-    hm_buf der = {0};
+    hm_buf der = {0}, chain = {0};
     public_places where;
     uint64_t ca_until_ms, life_s = terms->life_s ? terms->life_s : LIFE_S;
     hm_err err;
@@ -79,9 +79,13 @@ static hm_err issue(tc_authority *a, tc_profile p, x509_template *t, const char 
     HM_TRY_OUT(x509_cert_der(cert, &der));
     HM_TRY_OUT(authority_record_issued(a, &info, hm_buf_bytes(&der)));
     HM_TRY_OUT(record_terms(a, &info.serial, terms, note));
+    HM_TRY_OUT(x509_cert_pem(cert, &chain));
+    hm_buf_put(&chain, hm_buf_bytes(&ca->pem));
+    HM_TRY_OUT(hm_buf_status(&chain));
+    if (terms->beside)
+        HM_TRY_OUT(terms->beside(terms->beside_ctx, a, &info, hm_buf_bytes(&chain)));
     HM_TRY_OUT(authority_commit(a));
-    HM_TRY_OUT(x509_cert_pem(cert, chain_pem));
-    hm_buf_put(chain_pem, hm_buf_bytes(&ca->pem));
+    hm_buf_put(chain_pem, hm_buf_bytes(&chain));
     HM_TRY_OUT(hm_buf_status(chain_pem));
     if (out)
         *out = info;
@@ -89,6 +93,7 @@ out:
     err = authority_key_close(a, ca, key, err);
     authority_abort(a);
     hm_buf_free(&der);
+    hm_buf_free(&chain);
     X509_free(precert);
     X509_free(cert);
     return err;

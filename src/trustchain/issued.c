@@ -203,6 +203,24 @@ hm_err authority_record_revoked(tc_authority *a, const tc_issued *info, uint8_t 
     return HM_OK;
 }
 
+// ---- what others keep ---------------------------------------------------------------------------
+
+hm_err tc_kept_put(tc_authority *a, hm_bytes key, hm_bytes value)
+{
+    return tc_store_put(a->store, TC_KV, key, value);
+}
+
+hm_err tc_kept_del(tc_authority *a, hm_bytes key)
+{
+    return tc_store_del(a->store, TC_KV, key);
+}
+
+hm_err tc_kept_next(tc_authority *a, hm_bytes prefix, hm_bytes after, hm_bytes *key,
+                    hm_bytes *value)
+{
+    return tc_store_next(a->store, TC_KV, prefix, after, key, value);
+}
+
 // ---- look-ups -----------------------------------------------------------------------------------
 
 static hm_err revocation_read(hm_bytes value, tc_issued *info)

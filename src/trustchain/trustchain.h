@@ -280,6 +280,10 @@ HM_CHECK hm_err tc_issue_server(tc_authority *a, hm_bytes csr_pem, uint64_t now_
 typedef struct tc_terms {
     uint32_t life_s; // at most the profile's, else HM_E_CSR; 0: TC_NODE_DAYS
     bool renewable;  // who has the certificate's key may ask for the next one: tc_renew()
+    // NULL, or what is kept in the same transaction, by tc_kept_put() and tc_kept_del(): it is
+    // there if the certificate is. When it fails, nothing is issued.
+    hm_err (*beside)(void *ctx, tc_authority *a, const tc_issued *issued, hm_bytes chain_pem);
+    void *beside_ctx; // borrowed
 } tc_terms;
 // The same for any profile and on other terms than TC_NODE_DAYS, once. The key of a client or a
 // signer of code is as a server's.
@@ -290,6 +294,13 @@ HM_CHECK hm_err tc_issue(tc_authority *a, tc_profile p, hm_bytes csr_pem, const 
 // could not be issued takes no other with it. Nothing else is asked of the authority in between.
 HM_CHECK hm_err tc_batch_begin(tc_authority *a);
 HM_CHECK hm_err tc_batch_commit(tc_authority *a);
+// What another part keeps with the authority, under keys that begin with its own name and '/'; put
+// and del within tc_terms' beside. next: the first key above `after` that begins with prefix,
+// borrowed until the next change; HM_E_NOTFOUND.
+HM_CHECK hm_err tc_kept_put(tc_authority *a, hm_bytes key, hm_bytes value);
+HM_CHECK hm_err tc_kept_del(tc_authority *a, hm_bytes key); // absent is fine
+HM_CHECK hm_err tc_kept_next(tc_authority *a, hm_bytes prefix, hm_bytes after, hm_bytes *key,
+                             hm_bytes *value);
 // HM_E_NOTFOUND, HM_E_EXISTS (revoked already), HM_E_RANGE (reason).
 HM_CHECK hm_err tc_revoke(tc_authority *a, const tc_serial *serial, uint8_t reason,
                           uint64_t now_ms);

@@ -143,6 +143,8 @@ class Client:
         web.token = challenge["token"]
         status, head, body = self.post(challenge["url"], {})
         assert status == 200, body
+        self.said = body["status"]
+        web.asked_late.set()
         return self.wait(order["authorizations"][0]), order
 
 
@@ -167,6 +169,8 @@ def failed(what, authz, word):
 class Web(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         how = web.how
+        if how == "late":  # after the answer to who asked for it
+            web.asked_late.wait()
         if how == "loop":
             self.send_response(302)
             self.send_header("location", self.path)
@@ -201,7 +205,7 @@ class Server6(http.server.ThreadingHTTPServer):
 
 
 web = Server6((OURS, 80), Web)
-web.how, web.key_auth, web.token = "good", "", ""
+web.how, web.key_auth, web.token, web.asked_late = "good", "", "", threading.Event()
 threading.Thread(target=web.serve_forever, daemon=True).start()
 
 
@@ -349,7 +353,12 @@ for how, word in (("404", "unauthorized"), ("wrong", "unauthorized"), ("long", "
                   ("loop", "connection"), ("elsewhere", "connection"), ("file", "connection")):
     web.how = how
     failed(how, a.try_challenge("a.example.test")[0], word)
+# The answer to a challenge waits for its end, but not for long.
+web.how = "late"
+web.asked_late.clear()
+assert a.try_challenge("a.example.test")[0]["status"] == "valid" and a.said == "processing", a.said
 web.how = "good"
+assert any(a.try_challenge("a.example.test")[0]["status"] == a.said == "valid" for _ in range(20)), a.said
 failed("nobody listens", a.try_challenge("a.example.test", "tls-alpn-01")[0], "connection")
 failed("no such name", a.try_challenge("nowhere.example.test")[0], "dns")
 failed("no name for the TXT record", a.try_challenge("a.example.test", "dns-01")[0], "dns")

@@ -1,6 +1,6 @@
-// ACME's core and what belongs to it, without a network: known answers of RFC 7515, 7638, 8037 and
-// 8555, strict reading, limits, and that what was committed is there after a restart. Each fault a
-// client can make is asked for over HTTP by tests/integration/acme_faults.py.
+// ACME's core and what belongs to it, without a network: known answers of RFC 8555, limits, and
+// that what was committed is there after a restart. Each fault a client can make is asked for over
+// HTTP by tests/integration/acme_faults.py; signed requests are test_jose.c's.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -9,199 +9,12 @@
 
 #include <cmocka.h>
 #include <openssl/ecdsa.h>
+#include <openssl/x509v3.h>
 
 #include "server/acme_dns.h"
 #include "trustchain/acme/internal.h"
 
 #define NOW UINT64_C(1790000000000)
-
-// ---- JOSE ---------------------------------------------------------------------------------------
-
-static void assert_base64(const char *raw, const char *text)
-{
-    hm_buf b = {0}, back = {0};
-    jose_base64(hm_bytes_str(raw), &b);
-    assert_string_equal(hm_buf_cstr(&b), text);
-    assert_int_equal(jose_unbase64(hm_bytes_str(text), &back), HM_OK);
-    assert_true(hm_bytes_eq(hm_buf_bytes(&back), hm_bytes_str(raw)));
-    hm_buf_free(&b);
-    hm_buf_free(&back);
-}
-
-static void test_base64(void **state)
-{
-    // Each of the last is another way to write what has one encoding, or none.
-    static const char *const bad[] = {"A",   "AA=", "AA==", "AB",   "AAB",
-                                      "A+A", "A/A", "AA\n", "AAAAA"};
-    hm_buf b = {0};
-    (void)state;
-    assert_base64("", "");
-    assert_base64("f", "Zg");
-    assert_base64("fo", "Zm8");
-    assert_base64("foo", "Zm9v");
-    assert_base64("\xff\xef\xfe", "_-_-");
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
-        assert_int_equal(jose_unbase64(hm_bytes_str(bad[i]), &b), HM_E_PARSE);
-    hm_buf_free(&b);
-}
-
-// RFC 7638, 3.1.
-static const char rsa_jwk[] =
-    "{\"kty\":\"RSA\",\"n\":"
-    "\"0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aP"
-    "FFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-"
-    "65"
-    "YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-"
-    "bFTWhAI4"
-    "vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw\",\"e\":"
-    "\"AQAB\","
-    "\"alg\":\"RS256\",\"kid\":\"2011-04-29\"}";
-
-static void assert_thumbprint(const char *jwk, const char *expected)
-{
-    jose_jwk k = {0};
-    hm_buf text = {0};
-    assert_int_equal(jose_jwk_parse(hm_bytes_str(jwk), &k), HM_OK);
-    jose_base64(hm_hash_bytes(&k.thumbprint), &text);
-    assert_string_equal(hm_buf_cstr(&text), expected);
-    hm_buf_free(&text);
-    jose_jwk_free(&k);
-}
-
-static void test_thumbprints(void **state)
-{
-    (void)state;
-    assert_thumbprint(rsa_jwk, "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
-    // RFC 8037, A.3.
-    assert_thumbprint("{\"crv\":\"Ed25519\",\"kty\":\"OKP\",\"x\":"
-                      "\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"}",
-                      "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
-}
-
-static const char ec_jwk[] = "{\"kty\":\"EC\",\"crv\":\"P-256\","
-                             "\"x\":\"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU\","
-                             "\"y\":\"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0\"}";
-
-// RFC 7515, A.3: ES256 over that key. The same with one bit changed is refused.
-static void test_signature(void **state)
-{
-    static const char text[] = "{\"protected\":\"eyJhbGciOiJFUzI1NiJ9\",\"payload\":"
-                               "\"eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtc"
-                               "GxlLmNvbS9pc19yb290Ijp0cnVlfQ\","
-                               "\"signature\":\"DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-"
-                               "F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q\"}";
-    jose_jws j = {0};
-    jose_jwk k = {0}, rsa = {0};
-    (void)state;
-    assert_int_equal(jose_jwk_parse(hm_bytes_str(ec_jwk), &k), HM_OK);
-    assert_int_equal(jose_jwk_parse(hm_bytes_str(rsa_jwk), &rsa), HM_OK);
-    assert_int_equal(jose_jws_parse(hm_bytes_str(text), &j), HM_OK);
-    assert_int_equal(jose_jws_verify(&j, &k), HM_OK);
-    assert_int_equal(jose_jws_verify(&j, &rsa), HM_E_UNSUPPORTED);
-    j.signature.ptr[10] ^= 1;
-    assert_int_equal(jose_jws_verify(&j, &k), HM_E_SIGNATURE);
-    j.signature.ptr[10] ^= 1;
-    j.signature.len--;
-    assert_int_equal(jose_jws_verify(&j, &k), HM_E_SIGNATURE);
-    j.signature.len++;
-    j.signed_text.ptr[30] ^= 1;
-    assert_int_equal(jose_jws_verify(&j, &k), HM_E_SIGNATURE);
-    jose_jws_free(&j);
-    jose_jwk_free(&k);
-    jose_jwk_free(&rsa);
-}
-
-// RFC 7515, A.1.
-static void test_mac(void **state)
-{
-    static const char text[] =
-        "{\"protected\":\"eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9\",\"payload\":"
-        "\"eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0"
-        "cnVlfQ\","
-        "\"signature\":\"dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk\"}";
-    hm_buf key = {0};
-    jose_jws j = {0};
-    (void)state;
-    assert_int_equal(
-        jose_unbase64(hm_bytes_str("AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH"
-                                   "75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"),
-                      &key),
-        HM_OK);
-    assert_int_equal(jose_jws_parse(hm_bytes_str(text), &j), HM_OK);
-    assert_int_equal(jose_jws_verify_mac(&j, hm_buf_bytes(&key)), HM_OK);
-    key.ptr[0] ^= 1;
-    assert_int_equal(jose_jws_verify_mac(&j, hm_buf_bytes(&key)), HM_E_SIGNATURE);
-    jose_jws_free(&j);
-    hm_buf_free(&key);
-}
-
-static void test_bad_jws(void **state)
-{
-    static const struct {
-        const char *text;
-        hm_err err;
-    } bad[] = {
-        {"", HM_E_PARSE},
-        {"{}", HM_E_PARSE},
-        {"{\"protected\":\"e30\",\"payload\":\"\",\"signature\":\"\"}", HM_E_PARSE}, // no alg
-        {"{\"protected\":\"e30\",\"protected\":\"e30\",\"payload\":\"\",\"signature\":\"\"}",
-         HM_E_PARSE},
-        {"{\"protected\":\"e30\",\"payload\":\"\",\"signature\":\"\",\"header\":{}}", HM_E_PARSE},
-        {"{\"protected\":\"e30\",\"payload\":\"\",\"signatures\":[]}", HM_E_PARSE},
-        {"{\"protected\":1,\"payload\":\"\",\"signature\":\"\"}", HM_E_PARSE},
-        // {"alg":"none"}, {"alg":"ES256","alg":"ES256"}, {"alg":"ES256","crit":[]}
-        {"{\"protected\":\"eyJhbGciOiJub25lIn0\",\"payload\":\"\",\"signature\":\"\"}",
-         HM_E_UNSUPPORTED},
-        {"{\"protected\":\"eyJhbGciOiJFUzI1NiIsImFsZyI6IkVTMjU2In0\",\"payload\":\"\","
-         "\"signature\":\"\"}",
-         HM_E_PARSE},
-        {"{\"protected\":\"eyJhbGciOiJFUzI1NiIsImNyaXQiOltdfQ\",\"payload\":\"\",\"signature\":"
-         "\"\"}",
-         HM_E_PARSE},
-    };
-    char *big = malloc(JOSE_JWS_MAX + 2);
-    jose_jws j = {0};
-    (void)state;
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
-        assert_int_equal(jose_jws_parse(hm_bytes_str(bad[i].text), &j), bad[i].err);
-    memset(big, ' ', JOSE_JWS_MAX + 1);
-    assert_int_equal(jose_jws_parse(hm_bytes_of(big, JOSE_JWS_MAX + 1), &j), HM_E_PARSE);
-    free(big);
-}
-
-static void test_bad_jwk(void **state)
-{
-    static const struct {
-        const char *text;
-        hm_err err;
-    } bad[] = {
-        {"[]", HM_E_PARSE},
-        {"{}", HM_E_PARSE},
-        {"{\"kty\":\"oct\",\"k\":\"AA\"}", HM_E_KEY},
-        {"{\"kty\":\"EC\",\"kty\":\"EC\"}", HM_E_PARSE},
-        {"{\"kty\":\"EC\",\"crv\":\"secp256k1\",\"x\":\"AA\",\"y\":\"AA\"}", HM_E_KEY},
-        {"{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"AA\",\"y\":\"AA\"}", HM_E_KEY},
-        // The whole point in "x": it took the "y" that is not there from the stack (FIPS 186-4, G).
-        {"{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":"
-         "\"axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpZP40Li_h"
-         "p_m47n60p8D54WK84zV2sxXs7LtkBoN79R9Q\"}",
-         HM_E_KEY},
-        // Not on the curve.
-        {"{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU\","
-         "\"y\":"
-         "\"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU\"}",
-         HM_E_KEY},
-        {"{\"kty\":\"RSA\",\"n\":\"AQAB\",\"e\":\"AQAB\"}", HM_E_KEY},
-        {"{\"kty\":\"RSA\",\"n\":\"\",\"e\":\"AQAB\"}", HM_E_KEY},
-        {"{\"kty\":\"OKP\",\"crv\":\"X25519\",\"x\":\"AA\"}", HM_E_KEY},
-        {"{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"AA\"}", HM_E_KEY},
-        {"{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"A\"}", HM_E_PARSE},
-    };
-    jose_jwk k = {0};
-    (void)state;
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
-        assert_int_equal(jose_jwk_parse(hm_bytes_str(bad[i].text), &k), bad[i].err);
-}
 
 // ---- a client -----------------------------------------------------------------------------------
 
@@ -586,6 +399,245 @@ static void test_eab(void **state)
     assert_int_equal(w->answer.error, ACME_EXTERNAL_ACCOUNT_REQUIRED);
 }
 
+// ---- the end of an order ------------------------------------------------------------------------
+
+// The payload that finalizes: a request for a.test, signed by a key of its own.
+static void csr_payload(char *out, size_t room)
+{
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    X509_REQ *req = X509_REQ_new();
+    STACK_OF(X509_EXTENSION) *all = sk_X509_EXTENSION_new_null();
+    X509_EXTENSION *names = X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, "DNS:a.test");
+    uint8_t *der = NULL;
+    hm_buf text = {0};
+    assert_true(sk_X509_EXTENSION_push(all, names) > 0);
+    assert_int_equal(X509_REQ_add_extensions(req, all), 1);
+    assert_int_equal(X509_REQ_set_pubkey(req, key), 1);
+    assert_true(X509_REQ_sign(req, key, EVP_sha256()) > 0);
+    int len = i2d_X509_REQ(req, &der);
+    assert_true(len > 0);
+    jose_base64(hm_bytes_of(der, (size_t)len), &text);
+    snprintf(out, room, "{\"csr\":\"%s\"}", hm_buf_cstr(&text));
+    hm_buf_free(&text);
+    OPENSSL_free(der);
+    sk_X509_EXTENSION_pop_free(all, X509_EXTENSION_free);
+    X509_REQ_free(req);
+    EVP_PKEY_free(key);
+}
+
+static unsigned finalize(world *w, const char *id)
+{
+    char path[64], payload[2048];
+    csr_payload(payload, sizeof payload);
+    snprintf(path, sizeof path, "/acme/order/%s/finalize", id);
+    return post(w, ACME_OP_FINALIZE, path, id, "", payload);
+}
+
+static unsigned see_order(world *w, const char *id)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/acme/order/%s", id);
+    return post(w, ACME_OP_ORDER, path, id, "", "");
+}
+
+// An order whose name is validated; its number is that of its authorization too.
+static void ready_order(world *w, const char *id)
+{
+    char path[64];
+    acme_task task;
+    assert_int_equal(order(w), 201);
+    snprintf(path, sizeof path, "/acme/challenge/%s/http-01", id);
+    assert_int_equal(post(w, ACME_OP_CHALLENGE, path, id, "http-01", "{}"), 200);
+    assert_true(acme_next_task(w->server, &task));
+    assert_int_equal(acme_task_done(w->server, task.authorization, task.token, ACME_OK, "", NOW),
+                     HM_OK);
+    assert_int_equal(see_order(w, id), 200);
+    assert_true(says(w, "\"ready\""));
+}
+
+static size_t kept(world *w)
+{
+    hm_bytes key = hm_bytes_str("acme/"), value;
+    size_t n = 0;
+    while (tc_kept_next(w->authority, hm_bytes_str("acme/"), key, &key, &value) == HM_OK)
+        n++;
+    return n;
+}
+
+// The pages that a commit of the ACME store changes, always.
+static void meta_pages(world *w, hm_hash *out)
+{
+    char path[120];
+    hm_buf b = {0};
+    snprintf(path, sizeof path, "%s/data.mdb", w->path);
+    assert_int_equal(hm_file_read(path, 1u << 26, &b), HM_OK);
+    assert_true(b.len >= 8192);
+    *out = hm_sha256(hm_bytes_of(b.ptr, 8192));
+    hm_buf_free(&b);
+}
+
+// What answers that an order has its certificate is on disk with that, in one commit, the
+// authority's; a server that ends at any instant since finds it.
+static void test_ended(void **state)
+{
+    world *w = *state;
+    hm_hash before, after;
+    acme_cert cert;
+    hm_buf chain = {0};
+    account(w);
+    ready_order(w, "1");
+    assert_int_equal(acme_commit(w->server), HM_OK);
+    meta_pages(w, &before);
+    assert_int_equal(finalize(w, "1"), 200);
+    assert_true(says(w, "\"status\":\"valid\""));
+    tc_issued issued = w->answer.certificate;
+    assert_int_equal(acme_commit(w->server), HM_OK);
+    meta_pages(w, &after);
+    assert_true(hm_hash_eq(&before, &after));
+    assert_int_equal(post(w, ACME_OP_CERTIFICATE, "/acme/order/1/certificate", "1", "", ""), 200);
+    hm_buf_put(&chain, hm_buf_bytes(&w->answer.body));
+    assert_int_equal(finalize(w, "1"), 403);
+    assert_int_equal(kept(w), 1);
+
+    reopen(w); // as after kill -9: nothing was committed since
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(see_order(w, "1"), 200);
+        assert_true(says(w, "\"status\":\"valid\""));
+        assert_int_equal(post(w, ACME_OP_CERTIFICATE, "/acme/order/1/certificate", "1", "", ""),
+                         200);
+        assert_true(hm_bytes_eq(hm_buf_bytes(&chain), hm_buf_bytes(&w->answer.body)));
+        assert_int_equal(finalize(w, "1"), 403);
+        assert_int_equal(acme_record_cert_get(w->server->store, &issued.serial, &cert), HM_OK);
+        assert_true(cert.account == 1 && cert.order == 1 && !cert.replaced);
+        reopen(w); // and again, of what was taken in
+    }
+    ready_order(w, "2");
+    assert_int_equal(acme_commit(w->server), HM_OK);
+    assert_int_equal(finalize(w, "2"), 200); // the first one's goes with this one
+    assert_int_equal(kept(w), 1);
+    hm_buf_free(&chain);
+}
+
+// It is taken in with the next change. When that is not committed, it is still there, and is taken
+// in with the one after it.
+static void test_ended_uncommitted(void **state)
+{
+    world *w = *state;
+    hm_bytes pem;
+    account(w);
+    ready_order(w, "1");
+    assert_int_equal(acme_commit(w->server), HM_OK);
+    assert_int_equal(finalize(w, "1"), 200);
+    assert_int_equal(order(w), 201);
+    assert_int_equal(acme_record_chain_get(w->server->store, 1, &pem), HM_OK);
+    fail_commit(w);
+    assert_int_equal(acme_record_chain_get(w->server->store, 1, &pem), HM_E_NOTFOUND);
+    assert_int_equal(see_order(w, "1"), 200);
+    assert_true(says(w, "\"status\":\"valid\""));
+    ready_order(w, "2");
+    assert_int_equal(acme_commit(w->server), HM_OK);
+    assert_int_equal(finalize(w, "2"), 200);
+    assert_int_equal(kept(w), 1);
+    assert_int_equal(acme_record_chain_get(w->server->store, 1, &pem), HM_OK);
+    // And by the sweep, where no order comes.
+    assert_int_equal(acme_sweep(w->server, NOW + ACME_ORDER_MS, 100), HM_OK);
+    assert_int_equal(acme_commit(w->server), HM_OK);
+    assert_int_equal(acme_record_chain_get(w->server->store, 2, &pem), HM_OK);
+    assert_int_equal(see_order(w, "2"), 200);
+}
+
+// An order that is not stored yet has a number that may become another's: it gets no certificate.
+static void test_ended_early(void **state)
+{
+    world *w = *state;
+    account(w);
+    ready_order(w, "1");
+    assert_int_equal(finalize(w, "1"), 403);
+    assert_int_equal(w->answer.error, ACME_ORDER_NOT_READY);
+    assert_int_equal(kept(w), 0);
+    assert_int_equal(acme_commit(w->server), HM_OK);
+    assert_int_equal(finalize(w, "1"), 200);
+}
+
+// The authority's store has the end of an order that this store knows another by the number of: one
+// of them was put back from another day.
+static void test_ended_other(void **state)
+{
+    world *w = *state;
+    account(w);
+    ready_order(w, "1");
+    assert_int_equal(acme_commit(w->server), HM_OK);
+    assert_int_equal(finalize(w, "1"), 200);
+    acme_close(w->server);
+    w->server = NULL;
+    snprintf(w->path, sizeof w->path, "%s/acme-2", w->dir);
+    w->kid[0] = 0;
+    reopen(w);
+    account(w);
+    char nonce[32];
+    acme_nonce_make(w->server, nonce);
+    assert_int_equal(post_nonce(w, ACME_OP_NEW_ORDER, "/acme/new-order", "", "",
+                                "{\"identifiers\":[{\"type\":\"dns\",\"value\":\"a.test\"}]}",
+                                nonce, NOW + 1),
+                     201);
+    assert_int_equal(acme_commit(w->server), HM_OK);
+    reopen(w);
+    assert_int_equal(see_order(w, "1"), 200);
+    assert_true(says(w, "\"status\":\"pending\""));
+}
+
+// More orders end than are kept apart, in one commit: they are taken in.
+static void test_ended_many(void **state)
+{
+    world *w = *state;
+    char id[16];
+    hm_bytes pem;
+    account(w);
+    for (unsigned i = 1; i <= ACME_ENDED_MAX + 2; i++) {
+        snprintf(id, sizeof id, "%u", i);
+        ready_order(w, id);
+    }
+    assert_int_equal(acme_commit(w->server), HM_OK);
+    for (unsigned i = 1; i <= ACME_ENDED_MAX + 1; i++) {
+        snprintf(id, sizeof id, "%u", i);
+        assert_int_equal(finalize(w, id), 200);
+    }
+    assert_int_equal(acme_commit(w->server), HM_OK);
+    assert_int_equal(acme_record_chain_get(w->server->store, ACME_ENDED_MAX, &pem), HM_OK);
+    snprintf(id, sizeof id, "%u", ACME_ENDED_MAX + 2);
+    assert_int_equal(finalize(w, id), 200);
+    assert_int_equal(kept(w), 2);
+}
+
+// An answer about a challenge may wait for the end of its validation.
+static void test_decided(void **state)
+{
+    world *w = *state;
+    acme_task task;
+    const acme_request rq = {.op = ACME_OP_CHALLENGE, .base = "https://[::1]", .now_ms = NOW};
+    account(w);
+    for (int i = 0; i < 2; i++) {
+        const char *id = i == 0 ? "1" : "2";
+        char path[64];
+        snprintf(path, sizeof path, "/acme/challenge/%s/http-01", id);
+        assert_int_equal(order(w), 201);
+        assert_int_equal(post(w, ACME_OP_CHALLENGE, path, id, "http-01", "{}"), 200);
+        assert_int_equal(w->answer.deciding, i + 1);
+        assert_int_equal(w->answer.retry_after_s, 1);
+        assert_false(acme_answer_decided(w->server, &rq, &w->answer));
+        assert_true(says(w, "\"processing\""));
+        assert_true(acme_next_task(w->server, &task));
+        assert_int_equal(acme_task_done(w->server, task.authorization, task.token,
+                                        i == 0 ? ACME_OK : ACME_CONNECTION, "why", NOW),
+                         HM_OK);
+        assert_true(acme_answer_decided(w->server, &rq, &w->answer));
+        assert_true(says(w, i == 0 ? "\"status\":\"valid\"" : "\"status\":\"invalid\""));
+        assert_true(w->answer.status == 200 && w->answer.deciding == 0);
+        assert_int_equal(w->answer.retry_after_s, 0);
+        assert_true(w->answer.nonce[0] && w->answer.link[0][0] && w->answer.link[1][0]);
+    }
+}
+
 // ---- validations --------------------------------------------------------------------------------
 
 static void test_addresses(void **state)
@@ -667,12 +719,6 @@ static void test_dns(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_base64),
-        cmocka_unit_test(test_thumbprints),
-        cmocka_unit_test(test_signature),
-        cmocka_unit_test(test_mac),
-        cmocka_unit_test(test_bad_jws),
-        cmocka_unit_test(test_bad_jwk),
         cmocka_unit_test_setup_teardown(test_nonces, setup, teardown),
         cmocka_unit_test_setup_teardown(test_restart, setup, teardown),
         cmocka_unit_test_setup_teardown(test_early, setup, teardown),
@@ -683,6 +729,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_expired_order, setup, teardown),
         cmocka_unit_test_setup_teardown(test_spoilt, setup, teardown),
         cmocka_unit_test_setup_teardown(test_eab, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_ended, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_ended_uncommitted, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_ended_early, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_ended_other, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_ended_many, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_decided, setup, teardown),
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_expected),
         cmocka_unit_test(test_dns),

@@ -1,7 +1,9 @@
 // The audit log and the tokens with roles.
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -213,6 +215,42 @@ static void test_full(void **state)
     hm_buf_free(&after);
 }
 
+typedef struct syncer {
+    audit_log *a;
+    atomic_bool stop;
+    hm_err err;
+} syncer;
+
+static void *sync_always(void *arg)
+{
+    syncer *s = arg;
+    while (!atomic_load(&s->stop) && s->err == HM_OK)
+        s->err = audit_sync(s->a);
+    return NULL;
+}
+
+// Another thread waits for the disk, so that the one that adds need not; TSan looks on.
+static void test_sync_beside(void **state)
+{
+    (void)state;
+    syncer s = {.a = opened()};
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, sync_always, &s), 0);
+    for (int i = 0; i < 100; i++) {
+        const audit_entry e = {.act = "issued"};
+        assert_int_equal(audit_add(s.a, &e, i % 10 == 0), HM_OK);
+    }
+    atomic_store(&s.stop, true);
+    pthread_join(thread, NULL);
+    assert_int_equal(s.err, HM_OK);
+    uint64_t n;
+    hm_hash head;
+    audit_head(s.a, &n, &head);
+    assert_int_equal(n, 100);
+    audit_close(s.a);
+    audit_close(opened()); // the chain is whole
+}
+
 // ---- tokens -------------------------------------------------------------------------------------
 
 static void test_tokens(void **state)
@@ -306,6 +344,7 @@ int main(void)
         cmocka_unit_test_setup(test_torn, fresh),
         cmocka_unit_test_setup(test_damage, fresh),
         cmocka_unit_test_setup(test_full, fresh),
+        cmocka_unit_test_setup(test_sync_beside, fresh),
         cmocka_unit_test_setup(test_tokens, fresh),
         cmocka_unit_test_setup(test_tokens_follow, fresh),
         cmocka_unit_test_setup(test_tokens_refused, fresh),

@@ -429,6 +429,39 @@ static void test_answers(void **state)
     world_free(&w);
 }
 
+// Somebody asks for names that are not there, each another one, twice as many as are kept.
+static void test_made_up_names(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        uint16_t type;
+    } there[] = {{"www.dev.internal", DNS_TYPE_AAAA}, {"www.dev.internal", DNS_TYPE_A},
+                 {"dev.internal", DNS_TYPE_SOA},      {"dev.internal", DNS_TYPE_DNSKEY},
+                 {"b.c.dev.internal", DNS_TYPE_TXT},  {"a.b.c.dev.internal", DNS_TYPE_TXT}};
+    world w;
+    dns_msg m;
+    char name[64];
+    world_make(&w);
+    for (size_t i = 0; i < sizeof there / sizeof there[0]; i++)
+        ask_by(&w, there[i].name, there[i].type, true, DNS_BY_TCP, &m);
+    uint64_t made = dns_signer_made(w.source.signer);
+    const unsigned asked = 2 * DNS_SIGN_KEPT;
+    for (unsigned i = 0; i < asked; i++) {
+        snprintf(name, sizeof name, "made-up-%u.dev.internal", i);
+        ask_by(&w, name, DNS_TYPE_AAAA, true, DNS_BY_TCP, &m);
+    }
+    all_signed(&w, &m);
+    assert_int_equal(dns_signer_made(w.source.signer),
+                     made + asked); // each name one, and the SOA's none
+    for (size_t i = 0; i < sizeof there / sizeof there[0]; i++)
+        ask_by(&w, there[i].name, there[i].type, true, DNS_BY_TCP, &m);
+    assert_int_equal(dns_signer_made(w.source.signer), made + asked);
+    ask_by(&w, name, DNS_TYPE_AAAA, true, DNS_BY_TCP, &m); // the last of them is kept too
+    assert_int_equal(dns_signer_made(w.source.signer), made + asked);
+    world_free(&w);
+}
+
 static void test_delegations(void **state)
 {
     (void)state;
@@ -779,6 +812,7 @@ int main(void)
         cmocka_unit_test(test_records),
         cmocka_unit_test(test_records_refused),
         cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_made_up_names),
         cmocka_unit_test(test_delegations),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_zone),

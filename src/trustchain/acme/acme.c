@@ -312,6 +312,8 @@ static acme_error dispatch(acme_call *c)
     acme_op op = c->rq->op;
     if (op != ACME_OP_DIRECTORY && op != ACME_OP_NEW_NONCE && op != ACME_OP_RENEWAL_INFO)
         ACME_TRY(acme_authenticate(c));
+    if (op == ACME_OP_NEW_ORDER || op == ACME_OP_REVOKE) // they look for certificates, and commit
+        ACME_TRY_HM(c, acme_ended_take(c->a));
     return ops[op](c);
 }
 
@@ -381,6 +383,7 @@ hm_err acme_open(const acme_config *cfg, acme **out)
         return HM_E_NOMEM;
     a->cfg = *cfg;
     a->cfg.dir = NULL;
+    hm_list_init(&a->ended);
     hm_map_init(&a->windows, 9, ACME_WINDOWS_MAX, &hm_random_system);
     hm_random_fill(&hm_random_system, a->nonce_seed, sizeof a->nonce_seed);
     a->nonce_used = calloc(ACME_NONCES / 8, 1);
@@ -390,6 +393,7 @@ hm_err acme_open(const acme_config *cfg, acme **out)
         goto out;
     }
     HM_TRY_OUT(acme_store_open(cfg->dir, &a->store));
+    HM_TRY_OUT(acme_ended_load(a));
     HM_TRY_OUT(resume_tasks(a));
     *out = a;
     return HM_OK;
@@ -403,6 +407,7 @@ void acme_close(acme *a)
     if (!a)
         return;
     acme_store_close(a->store);
+    acme_ended_free(a);
     windows_sweep(a, 0, true);
     hm_map_free(&a->windows);
     free(a->nonce_used);
@@ -420,6 +425,8 @@ hm_err acme_commit(acme *a)
         err = acme_store_commit(a->store);
     }
     a->spoilt = false;
+    a->orders_new = 0;
+    acme_ended_committed(a, err == HM_OK);
     if (err == HM_OK)
         a->task_committed = a->task_count;
     else
@@ -445,7 +452,7 @@ static hm_err sweep_order(acme *a, uint64_t id, uint64_t now_ms)
 hm_err acme_sweep(acme *a, uint64_t now_ms, size_t most)
 {
     uint64_t id;
-    hm_err err = HM_OK;
+    hm_err err = acme_ended_take(a);
     while (err == HM_OK && most-- &&
            (err = acme_record_order_expired(a->store, now_ms, &id)) == HM_OK)
         err = sweep_order(a, id, now_ms);

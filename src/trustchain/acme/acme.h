@@ -123,7 +123,8 @@ typedef struct acme_answer {
     char link[2][ACME_URL_MAX]; // Link, "" for none
     uint32_t retry_after_s;     // 0: none
     acme_error error;           // ACME_OK: it is no refusal
-    bool issued, revoked;       // certificate says which
+    uint64_t deciding;    // a challenge's: its authorization, which is being validated; else 0
+    bool issued, revoked; // certificate says which
     tc_issued certificate;
 } acme_answer;
 void acme_answer_free(acme_answer *out);
@@ -148,6 +149,10 @@ void acme_handle(acme *a, const acme_request *rq, acme_answer *out);
 // Durable when it gives HM_OK; otherwise no change since the commit before is there, but for
 // certificates, which are the authority's, and the answers must not leave.
 HM_CHECK hm_err acme_commit(acme *a);
+// An answer about a challenge that is being validated may wait for the end of that, before the
+// commit that has it: true when it has ended, and the answer says how since. Then, or when it has
+// waited long enough, it may leave like any other.
+bool acme_answer_decided(acme *a, const acme_request *rq, acme_answer *out);
 // The answer to give when acme_commit() failed.
 void acme_answer_failed(acme *a, const acme_request *rq, acme_answer *out);
 

@@ -144,15 +144,33 @@ acme_error acme_op_challenge(acme_call *c)
     }
     if (c->payload && z.status == ACME_PENDING)
         ACME_TRY(begin(c, &z, (acme_challenge)type));
+    return acme_challenge_reply(c, &z, (acme_challenge)type);
+}
+
+acme_error acme_challenge_reply(acme_call *c, const acme_authz *z, acme_challenge type)
+{
     yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
     yyjson_mut_val *root = yyjson_mut_obj(doc);
     yyjson_mut_doc_set_root(doc, root);
-    fill_challenge(c, doc, root, &z, (acme_challenge)type);
-    if (z.status == ACME_PROCESSING)
-        c->out->retry_after_s = 1;
+    fill_challenge(c, doc, root, z, type);
+    c->out->deciding = z->status == ACME_PROCESSING ? z->id : 0;
+    c->out->retry_after_s = c->out->deciding ? 1 : 0;
     snprintf(c->out->link[1], ACME_URL_MAX, "<%.400s" ACME_PATH "authorization/%llu>;rel=\"up\"",
-             c->rq->base, (unsigned long long)z.id);
+             c->rq->base, (unsigned long long)z->id);
     return acme_reply(c, 200, doc);
+}
+
+bool acme_answer_decided(acme *a, const acme_request *rq, acme_answer *out)
+{
+    acme_call c = {.a = a, .rq = rq, .out = out};
+    acme_authz z;
+    hm_err err = acme_record_authz_get(a->store, out->deciding, &z);
+    if (err == HM_OK && z.status == ACME_PROCESSING)
+        return false;
+    out->deciding = 0;
+    if (err == HM_OK && acme_challenge_reply(&c, &z, z.chosen) != ACME_OK)
+        acme_answer_failed(a, rq, out);
+    return true;
 }
 
 bool acme_next_task(acme *a, acme_task *out)

@@ -112,31 +112,14 @@ static acme_error read_csr(acme_call *c, const acme_order *o, hm_buf *pem)
 
 static acme_error issue(acme_call *c, acme_order *o, hm_bytes csr_pem)
 {
-    acme_store *s = c->a->store;
     tc_issued issued;
-    hm_buf chain = {0};
-    hm_err err = tc_issue_server(c->a->cfg.authority, csr_pem, c->rq->now_ms, &chain, &issued);
-    if (err != HM_OK) {
-        hm_buf_free(&chain);
+    hm_err err = acme_ended_issue(c->a, o, csr_pem, c->rq->now_ms, &issued);
+    if (err != HM_OK)
         return err == HM_E_CSR      ? acme_fail(c, ACME_BAD_CSR, "%s", hm_err_detail())
                : err == HM_E_DENIED ? acme_fail(c, ACME_REJECTED_IDENTIFIER, "%s", hm_err_detail())
                                     : acme_fail_err(c, err);
-    }
     c->out->issued = true;
     c->out->certificate = issued;
-    const acme_cert cert = {.account = o->account, .order = o->id};
-    err = acme_record_order_forget_expiry(s, o);
-    o->status = ACME_VALID;
-    o->serial = issued.serial;
-    o->expires_ms = issued.not_after_ms;
-    if (err == HM_OK)
-        err = acme_record_order_put(s, o);
-    if (err == HM_OK)
-        err = acme_record_cert_put(s, &issued.serial, &cert);
-    if (err == HM_OK)
-        err = acme_record_chain_put(s, o->id, hm_buf_bytes(&chain));
-    hm_buf_free(&chain);
-    ACME_TRY_HM(c, err);
     return ACME_OK;
 }
 
@@ -147,6 +130,9 @@ acme_error acme_op_finalize(acme_call *c)
     hm_buf pem = {0};
     ACME_TRY(acme_order_find(c, &o));
     ACME_TRY(acme_order_status(c, &o, &status));
+    // One that is not stored yet was told nobody, and may never be: its number is another's then.
+    if (status == ACME_READY && c->a->orders_new && o.id >= c->a->orders_new)
+        status = ACME_PENDING;
     if (status != ACME_READY)
         return acme_fail(c, ACME_ORDER_NOT_READY, "the order is %s, not ready",
                          acme_status_word(status));
@@ -168,7 +154,8 @@ acme_error acme_op_certificate(acme_call *c)
         c->out->status = 404;
         return acme_fail(c, ACME_MALFORMED, "the order has no certificate yet");
     }
-    ACME_TRY_HM(c, acme_record_chain_get(c->a->store, o.id, &pem));
+    if (!acme_ended_chain(c->a, &o, &pem))
+        ACME_TRY_HM(c, acme_record_chain_get(c->a->store, o.id, &pem));
     c->out->status = 200;
     c->out->content_type = "application/pem-certificate-chain";
     hm_buf_put(&c->out->body, pem);

@@ -2,6 +2,7 @@
 #ifndef HM_TRUSTCHAIN_ACME_INTERNAL_H
 #define HM_TRUSTCHAIN_ACME_INTERNAL_H
 
+#include "base/list.h"
 #include "trustchain/acme/acme.h"
 #include "trustchain/acme/jose.h"
 #include "trustchain/acme/record.h"
@@ -16,7 +17,10 @@ typedef struct acme_window { // of a rate
 
 struct acme {
     acme_config cfg;
-    acme_store *store; // owned
+    acme_store *store;   // owned
+    hm_list ended;       // of acme_ended, owned
+    size_t ended_count;  // of those
+    uint64_t orders_new; // the first that is not committed; 0: all are
     // Nonces: a counter and its keyed hash. A nonce is good once, and while it is among the newest.
     uint64_t nonce_seed[2], nonce_next;
     uint8_t *nonce_used; // ACME_NONCES bits, owned
@@ -106,7 +110,35 @@ acme_error acme_identifier_read(acme_call *c, yyjson_val *v, acme_identifier *ou
 // authz.c
 acme_error acme_op_authorization(acme_call *c);
 acme_error acme_op_challenge(acme_call *c);
+acme_error acme_challenge_reply(acme_call *c, const acme_authz *z, acme_challenge type);
 hm_err acme_task_push(acme *a, const acme_authz *z, const hm_hash *thumbprint);
+
+// ended.c: orders that have their certificate. That is written with it, in the authority's own
+// transaction, which is all that the answer waits for; this store takes it in later, with the next
+// change that it commits anyway.
+#define ACME_ENDED_MAX 64u // more are taken in at once
+
+typedef struct acme_ended {
+    hm_list node;
+    uint64_t order, account, created_ms;
+    tc_serial serial;
+    uint64_t not_after_ms;
+    hm_buf chain;
+    bool taken;  // in: this store's transaction has it
+    bool stored; // that was committed; the authority's copy goes with the next certificate
+} acme_ended;
+
+// What stands with the authority, and takes it in; at the start.
+hm_err acme_ended_load(acme *a);
+void acme_ended_free(acme *a);
+// A certificate for the order, which is valid then.
+hm_err acme_ended_issue(acme *a, acme_order *o, hm_bytes csr_pem, uint64_t now_ms, tc_issued *out);
+// Makes of an order from the store what it is since.
+void acme_ended_apply(const acme *a, acme_order *o);
+bool acme_ended_chain(const acme *a, const acme_order *o, hm_bytes *pem);
+hm_err acme_ended_take(acme *a);
+// The transaction of acme_ended_take() ended.
+void acme_ended_committed(acme *a, bool good);
 
 // finalize.c
 acme_error acme_op_finalize(acme_call *c);

@@ -175,6 +175,7 @@ acme_error acme_order_find(acme_call *c, acme_order *out)
     ACME_TRY_HM(c, err);
     if (out->account != c->account.id)
         return acme_fail(c, ACME_UNAUTHORIZED, "the order is another account's");
+    acme_ended_apply(c->a, out);
     return ACME_OK;
 }
 
@@ -246,6 +247,8 @@ static acme_error store_order(acme_call *c, acme_order *o, acme_cert *old)
     }
     ACME_TRY_HM(c, acme_record_count(s, 'o', 1, &count));
     ACME_TRY_HM(c, acme_record_number(s, 'o', &o->id));
+    if (!c->a->orders_new)
+        c->a->orders_new = o->id;
     for (uint32_t i = 0; i < o->count; i++)
         ACME_TRY(new_authz(c, o, &o->names[i].id, &o->names[i].authz));
     ACME_TRY_HM(c, acme_record_order_put(s, o));
