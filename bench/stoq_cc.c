@@ -3,9 +3,10 @@
 //
 //   stoq_cc                                    the table of
 //                                              docs/decisions/0005-congestion-control.md
-//   stoq_cc ALGORITHMS MBIT RTT_MS QUEUE_BDP LOSS_PERCENT SECONDS [SEED [MARK_BDP [WARM_S]]]
-//                                              one run; ALGORITHMS: a flow a letter, c or b;
-//                                              SECONDS of it count, after WARM_S (2)
+//   stoq_cc ALGORITHMS MBIT RTT_MS QUEUE_BDP LOSS_PERCENT SECONDS [SEEDS [MARK_BDP [WARM_S]]]
+//                                              runs of one case; ALGORITHMS: a flow a letter, c
+//                                              or b; SECONDS of each count, after WARM_S (2);
+//                                              SEEDS: 3, or 1-16
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -16,11 +17,11 @@ typedef struct run {
     const char *name, *flows;
     double mbit, rtt_ms, queue_bdp, mark_bdp, loss_percent; // BDP: of what the path holds
     double warm_s, seconds;                                 // before the measurement, and of it
-    uint64_t seed;
+    uint64_t seed, last_seed;                               // a run each; 0: one run
     bool default_limits; // of the endpoints, so that windows begin small and grow
 } run;
 
-static void print(const link_sim *l, const run *r)
+static void print(const link_sim *l, const run *r, uint64_t seed)
 {
     hm_buf b = {0};
     char text[64];
@@ -34,7 +35,7 @@ static void print(const link_sim *l, const run *r)
     hm_jw_u64(&b, "mark_bytes", l->config.mark_bytes);
     hm_jw_u64(&b, "loss_ppm", l->config.loss_ppm);
     hm_jw_u64(&b, "seconds", (uint64_t)r->seconds);
-    hm_jw_u64(&b, "seed", r->seed);
+    hm_jw_u64(&b, "seed", seed);
     hm_jw_open(&b, "flows", '[');
     for (unsigned i = 0; i < l->count; i++) {
         double rate = (double)link_rate(l, &l->flows[i]);
@@ -65,7 +66,7 @@ static void print(const link_sim *l, const run *r)
     hm_buf_free(&b);
 }
 
-static void one(const run *r)
+static void one(const run *r, uint64_t seed)
 {
     static link_sim l;
     double bdp = r->mbit * 1e6 / 8 * r->rtt_ms / 1e3;
@@ -75,7 +76,7 @@ static void one(const run *r)
                      .mark_bytes = (uint64_t)(r->mark_bdp * bdp),
                      .loss_ppm = (uint32_t)(r->loss_percent * 10000),
                      .default_limits = r->default_limits,
-                     .seed = r->seed};
+                     .seed = seed};
     link_begin(&l, &k);
     for (const char *f = r->flows; *f != '\0'; f++) {
         link_add(&l, *f == 'b' ? STOQ_CONGESTION_BBR : STOQ_CONGESTION_CUBIC);
@@ -84,8 +85,16 @@ static void one(const run *r)
     link_run(&l, (uint64_t)(r->warm_s * 1e6));
     link_measure(&l);
     link_run(&l, (uint64_t)(r->seconds * 1e6));
-    print(&l, r);
+    print(&l, r, seed);
     link_end(&l);
+}
+
+static void all(const run *r)
+{
+    uint64_t seed = r->seed;
+    do
+        one(r, seed);
+    while (seed++ < r->last_seed);
 }
 
 // Each with one flow or more; "cb" is one of each.
@@ -106,26 +115,8 @@ static const run table[] = {
     {"two flows", "bb", 50, 20, 0.5, 0, 0, 20, 120, 1},
     {"two flows", "cc", 100, 50, 1, 0, 0, 20, 120, 1},
     {"two flows", "bb", 100, 50, 1, 0, 0, 20, 120, 1},
-    {"two flows, later", "cc", 100, 50, 1, 0, 0, 300, 600, 1},
-    {"two flows, later", "cc", 100, 50, 1, 0, 0, 300, 600, 2},
-    {"two flows, later", "cc", 100, 50, 1, 0, 0, 300, 600, 3},
-    {"two flows, later", "cc", 100, 50, 1, 0, 0, 300, 600, 4},
-    {"two flows, later", "bb", 100, 50, 1, 0, 0, 300, 600, 1},
-    {"two flows, later", "bb", 100, 50, 1, 0, 0, 300, 600, 2},
-    {"two flows, later", "bb", 100, 50, 1, 0, 0, 300, 600, 3},
-    {"two flows, later", "bb", 100, 50, 1, 0, 0, 300, 600, 4},
-    {"two flows, later", "bb", 100, 50, 1, 0, 0, 300, 600, 5},
-    {"two flows, later", "bb", 100, 50, 1, 0, 0, 300, 600, 6},
-    {"two flows, later", "bb", 100, 50, 1, 0, 0, 300, 600, 7},
-    {"two flows, later", "bb", 100, 50, 1, 0, 0, 300, 600, 8},
-    {"two flows, later", "bb", 100, 50, 1, 0, 0, 300, 600, 9},
-    {"two flows, later", "bb", 100, 50, 1, 0, 0, 300, 600, 10},
-    {"two flows, later", "bb", 100, 50, 1, 0, 0, 300, 600, 11},
-    {"two flows, later", "bb", 100, 50, 1, 0, 0, 300, 600, 12},
-    {"two flows, later", "bb", 100, 50, 1, 0, 0, 300, 600, 13},
-    {"two flows, later", "bb", 100, 50, 1, 0, 0, 300, 600, 14},
-    {"two flows, later", "bb", 100, 50, 1, 0, 0, 300, 600, 15},
-    {"two flows, later", "bb", 100, 50, 1, 0, 0, 300, 600, 16},
+    {"two flows, later", "cc", 100, 50, 1, 0, 0, 300, 600, 1, 16},
+    {"two flows, later", "bb", 100, 50, 1, 0, 0, 300, 600, 1, 16},
     {"side by side", "cb", 100, 20, 0.5, 0, 0, 20, 120, 1},
     {"side by side", "cb", 100, 50, 1, 0, 0, 20, 120, 1},
     {"side by side", "cb", 100, 50, 4, 0, 0, 20, 120, 1},
@@ -134,15 +125,17 @@ static const run table[] = {
     {"slow", "b", 1, 50, 2, 0, 0, 5, 60, 1},
     {"near", "c", 10000, 1, 1, 0, 0, 1, 2, 1},
     {"near", "b", 10000, 1, 1, 0, 0, 1, 2, 1},
-    {"default limits", "b", 1000, 100, 1, 0, 0, 3, 20, 1, true},
-    {"default limits", "c", 1000, 100, 1, 0, 0, 3, 20, 1, true},
-    {"default limits", "b", 1000, 10, 1, 0, 0, 3, 20, 1, true},
+    {"default limits", "b", 1000, 100, 1, 0, 0, 3, 20, 1, .default_limits = true},
+    {"default limits", "c", 1000, 100, 1, 0, 0, 3, 20, 1, .default_limits = true},
+    {"default limits", "b", 1000, 10, 1, 0, 0, 3, 20, 1, .default_limits = true},
 };
 
 int main(int argc, char **argv)
 {
     if (argc > 6) {
-        one(&(run){.name = "one",
+        char *end = NULL;
+        uint64_t seed = argc > 7 ? strtoull(argv[7], &end, 10) : 1;
+        all(&(run){.name = "one",
                    .flows = argv[1],
                    .mbit = atof(argv[2]),
                    .rtt_ms = atof(argv[3]),
@@ -150,17 +143,18 @@ int main(int argc, char **argv)
                    .loss_percent = atof(argv[5]),
                    .warm_s = argc > 9 ? atof(argv[9]) : 2,
                    .seconds = atof(argv[6]),
-                   .seed = argc > 7 ? strtoull(argv[7], NULL, 10) : 1,
+                   .seed = seed,
+                   .last_seed = end != NULL && *end == '-' ? strtoull(end + 1, NULL, 10) : 0,
                    .mark_bdp = argc > 8 ? atof(argv[8]) : 0});
         return 0;
     }
     if (argc > 1) {
         fputs("usage: stoq_cc [ALGORITHMS MBIT RTT_MS QUEUE_BDP LOSS_PERCENT SECONDS "
-              "[SEED [MARK_BDP [WARM_S]]]]\n",
+              "[SEEDS [MARK_BDP [WARM_S]]]]\n",
               stderr);
         return 2;
     }
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
-        one(&table[i]);
+        all(&table[i]);
     return 0;
 }

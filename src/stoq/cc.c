@@ -220,8 +220,8 @@ void stoq_cc_on_persistent(stoq_cc *c, uint64_t now_us)
 
 void stoq_cc_on_spurious(stoq_cc *c, uint64_t now_us)
 {
-    c->algorithm->on_spurious(c, now_us);
-    c->in_recovery = c->recovered = false;
+    if (c->algorithm->on_spurious(c, now_us))
+        c->in_recovery = c->recovered = false;
 }
 
 const char *stoq_cc_state(const stoq_cc *c)

@@ -66,8 +66,10 @@ typedef struct cc_algorithm {
     void (*on_ack)(stoq_cc *c, const cc_sample *s); // s->any
     void (*on_mss)(stoq_cc *c, double ratio);       // old to new
     void (*on_persistent)(stoq_cc *c, uint64_t now_us);
-    void (*on_spurious)(stoq_cc *c, uint64_t now_us); // all losses of the last recovery were none
-    const char *(*state)(const stoq_cc *c);           // in a word
+    // All losses of the last recovery were none. Is it undone? Else the recovery stands, and what
+    // was sent before it is answered by it.
+    bool (*on_spurious)(stoq_cc *c, uint64_t now_us);
+    const char *(*state)(const stoq_cc *c); // in a word
 } cc_algorithm;
 
 typedef struct cc_cubic {

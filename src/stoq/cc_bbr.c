@@ -275,7 +275,7 @@ static void on_persistent(stoq_cc *c, uint64_t now_us)
     c->cwnd = 2 * c->mss; // RFC 9002, section 7.6
 }
 
-static void on_spurious(stoq_cc *c, uint64_t now_us)
+static bool on_spurious(stoq_cc *c, uint64_t now_us)
 {
     (void)now_us;
     cc_bbr *b = &c->bbr;
@@ -294,6 +294,7 @@ static void on_spurious(stoq_cc *c, uint64_t now_us)
         start_refill(c);
     }
     b->undo_state = CC_BBR_NONE;
+    return true;
 }
 
 // ---- the model, on every ACK --------------------------------------------------------------------

@@ -173,10 +173,9 @@ static void on_lost(stoq_cc *c, const cc_packet *p, bool first, bool apart, uint
 static void on_ce(stoq_cc *c, const cc_sample *s, bool first)
 {
     (void)s;
-    if (!first)
-        return;
-    reduce(c);
-    c->cubic.undo.valid = false; // a mark is never spurious
+    if (first)
+        reduce(c);
+    c->cubic.undo.valid = false; // a mark is never spurious, whatever the losses beside it were
 }
 
 // Section 4.8: the cubic begins anew where slow start ends.
@@ -190,12 +189,12 @@ static void on_persistent(stoq_cc *c, uint64_t now_us)
     set_pacing(c);
 }
 
-static void on_spurious(stoq_cc *c, uint64_t now_us)
+static bool on_spurious(stoq_cc *c, uint64_t now_us)
 {
     (void)now_us;
     cc_cubic *q = &c->cubic;
     if (!q->undo.valid || c->cwnd >= q->undo.cwnd)
-        return;
+        return false;
     c->cwnd = q->undo.cwnd;
     q->ssthresh = q->undo.ssthresh;
     q->epoch_us = q->undo.epoch_us;
@@ -205,6 +204,7 @@ static void on_spurious(stoq_cc *c, uint64_t now_us)
     q->cwnd_prior = q->undo.cwnd_prior;
     q->undo.valid = false;
     set_pacing(c);
+    return true;
 }
 
 // What is in segments stays the same in bytes.

@@ -248,6 +248,37 @@ static void test_marks(void **state)
     assert_true(segments() < 72);
 }
 
+static void mark_one(void)
+{
+    stoq_cc_ack_begin(&p.c, p.now);
+    stoq_cc_on_acked(&p.c, &p.sent[p.first++ % WINDOW]);
+    stoq_cc_on_ce(&p.c, 1);
+    stoq_cc_ack_end(&p.c, 50 * MS);
+}
+
+// Of what was under way one packet seemed lost and another was marked, in either order. The packet
+// comes after all: the mark remains, and is answered once.
+static void test_marks_beside_spurious_losses(void **state)
+{
+    (void)state;
+    for (int marked_first = 0; marked_first < 2; marked_first++) {
+        avoid(100);
+        fill();
+        p.now += 50 * MS;
+        if (marked_first)
+            mark_one();
+        lose(1);
+        if (!marked_first)
+            mark_one();
+        assert_near(segments(), 70, 1);
+        stoq_cc_on_spurious(&p.c, p.now);
+        assert_near(segments(), 70, 1);
+        mark_one();
+        lose(1);
+        assert_near(segments(), 70, 1);
+    }
+}
+
 // ---- HyStart++ ----------------------------------------------------------------------------------
 
 // Round trips of 50 ms, then one longer by `more`.
@@ -561,6 +592,7 @@ int main(void)
         cmocka_unit_test(test_persistent_congestion),
         cmocka_unit_test(test_spurious_recovery),
         cmocka_unit_test(test_marks),
+        cmocka_unit_test(test_marks_beside_spurious_losses),
         cmocka_unit_test(test_hystart),
         cmocka_unit_test(test_rate_samples),
         cmocka_unit_test(test_pacing),
