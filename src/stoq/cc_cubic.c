@@ -130,11 +130,13 @@ static void avoid_congestion(stoq_cc *c, const cc_sample *s)
     c->cwnd = (uint64_t)(w * mss);
 }
 
+// What was sent before a loss lets nothing grow (RFC 9002, section 7.3.2), not even what the ACK
+// that told of the loss acknowledges: the epoch begins when recovery has ended.
 static void on_ack(stoq_cc *c, const cc_sample *s)
 {
-    if (c->cwnd < c->cubic.ssthresh)
+    if (!c->in_recovery && c->cwnd < c->cubic.ssthresh)
         slow_start(c, s);
-    else
+    else if (!c->in_recovery)
         avoid_congestion(c, s);
     c->cubic.last_ack_us = s->now_us;
     set_pacing(c);

@@ -150,6 +150,34 @@ static void test_cubic_function(void **state)
     assert_near(segments(), before + 3, 0.2); // Reno's three
 }
 
+// An ACK that tells of a loss lets nothing grow, whatever it acknowledges besides (RFC 9002,
+// section 7.3.2), in slow start neither; and the epoch begins with the first ACK after recovery.
+static void test_no_growth_with_a_loss(void **state)
+{
+    (void)state;
+    for (int slow_start = 0; slow_start < 2; slow_start++) {
+        avoid(100);
+        if (!slow_start)
+            p.c.cubic.ssthresh = p.c.cwnd;
+        fill();
+        p.now += 100 * MS;
+        stoq_cc_ack_begin(&p.c, p.now);
+        for (int i = 0; i < 10; i++)
+            stoq_cc_on_acked(&p.c, &p.sent[p.first++ % WINDOW]);
+        lose(1);
+        stoq_cc_ack_end(&p.c, 100 * MS);
+        assert_int_equal(p.c.cwnd, 70 * MSS);
+        assert_int_equal(p.c.cubic.epoch_us, 0);
+        p.now += 50 * MS;
+        ack(89, 100 * MS);
+        assert_int_equal(p.c.cwnd, 70 * MSS);
+        assert_int_equal(p.c.cubic.epoch_us, 0);
+        round_trip(100 * MS);
+        assert_int_equal(p.c.cubic.epoch_us, p.now);
+        assert_near(p.c.cubic.k, 4.2172, 0.001);
+    }
+}
+
 // A loss below the last W_max gives up some more (section 4.7): 0.85 * 70 = 59.5.
 static void test_fast_convergence(void **state)
 {
@@ -586,6 +614,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_slow_start),
         cmocka_unit_test(test_cubic_function),
+        cmocka_unit_test(test_no_growth_with_a_loss),
         cmocka_unit_test(test_fast_convergence),
         cmocka_unit_test(test_reno_friendly),
         cmocka_unit_test(test_other_mss),
