@@ -118,11 +118,12 @@ stage_style() {
     check layers scripts/check-layers.py
     check hosts scripts/check-hosts.sh
 }
-stage_unit() { build debug && meson_tests build --suite unit; }
+# All but the sanitizers test what is deployed, so that there is one build less.
+stage_unit() { build release && meson_tests build-release --suite unit; }
 stage_sim() { build release && meson_tests build-release --suite sim; }
 # These wait for clocks more than they compute: one more at a time than there are processors.
 stage_integration() {
-    build debug && meson_tests build --suite integration --num-processes $(($(nproc) + 1))
+    build release && meson_tests build-release --suite integration --num-processes $(($(nproc) + 1))
 }
 stage_dashboard() { check dashboard scripts/build-dashboard.sh; }
 stage_e2e() {
@@ -134,16 +135,16 @@ sanitizer_env() {
     export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
     export TSAN_OPTIONS="halt_on_error=1:suppressions=$PWD/tests/tsan.supp"
 }
-# sanitized NAME FACTOR: the unit tests, and a whole mesh of such nodes that loses some of them.
+# sanitized NAME FACTOR SUITE: these tests, and a whole mesh of such nodes that loses some of them.
 sanitized() {
     sanitizer_env
     build "$1" || return 0
-    meson_tests "build-$1" --suite unit --timeout-multiplier "$2"
+    meson_tests "build-$1" --suite "$3" --timeout-multiplier "$2"
     check "mesh ($1)" env HM_BUILD="build-$1" python3 tests/e2e/test_mesh.py \
         /usr/include/flint /usr/include/openssl
 }
-stage_asan() { sanitized asan 5; }
-stage_tsan() { sanitized tsan 8; }
+stage_asan() { sanitized asan 5 unit; }
+stage_tsan() { sanitized tsan 8 threads; }
 stage_fuzz() {
     sanitizer_env
     build fuzz || return 0
@@ -162,7 +163,7 @@ if [ $list = 1 ]; then
 fi
 [ $setup = 0 ] || deploy/setup.sh build test e2e interop
 
-[ ${#wanted[@]} -gt 0 ] || { wanted=("${stages[@]}"); later=(release asan tsan fuzz); }
+[ ${#wanted[@]} -gt 0 ] || { wanted=("${stages[@]}"); later=(asan tsan fuzz); }
 for w in "${wanted[@]}"; do
     if [[ " ${stages[*]} " == *" $w "* ]]; then
         note "stage $w"

@@ -49,4 +49,6 @@ if [ ! -f "$dir/build.ninja" ]; then
     }
     rm -f "$log"
 fi
+# What the cache does not have is not read twice: once to look for it, and once to compile it.
+export CCACHE_DEPEND=1
 ninja -C "$dir" "$@"
