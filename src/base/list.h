@@ -43,6 +43,17 @@ static inline void hm_list_remove(hm_list *node)
     node->next->prev = node->prev;
     hm_list_init(node);
 }
+// All nodes of from to the end of to, in their order.
+static inline void hm_list_move_all(hm_list *from, hm_list *to)
+{
+    if (hm_list_empty(from))
+        return;
+    from->next->prev = to->prev;
+    to->prev->next = from->next;
+    from->prev->next = to;
+    to->prev = from->prev;
+    hm_list_init(from);
+}
 // The body may remove `it`.
 #define hm_list_each(it, head)                                                                     \
     for (hm_list *it = (head)->next, *it##_next = it->next; it != (head);                          \

@@ -322,11 +322,7 @@ void hm_content_sync_begin(hm_content *c)
     batch_free(&c->running);
     c->running = c->queue;
     hm_list_init(&c->running.jobs);
-    hm_list_each(it, &c->queue.jobs)
-    {
-        hm_list_remove(it);
-        hm_list_append(&c->running.jobs, it);
-    }
+    hm_list_move_all(&c->queue.jobs, &c->running.jobs);
     batch_init(&c->queue);
     c->done = (content_done){.followed = c->followed, .oldest_ms = c->oldest_ms};
     c->is_running = true;

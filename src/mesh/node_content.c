@@ -703,15 +703,6 @@ void content_tick(hm_node *n, uint64_t now_us)
     requests_fail(n, UINT32_MAX, now_us > ASK_TIMEOUT_US ? now_us - ASK_TIMEOUT_US : 0);
 }
 
-static void list_move(hm_list *from, hm_list *to)
-{
-    hm_list_each(it, from)
-    {
-        hm_list_remove(it);
-        hm_list_append(to, it);
-    }
-}
-
 static void send_stored(hm_node *n, hm_list *acks, bool ok)
 {
     hm_list_each(it, acks)
@@ -802,8 +793,8 @@ void content_flush(hm_node *n)
     if (n->content_syncing || (!hm_content_dirty(n->content) && hm_list_empty(&n->unsynced) &&
                                hm_list_empty(&n->stored_acks)))
         return;
-    list_move(&n->unsynced, &n->sync_asks);
-    list_move(&n->stored_acks, &n->sync_acks);
+    hm_list_move_all(&n->unsynced, &n->sync_asks);
+    hm_list_move_all(&n->stored_acks, &n->sync_acks);
     hm_content_sync_begin(n->content);
     n->content_work.data = n;
     n->content_syncing = uv_queue_work(n->loop, &n->content_work, sync_run, sync_done) == 0;
@@ -833,7 +824,7 @@ void content_close(hm_node *n)
 {
     send_stored(n, &n->stored_acks, false);
     send_stored(n, &n->sync_acks, false);
-    list_move(&n->unsynced, &n->sync_asks);
+    hm_list_move_all(&n->unsynced, &n->sync_asks);
     hm_list_each(it, &n->sync_asks)
     {
         ask_free(hm_container_of(it, ask, link));

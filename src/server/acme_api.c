@@ -87,25 +87,25 @@ static bool holds(acme_api *a, pending *p)
            p->r && uv_now(a->cfg.loop) < p->since_ms + HOLD_MS;
 }
 
-static void move(hm_list *node, hm_list *to)
-{
-    hm_list_remove(node);
-    hm_list_append(to, node);
-}
-
 static void flush(void *ctx)
 {
     acme_api *a = ctx;
     hm_list held;
     hm_list_init(&held);
-    hm_list_each(it, &a->pending) if (holds(a, hm_container_of(it, pending, node))) move(it, &held);
+    hm_list_each(it, &a->pending)
+    {
+        if (!holds(a, hm_container_of(it, pending, node)))
+            continue;
+        hm_list_remove(it);
+        hm_list_append(&held, it);
+    }
     hm_err err = acme_commit(a->core);
     a->counters.commits++;
     if (err != HM_OK) {
         char why[512];
         hm_log(HM_LOG_ERROR, "acme", "nothing stored", "why=%s",
                hm_log_quote(why, sizeof why, hm_bytes_str(hm_err_detail())));
-        hm_list_each(it, &held) move(it, &a->pending); // what they are about may not be there
+        hm_list_move_all(&held, &a->pending); // what they are about may not be there
     }
     while (!hm_list_empty(&a->pending)) {
         pending *p = hm_container_of(a->pending.next, pending, node);
@@ -121,7 +121,7 @@ static void flush(void *ctx)
         acme_answer_free(&p->answer);
         free(p);
     }
-    hm_list_each(it, &held) move(it, &a->pending);
+    hm_list_move_all(&held, &a->pending);
     if (!hm_list_empty(&a->pending)) {
         const pending *oldest = hm_container_of(a->pending.next, pending, node);
         uint64_t now = uv_now(a->cfg.loop), due = oldest->since_ms + HOLD_MS;

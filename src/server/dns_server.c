@@ -118,11 +118,7 @@ static void push(void *ctx, hm_list *changes, uint64_t time_ms)
 {
     dns_server *s = ctx;
     uv_mutex_lock(&s->lock);
-    hm_list_each(it, changes)
-    {
-        hm_list_remove(it);
-        hm_list_append(&s->changes, it);
-    }
+    hm_list_move_all(changes, &s->changes);
     s->time_ms = time_ms;
     uv_mutex_unlock(&s->lock);
     uv_async_send(&s->bell);
@@ -197,11 +193,7 @@ static void on_bell(uv_async_t *a)
     hm_list mine;
     hm_list_init(&mine);
     uv_mutex_lock(&s->lock);
-    hm_list_each(it, &s->changes)
-    {
-        hm_list_remove(it);
-        hm_list_append(&mine, it);
-    }
+    hm_list_move_all(&s->changes, &mine);
     uint64_t time_ms = s->time_ms;
     bool stop = s->stop;
     if (s->foreigns_changed && !stop)

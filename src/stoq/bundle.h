@@ -139,6 +139,9 @@ void bundle_on_stream_end(bundle_member *m);
 // ---- bundle_send.c ------------------------------------------------------------------------------
 
 void bundle_pump(stoq_bundle *b); // sends what may be sent
+// Bytes that the stream's connection may hold: its congestion window, and `ahead` beyond it, but no
+// more than the window again, or a slow one would hold what the others wait for; 0: it is full.
+uint64_t bundle_may_hold(stoq_stream *st, uint64_t ahead);
 // Frees what the peer has; after the connection's end and the peer's answer the rest goes back into
 // the queue.
 void bundle_release(bundle_member *m);

@@ -61,11 +61,8 @@ static void tell_away(bundle_leg *l)
 
 static void measure(bundle_leg *l)
 {
-    uint64_t window = stoq_conn_window(stoq_stream_conn(l->stream));
     uint64_t before = l->window;
-    l->window = stoq_stream_send_room(l->stream) == 0
-                    ? 0
-                    : window + (window < LEG_AHEAD ? window : LEG_AHEAD);
+    l->window = bundle_may_hold(l->stream, LEG_AHEAD);
     if (before == 0 && l->window > 0)
         tell_home(l);
 }
@@ -262,11 +259,7 @@ static void take_mail(bundle_leg *l, leg_mail *out)
     hm_list_init(&out->come);
     pthread_mutex_lock(&l->lock);
     l->home_due = false;
-    while (!hm_list_empty(&l->come)) {
-        hm_list *it = l->come.next;
-        hm_list_remove(it);
-        hm_list_append(&out->come, it);
-    }
+    hm_list_move_all(&l->come, &out->come);
     out->window = l->window;
     out->returned = l->returned;
     out->returned_bytes = l->returned_bytes;

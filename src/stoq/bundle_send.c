@@ -5,8 +5,7 @@
 #include "stoq/bundle_leg.h"
 
 // Beyond its congestion window a connection is given so much, one batch of segmentation offload, so
-// that it never waits for this side's next turn; but no more than the window again, or a slow one
-// would hold what the others wait for.
+// that it never waits for this side's next turn.
 #define AHEAD 65536u
 
 static bool live(const bundle_member *m)
@@ -82,18 +81,18 @@ static bool flush(bundle_member *m)
 
 // ---- striping -----------------------------------------------------------------------------------
 
+uint64_t bundle_may_hold(stoq_stream *st, uint64_t ahead)
+{
+    uint64_t window = stoq_conn_window(stoq_stream_conn(st));
+    return stoq_stream_send_room(st) == 0 ? 0 : window + (window < ahead ? window : ahead);
+}
+
 // Bytes that it may be given now.
 static uint64_t room_of(const bundle_member *m)
 {
     if (!live(m) || m->out_at < m->out_len)
         return 0;
-    uint64_t most = m->leg_window;
-    if (m->leg == NULL) {
-        uint64_t window = stoq_conn_window(stoq_stream_conn(m->stream));
-        if (stoq_stream_send_room(m->stream) == 0)
-            return 0;
-        most = window + (window < AHEAD ? window : AHEAD);
-    }
+    uint64_t most = m->leg != NULL ? m->leg_window : bundle_may_hold(m->stream, AHEAD);
     return most > m->lent_bytes ? most - m->lent_bytes : 0;
 }
 

@@ -113,11 +113,7 @@ static bool run_jobs(worker *w)
     (void)eventfd_read(w->wake, &n);
     hm_list_init(&mine);
     pthread_mutex_lock(&w->lock);
-    while (!hm_list_empty(&w->jobs)) {
-        hm_list *it = w->jobs.next;
-        hm_list_remove(it);
-        hm_list_append(&mine, it);
-    }
+    hm_list_move_all(&w->jobs, &mine);
     w->waiting = w->passed = 0;
     bool last = w->stopping;
     pthread_mutex_unlock(&w->lock);

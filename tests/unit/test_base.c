@@ -285,6 +285,32 @@ static void list_keeps_order(void **state)
     assert_true(hm_list_empty(&head));
 }
 
+static void list_moves_all(void **state)
+{
+    (void)state;
+    for (int here = 0; here < 3; here++) {
+        for (int there = 0; there < 3; there++) {
+            hm_list from, to, n[4];
+            hm_list_init(&from);
+            hm_list_init(&to);
+            for (int i = 0; i < there; i++)
+                hm_list_append(&to, &n[i]);
+            for (int i = there; i < there + here; i++)
+                hm_list_append(&from, &n[i]);
+            hm_list_move_all(&from, &to);
+            assert_true(hm_list_empty(&from));
+            hm_list *it = &to;
+            for (int i = 0; i < there + here; i++) {
+                assert_ptr_equal(it->next, &n[i]);
+                assert_ptr_equal(n[i].prev, it);
+                it = it->next;
+            }
+            assert_ptr_equal(it->next, &to);
+            assert_ptr_equal(to.prev, it);
+        }
+    }
+}
+
 static void prng_repeats_and_log_quotes(void **state)
 {
     (void)state;
@@ -315,6 +341,7 @@ int main(void)
         cmocka_unit_test(map_agrees_with_a_model),
         cmocka_unit_test(heap_sorts_and_is_stable),
         cmocka_unit_test(list_keeps_order),
+        cmocka_unit_test(list_moves_all),
         cmocka_unit_test(prng_repeats_and_log_quotes),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
