@@ -1,7 +1,7 @@
 // Bundles whose connections are of several workers, on either side or both, over ::1: every byte
-// arrives once, whichever workers carry it; connections that die, ends from each side at each
-// moment, groups that stop in the middle, joins that are refused by another worker, and the limit
-// of what is between two of them.
+// arrives once, whichever workers carry it; connections that die or fall silent, ends from each
+// side at each moment, groups that stop in the middle, joins that are refused by another worker,
+// and the limit of what is between two of them.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,11 +9,14 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/random.h"
@@ -70,11 +73,13 @@ typedef struct setup {
     void (*act)(side *s);
     bool act_on_server;
     bool no_hub; // of the server
+    uint32_t idle_ms;
+    unsigned through; // connections 1 to this one go by the relay of their number
 } setup;
 
 static side sides[2]; // client, server
 static setup now;
-static struct sockaddr_in6 target;
+static struct sockaddr_in6 target, relayed[CONNS_MAX];
 static stoq_bundle_ref ref;
 static uint8_t id[BUNDLE_ID]; // of the bundle
 // How connections ended on the client, by the number that is their user pointer.
@@ -92,17 +97,22 @@ static void tell(void)
     pthread_mutex_unlock(&lock);
 }
 
-static bool until(bool (*done)(void))
+static bool within(time_t seconds, bool (*done)(void))
 {
     struct timespec end;
     bool yes;
     clock_gettime(CLOCK_REALTIME, &end);
-    end.tv_sec += LIMIT_S;
+    end.tv_sec += seconds;
     pthread_mutex_lock(&lock);
     while (!(yes = done()) && pthread_cond_timedwait(&changed, &lock, &end) != ETIMEDOUT)
         ;
     pthread_mutex_unlock(&lock);
     return yes;
+}
+
+static bool until(bool (*done)(void))
+{
+    return within(LIMIT_S, done);
 }
 
 static bool all_came(void)
@@ -186,7 +196,8 @@ static void connect_some(void *arg, stoq_endpoint *ep)
     stoq_conn *c;
     for (uintptr_t i = 1; i < now.conns; i++)
         if (i % sides[0].workers == p->index)
-            hm_assert(stoq_connect(ep, &target, NULL, NULL, (void *)i, &c) == HM_OK);
+            hm_assert(stoq_connect(ep, i <= now.through ? &relayed[i] : &target, NULL, NULL,
+                                   (void *)i, &c) == HM_OK);
     (void)arg;
 }
 
@@ -250,6 +261,80 @@ static void on_bundle_closed(void *user, stoq_bundle *b, hm_err why)
     s->why = why;
     s->closed++;
     tell();
+}
+
+// ---- relays -------------------------------------------------------------------------------------
+
+// A way to the server for one connection, that can be cut without a word to either end.
+typedef struct relay {
+    int front, back; // to the client, to the server
+    struct sockaddr_in6 client;
+    pthread_t thread;
+} relay;
+
+static relay relays[CONNS_MAX]; // by the number of the connection
+static atomic_bool cut, relays_end;
+
+static int udp_socket(void)
+{
+    const struct sockaddr_in6 any = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0);
+    assert_int_equal(bind(fd, (const struct sockaddr *)&any, sizeof any), 0);
+    return fd;
+}
+
+// What is sent and lost by a full socket is lost as on any way.
+static void *relay_run(void *arg)
+{
+    relay *r = arg;
+    uint8_t *packet = malloc(65536);
+    struct pollfd fds[2] = {{.fd = r->front, .events = POLLIN}, {.fd = r->back, .events = POLLIN}};
+    hm_assert(packet != NULL);
+    while (!relays_end) {
+        if (poll(fds, 2, 100) <= 0) // or the test may have ended
+            continue;
+        for (unsigned i = 0; i < 2; i++) {
+            if (!(fds[i].revents & POLLIN))
+                continue;
+            socklen_t len = sizeof r->client;
+            ssize_t n = i == 0 ? recvfrom(r->front, packet, 65536, MSG_DONTWAIT,
+                                          (struct sockaddr *)&r->client, &len)
+                               : recv(r->back, packet, 65536, MSG_DONTWAIT);
+            if (n <= 0 || cut)
+                continue;
+            if (i == 0)
+                n = send(r->back, packet, (size_t)n, 0);
+            else
+                n = sendto(r->front, packet, (size_t)n, 0, (const struct sockaddr *)&r->client,
+                           sizeof r->client);
+        }
+    }
+    free(packet);
+    return NULL;
+}
+
+static void start_relays(void)
+{
+    cut = relays_end = false;
+    for (unsigned i = 1; i <= now.through; i++) {
+        relay *r = &relays[i];
+        socklen_t len = sizeof relayed[i];
+        *r = (relay){.front = udp_socket(), .back = udp_socket()};
+        assert_int_equal(getsockname(r->front, (struct sockaddr *)&relayed[i], &len), 0);
+        assert_int_equal(connect(r->back, (const struct sockaddr *)&target, sizeof target), 0);
+        assert_int_equal(pthread_create(&r->thread, NULL, relay_run, r), 0);
+    }
+}
+
+static void end_relays(void)
+{
+    relays_end = true;
+    for (unsigned i = 1; i <= now.through; i++) {
+        pthread_join(relays[i].thread, NULL);
+        close(relays[i].front);
+        close(relays[i].back);
+    }
 }
 
 // ---- the endpoints ------------------------------------------------------------------------------
@@ -340,6 +425,7 @@ static void start(side *s, bool is_server)
                      .server_tls = is_server ? ids.server : NULL,
                      .client_tls = is_server ? NULL : ids.client,
                      .alpn = {STOQ_ALPN_BUNDLE},
+                     .limits.max_idle_ms = now.idle_ms,
                      .callbacks = callbacks},
         .workers = s->workers,
         .worker_begin = worker_begin,
@@ -365,6 +451,7 @@ static void begin(setup k)
     now = k;
     start(&sides[1], true);
     stoq_group_address(sides[1].group, &target);
+    start_relays();
     start(&sides[0], false);
     // Its home is the last worker.
     assert_int_equal(stoq_group_run(sides[0].group, sides[0].workers - 1, connect_first, NULL),
@@ -386,6 +473,7 @@ static void finish(void)
         assert_true(sides[i].closed <= 1);
         assert_null(sides[i].bundle);
     }
+    end_relays();
 }
 
 static void close_it(side *s)
@@ -547,6 +635,77 @@ static void test_home_without_connections(void **state)
             assert_false(one_closed());
         assert_int_equal(stoq_group_run(sides[0].group, 3, close_job, &sides[0]), HM_OK);
         assert_true(until(both_closed));
+        finish();
+    }
+}
+
+// ---- connections that fall silent ---------------------------------------------------------------
+
+// With a window of 1 MiB, of which the application takes nothing.
+static bool stands(void)
+{
+    return sides[1].received > (1u << 20) - STOQ_BUNDLE_PIECE_MAX;
+}
+
+// The application takes what it left.
+static void take_all(void *arg, stoq_endpoint *ep)
+{
+    side *s = arg;
+    (void)ep;
+    s->lazy = false;
+    stoq_bundle_consume(s->bundle, s->received);
+}
+
+static bool silent_died(void)
+{
+    unsigned n = 0;
+    for (unsigned i = 1; i <= now.through; i++)
+        n += ended_with[i] != 0;
+    return n == now.through;
+}
+
+static void ping_job(void *arg, stoq_endpoint *ep)
+{
+    (void)arg;
+    stoq_bundles_ping(((const party *)stoq_endpoint_user(ep))->set);
+}
+
+// Half of the connections, of every worker, fall silent when all carry the bundle and its window is
+// full: what is sent from then on goes by them too, until the idle timeout says that they are dead,
+// and then again by the others, which pings keep.
+static void test_connections_fall_silent(void **state)
+{
+    (void)state;
+    for (int ordered = 0; ordered < 2; ordered++) {
+        begin((setup){.server_workers = 4,
+                      .client_workers = 4,
+                      .conns = 13,
+                      .through = 6,
+                      .idle_ms = 5000,
+                      .ordered = ordered,
+                      .lazy = true,
+                      .window_bytes = 1u << 20,
+                      .up = 20000000,
+                      .down = 1});
+        assert_true(until(both_opened));
+        wait_for_all();
+        assert_true(until(stands));
+        cut = true;
+        assert_int_equal(stoq_group_run(sides[1].group, sides[1].home, take_all, &sides[1]), HM_OK);
+        for (unsigned s = 0; !(within(1, all_came) && within(1, silent_died)); s++) {
+            assert_true(s < LIMIT_S);
+            assert_int_equal(stoq_group_run(sides[0].group, sides[0].home, ping_job, NULL), HM_OK);
+        }
+        for (unsigned i = 0; i < 2; i++)
+            while (stats_of(&sides[i]).connections != now.conns - now.through)
+                assert_false(one_closed());
+        assert_true(stats_of(&sides[0]).pieces_again > 0);
+        for (unsigned i = 1; i < now.conns; i++)
+            if (i > now.through)
+                assert_int_equal(ended_with[i], 0);
+            else if (ended_with[i] != STOQ_BUNDLE_LEFT) // or its own timeout, whichever is first
+                assert_int_equal(ended_with[i], 1);
+        assert_false(one_closed());
         finish();
     }
 }
@@ -824,11 +983,6 @@ static void test_limit_between(void **state)
 }
 
 // An application that takes nothing: the bundle's window holds the peer, whoever carries it.
-static bool stands(void)
-{
-    return sides[1].received > (1u << 20) - STOQ_BUNDLE_PIECE_MAX;
-}
-
 static void test_window(void **state)
 {
     (void)state;
@@ -867,6 +1021,7 @@ int main(void)
         cmocka_unit_test(test_statistics),
         cmocka_unit_test(test_connections_die),
         cmocka_unit_test(test_home_without_connections),
+        cmocka_unit_test(test_connections_fall_silent),
         cmocka_unit_test(test_closing),
         cmocka_unit_test(test_groups_stop),
         cmocka_unit_test(test_server_limit),
