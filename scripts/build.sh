@@ -12,6 +12,8 @@ usage: scripts/build.sh NAME [TARGET...]
     asan     build-asan/     AddressSanitizer and UndefinedBehaviorSanitizer
     tsan     build-tsan/     ThreadSanitizer
     fuzz     build-fuzz/     libFuzzer targets with clang, ASan and UBSan
+  Without a TARGET the last three build what ./run-tests.sh runs of them, the others everything; the
+  target "all" is everything in each.
 USAGE
 }
 
@@ -20,15 +22,15 @@ USAGE
 # builds take warnings for errors.
 light=(-Doptimization=1 -Dc_args=-g1 -Dwerror=false)
 name=${1:-}
+suite=
 case $name in
 debug) dir=build options=() ;;
 release) dir=build-release options=(--buildtype=release -Ddebug=true) ;;
-asan) dir=build-asan options=(-Db_sanitize=address,undefined -Db_lundef=false "${light[@]}") ;;
-tsan) dir=build-tsan options=(-Db_sanitize=thread -Db_lundef=false "${light[@]}") ;;
+asan) suite=unit dir=build-asan options=(-Db_sanitize=address,undefined -Db_lundef=false "${light[@]}") ;;
+tsan) suite=threads dir=build-tsan options=(-Db_sanitize=thread -Db_lundef=false "${light[@]}") ;;
 fuzz)
     dir=build-fuzz options=(-Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false)
     export CC=clang
-    [ $# -gt 1 ] || set -- fuzz fuzzers
     ;;
 -h | --help) usage; exit 0 ;;
 *) usage >&2; exit 2 ;;
@@ -48,6 +50,28 @@ if [ ! -f "$dir/build.ninja" ]; then
         exit 1
     }
     rm -f "$log"
+fi
+# programs_of SUITE: what its tests run, of the build folder.
+programs_of() {
+    python3 - "$dir/meson-info" "$1" <<'PY'
+import json, os, sys
+info, suite = sys.argv[1:]
+build = os.path.dirname(os.path.abspath(info))
+with open(f"{info}/intro-targets.json") as f:
+    files = {t["id"]: [os.path.relpath(name, build) for name in t["filename"]] for t in json.load(f)}
+with open(f"{info}/intro-tests.json") as f:
+    wanted = {i for t in json.load(f) if suite in (s.split(":")[-1] for s in t["suite"]) for i in t["depends"]}
+print(*sorted(name for i in wanted for name in files[i]))
+PY
+}
+if [ $# = 0 ]; then
+    case $name in
+    asan | tsan)
+        # shellcheck disable=SC2046 # their names have no spaces
+        set -- $(programs_of "$suite") src/cli/hypermesh src/server/hypermesh-server
+        ;;
+    fuzz) set -- fuzzers ;;
+    esac
 fi
 # What the cache does not have is not read twice: once to look for it, and once to compile it.
 export CCACHE_DEPEND=1
