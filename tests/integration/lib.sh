@@ -27,13 +27,22 @@ code() {
     [ $rc = "$want" ] || fail "exit code $rc, not $want: $*"
 }
 says() { grep -q -- "$1" out err || fail "no word of \"$1\""; }
-# until_true COMMAND...: for at most three minutes, which only end a test that would wait for ever.
+# until_true COMMAND...: for at most three minutes, which only end a test that would wait for ever. What
+# takes long is asked for less often, down to once a second: each time costs the other tests.
 until_true() {
-    local end=$((SECONDS + 180))
+    local end=$((SECONDS + 180)) ms=50
     until "$@"; do
         [ $SECONDS -lt $end ] || fail "not within three minutes: $*"
-        sleep 0.1
+        pause $ms
+        ms=$((ms < 667 ? ms * 3 / 2 : 1000))
     done
+}
+# pause MILLISECONDS: without starting a program
+exec {never}<> <(:) # where nothing is ever to be read
+pause() {
+    local seconds
+    printf -v seconds '%d.%03d' $(($1 / 1000)) $(($1 % 1000))
+    read -rt "$seconds" -u "$never" || true
 }
 # issuing_name FAMILY CERTIFICATE: how the addresses of that issuing CA's lists begin. $module: falcon.so's
 # folder.

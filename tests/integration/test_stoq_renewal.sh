@@ -129,6 +129,7 @@ until thrice; do
     [ $SECONDS -lt $end ] || fail "not three renewals"
     code 0 "$hypermesh" stoq ping "$at" --ca ca/mesh-root.crt --count 1; says '1 requests, 1'
     curl -sS -g --cacert ca/edge-root.crt "https://$metrics/metrics" >out || fail "no metrics"
+    pause 200 # for the other tests
 done
 kill -0 $long 2>/dev/null || { cat long.err >&2; fail "the connection that stays has ended"; }
 connections() {
