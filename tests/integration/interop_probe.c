@@ -13,7 +13,7 @@
 
 typedef struct probe {
     const char *path;
-    bool keys, keys_changed, move, ended, closed;
+    bool keys, keys_changed, move, away, ended, closed;
     uint64_t bytes, move_at; // move_at: bytes of the next move
     unsigned moved, stayed;
     stoq_conn_stats stats;
@@ -69,13 +69,15 @@ static void on_moved(void *user, stoq_conn *c, bool moved)
 static void move(probe *p, stoq_conn *c)
 {
     struct sockaddr_in6 at = {.sin6_family = AF_INET6};
-    if (p->moved % 2 == 1)
+    if (p->away)
         at.sin6_addr = in6addr_loopback;
     hm_err err = stoq_conn_migrate(c, &at);
     if (err != HM_OK && err != HM_E_AGAIN)
         fail("move");
-    if (err == HM_OK)
+    if (err == HM_OK) {
+        p->away = !p->away;
         p->move_at = p->bytes + 1000000;
+    }
 }
 
 static void on_readable(void *user, stoq_stream *st)
