@@ -13,7 +13,7 @@
 
 typedef struct probe {
     const char *path;
-    bool keys, keys_changed, move, away, ended, closed;
+    bool keys, keys_changed, move, moving, away, ended, closed;
     uint64_t bytes, move_at; // move_at: bytes of the next move
     unsigned moved, stayed;
     stoq_conn_stats stats;
@@ -63,6 +63,8 @@ static void on_moved(void *user, stoq_conn *c, bool moved)
     probe *p = user;
     (void)c;
     *(moved ? &p->moved : &p->stayed) += 1;
+    p->away ^= p->moving && moved; // else it went to the server's preferred address
+    p->moving = false;
 }
 
 // Between the endpoint's socket at ::1 and another, of whose addresses the kernel takes one.
@@ -75,7 +77,7 @@ static void move(probe *p, stoq_conn *c)
     if (err != HM_OK && err != HM_E_AGAIN)
         fail("move");
     if (err == HM_OK) {
-        p->away = !p->away;
+        p->moving = true;
         p->move_at = p->bytes + 1000000;
     }
 }
@@ -95,7 +97,7 @@ static void on_readable(void *user, stoq_stream *st)
     stoq_conn *c = stoq_stream_conn(st);
     if (p->keys && !p->keys_changed && p->bytes > 100000)
         p->keys_changed = stoq_conn_update_keys(c) == HM_OK; // else later
-    if (p->move && p->bytes >= p->move_at)
+    if (p->move && !p->moving && p->bytes >= p->move_at)
         move(p, c);
     p->ended |= fin && stoq_stream_is_local(st);
 }
