@@ -68,7 +68,7 @@ if [ $# = 0 ]; then
     case $name in
     asan | tsan)
         # shellcheck disable=SC2046 # their names have no spaces
-        set -- $(programs_of "$suite") src/cli/hypermesh src/server/hypermesh-server
+        set -- $(programs_of "$suite") src/cli/hypermesh src/server/{trustchain,hypermesh,stoq}-server
         ;;
     fuzz) set -- fuzzers ;;
     esac
