@@ -121,9 +121,9 @@ stage_style() {
 # All but the sanitizers test what is deployed, so that there is one build less.
 stage_unit() { build release && meson_tests build-release --suite unit; }
 stage_sim() { build release && meson_tests build-release --suite sim; }
-# These wait for clocks more than they compute: one more at a time than there are processors.
+# These wait for clocks more than they compute: more at a time than there are processors.
 stage_integration() {
-    build release && meson_tests build-release --suite integration --num-processes $(($(nproc) + 1))
+    build release && meson_tests build-release --suite integration --num-processes $((2 * $(nproc) + 1))
 }
 stage_dashboard() { check dashboard scripts/build-dashboard.sh; }
 stage_e2e() {
