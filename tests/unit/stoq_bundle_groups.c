@@ -300,9 +300,8 @@ static void on_conn_closed(void *user, stoq_conn *c, uint64_t code, bool is_app,
     (void)reason;
     if (p->newest == c)
         p->newest = NULL;
-    if (!stoq_conn_is_server(c)) {
+    if (!stoq_conn_is_server(c))
         bg_ended_with[(uintptr_t)stoq_conn_user(c)] = is_app ? (unsigned)code : 1;
-    }
     tell();
 }
 
