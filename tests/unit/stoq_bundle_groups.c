@@ -104,14 +104,14 @@ static void push(bg_side *s)
 {
     size_t n, took;
     do {
-        n = s->size - s->sent < 10000 ? (size_t)(s->size - s->sent) : 10000;
+        n = s->may_send - s->sent < 10000 ? (size_t)(s->may_send - s->sent) : 10000;
         bool fin = s->sent + n == s->size;
         hm_err err = stoq_bundle_send(s->bundle, pattern(s->is_server, s->sent, n), fin, &took);
         if (err == HM_E_CLOSED)
             return; // by what the test did
         hm_assert(err == HM_OK);
         s->sent += took;
-    } while (took == n && s->sent < s->size);
+    } while (took == n && s->sent < s->may_send);
 }
 
 static void on_writable(void *user, stoq_bundle *b)
@@ -352,6 +352,7 @@ static void start(bg_side *s, bool is_server)
     s->ordered = bg_now.ordered;
     s->lazy = bg_now.lazy;
     s->size = is_server ? bg_now.down : bg_now.up;
+    s->may_send = !is_server && bg_now.up_first > 0 ? bg_now.up_first : s->size;
     s->workers = is_server ? bg_now.server_workers : bg_now.client_workers;
     s->seen = calloc(1, comes + 1);
     assert_non_null(s->seen);
@@ -425,6 +426,14 @@ void bg_close_job(void *arg, stoq_endpoint *ep)
     (void)ep;
     if (s->bundle != NULL)
         stoq_bundle_close(s->bundle);
+}
+
+void bg_rest_job(void *arg, stoq_endpoint *ep)
+{
+    bg_side *s = arg;
+    (void)ep;
+    s->may_send = s->size;
+    push(s);
 }
 
 static void stats_job(void *arg, stoq_endpoint *ep)

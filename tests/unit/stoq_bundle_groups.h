@@ -35,7 +35,7 @@ struct bg_side {
     uint64_t size; // that it sends
     // The home worker's alone.
     stoq_bundle *bundle;
-    uint64_t sent;
+    uint64_t sent, may_send;
     uint8_t *seen; // by byte, 1: it came
     // What it does, on its home's thread, when so many bytes have come.
     uint64_t act_at;
@@ -50,6 +50,7 @@ typedef struct bg_setup {
     unsigned server_workers, client_workers, conns;
     bool ordered, lazy;
     uint64_t up, down;
+    uint64_t up_first; // 0: all, or so much until bg_rest_job()
     uint32_t window_bytes, send_bytes, max_connections;
     uint64_t act_at;
     void (*act)(bg_side *s); // NULL: nothing is done
@@ -88,6 +89,7 @@ bool bg_both_closed(void);
 
 void bg_close_it(bg_side *s);                     // on its home's thread
 void bg_close_job(void *side, stoq_endpoint *ep); // for its home
-stoq_bundle_stats bg_stats_of(const bg_side *s);  // from any other thread
+void bg_rest_job(void *side, stoq_endpoint *ep);
+stoq_bundle_stats bg_stats_of(const bg_side *s); // from any other thread
 
 #endif
