@@ -353,8 +353,9 @@ start_all() {
         deploy/setup.sh build run 9>&-
         step "build" "Try: scripts/build.sh release; is memory or disk short?" "$dir/build.log" \
             scripts/build.sh release "${programs[@]#"$PWD/build-release/"}"
-        if page_is_old; then
-            step "page" "Try: scripts/build-dashboard.sh" "$dir/page.log" build_page
+        if scripts/build-dashboard.sh --is-old; then
+            step "page" "Try: scripts/build-dashboard.sh" "$dir/page.log" \
+                scripts/build-dashboard.sh
         fi
     fi
     echo "$nodes" >"$dir/nodes"

@@ -143,8 +143,8 @@ build_it() {
     if [ $hsm = 1 ] && [ -z "$hsm_module" ]; then deploy/setup.sh softhsm 9>&-; fi
     step "build" "Try: scripts/build.sh release; is memory or disk short?" $log \
         scripts/build.sh release
-    if page_is_old; then
-        step "page" "Try: scripts/build-dashboard.sh" $log build_page
+    if scripts/build-dashboard.sh --is-old; then
+        step "page" "Try: scripts/build-dashboard.sh" $log scripts/build-dashboard.sh
     fi
 }
 

@@ -62,19 +62,6 @@ give_up() { # STEP HINT LOG [LAST-LINES]
     exit 1
 }
 
-# ---- certificates and page --------------------------------------------------------------------
+# ---- certificates --------------------------------------------------------------------------
 
 fresh() { [ -e "$1" ] && openssl x509 -in "$1" -noout -checkend 259200 >/dev/null; }
-
-# Its sources were changed since the page was built, or it never was whole.
-page_is_old() {
-    local built=dashboard/dist/.built # the build empties the folder first
-    [ ! -e $built ] || [ -n "$(find dashboard/src dashboard/public dashboard/*.html \
-        dashboard/*.json dashboard/*.ts scripts/build-dashboard.sh -newer $built -print -quit)" ]
-}
-build_page() {
-    local began
-    began=$(date +%s.%N)
-    scripts/build-dashboard.sh
-    touch -d "@$began" dashboard/dist/.built
-}

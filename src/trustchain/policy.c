@@ -63,10 +63,12 @@ static hm_err rule_add(tc_policy *p, const rule *r)
 {
     if (p->count == TC_POLICY_RULES_MAX)
         return hm_fail(HM_E_CONFIG, "more than %u rules", TC_POLICY_RULES_MAX);
-    rule *more = realloc(p->rules, (p->count + 1) * sizeof *more);
-    if (!more)
-        return HM_E_NOMEM;
-    p->rules = more;
+    if ((p->count & (p->count - 1)) == 0) { // a power of two, and full
+        rule *more = realloc(p->rules, (p->count ? 2 * p->count : 1) * sizeof *more);
+        if (!more)
+            return HM_E_NOMEM;
+        p->rules = more;
+    }
     p->rules[p->count++] = *r;
     return HM_OK;
 }

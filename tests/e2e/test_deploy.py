@@ -5,23 +5,8 @@ still at work, one that runs is stopped whole, and a mesh is not deleted under t
 another build."""
 import os, re, signal, subprocess, tempfile
 
-from mesh import CLI, ROOT, Mesh, isolate, say, wait_until
-
-SCRIPT = os.path.join(ROOT, "deploy-dev.sh")
-
-
-def run(code, *args, says=(), hides=(), script=SCRIPT, **more):
-    """The script to its end: its exit code, and what it must and must not say."""
-    p = subprocess.run([*([script] if isinstance(script, str) else script), *args], text=True,
-                       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                       **more)
-    assert p.returncode == code, (args, p.returncode, p.stdout)
-    for text in says:
-        assert text in p.stdout, (args, text, p.stdout)
-    for text in hides:
-        assert text not in p.stdout, (args, text, p.stdout)
-    return p.stdout
-
+from deploys import SCRIPT, run
+from mesh import CLI, Mesh, isolate, say, wait_until
 
 def processes(folder):
     """The numbers of all programs that run on it."""
@@ -139,16 +124,6 @@ def told(mesh):
     assert all(n.alive() for n in mesh.nodes)
 
 
-def page(mesh):
-    """Is built when a source has changed, and only then."""
-    args = ["--dir", mesh.dir]
-    env = {k: v for k, v in os.environ.items() if k != "HM_BUILD"}
-    os.utime(os.path.join(ROOT, "dashboard/src/main.ts"))
-    run(0, *args, env=env, says=["page: done"])
-    run(0, *args, env=env, says=["build: done"], hides=["page: done"])
-    assert os.path.exists(os.path.join(ROOT, "dashboard/dist/index.html"))
-
-
 def revoked(mesh):
     node = mesh.nodes[3]
     crt = os.path.join(node.dir, "node.crt")
@@ -186,7 +161,6 @@ def main():
     killed(mesh)
     printed(mesh)
     told(mesh)
-    page(mesh)
     revoked(mesh)
     pids = [n.pid for n in mesh.nodes]
     p = subprocess.run([SCRIPT, "--no-build", "--dir", mesh.dir, "--clean"], text=True,
