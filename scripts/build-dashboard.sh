@@ -17,7 +17,7 @@ esac
 exec 8<dashboard
 flock 8 # one at a time
 [ "${1-}" = '' ] || is_old || exit 0
-began=$(date +%s.%N)
 scripts/npm-install.sh dashboard
+began=$(date +%s.%N)
 npm --prefix dashboard run --silent build
 touch -d "@$began" $built
