@@ -10,7 +10,7 @@ is_old() {
         dashboard/*.json dashboard/*.ts scripts/build-dashboard.sh -newer $built -print -quit)" ]
 }
 case ${1-} in
---is-old) is_old && exit 0 || exit 1 ;;
+--is-old) is_old; exit ;;
 --if-old | '') ;;
 *) echo "usage: scripts/build-dashboard.sh [--if-old | --is-old]" >&2; exit 2 ;;
 esac

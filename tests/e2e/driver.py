@@ -10,7 +10,8 @@ def prepare():
     """What may need the network, before it is gone."""
     if os.environ.get("HM_E2E_ISOLATED") == "1":
         return
-    for command in (["scripts/npm-install.sh", "tests/e2e"], ["scripts/build-dashboard.sh", "--if-old"]):
+    for command in (["scripts/npm-install.sh", "tests/e2e"],
+                    ["scripts/build-dashboard.sh", "--if-old"]):
         subprocess.run([os.path.join(ROOT, command[0]), *command[1:]], cwd=ROOT, check=True,
                        stdout=subprocess.DEVNULL)
 

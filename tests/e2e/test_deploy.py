@@ -8,6 +8,7 @@ import os, re, signal, subprocess, tempfile
 from deploys import SCRIPT, run
 from mesh import CLI, Mesh, isolate, say, wait_until
 
+
 def processes(folder):
     """The numbers of all programs that run on it."""
     found = []

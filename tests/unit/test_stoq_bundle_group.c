@@ -515,6 +515,7 @@ static void test_limit_between(void **state)
     }
 }
 
+// The window is full, of which the application takes nothing.
 static bool stands(void)
 {
     return bg_sides[1].received > (1u << 20) - STOQ_BUNDLE_PIECE_MAX;
