@@ -147,13 +147,13 @@ stage_asan() { sanitized asan 5 unit; }
 stage_tsan() { sanitized tsan 8 threads; }
 stage_fuzz() {
     sanitizer_env
-    build fuzz || return 0
+    build asan || return 0
     local how name
     while read -r how name; do
-        if [ "$how" = ok ]; then pass; else fail "fuzz $name"; tail -n 30 "build-fuzz/$name.log"; fi
-    done < <(find build-fuzz/fuzz -maxdepth 1 -type f -name 'fuzz_*' -executable -printf '%f\n' | sort |
+        if [ "$how" = ok ]; then pass; else fail "fuzz $name"; tail -n 30 "build-asan/$name.log"; fi
+    done < <(find build-asan/fuzz -maxdepth 1 -type f -name 'fuzz_*' -executable -printf '%f\n' | sort |
         sed 's/^fuzz_//' | xargs -P 2 -I{} sh -c \
-        'scripts/fuzz.sh {} '"${HM_FUZZ_SECONDS:-5}"' >build-fuzz/{}.log 2>&1 && echo ok {} || echo bad {}')
+        'scripts/fuzz.sh {} '"${HM_FUZZ_SECONDS:-5}"' >build-asan/{}.log 2>&1 && echo ok {} || echo bad {}')
 }
 
 if [ $list = 1 ]; then
@@ -163,7 +163,7 @@ if [ $list = 1 ]; then
 fi
 [ $setup = 0 ] || deploy/setup.sh build test e2e interop
 
-[ ${#wanted[@]} -gt 0 ] || { wanted=("${stages[@]}"); later=(asan tsan fuzz); }
+[ ${#wanted[@]} -gt 0 ] || { wanted=("${stages[@]}"); later=(asan tsan); }
 for w in "${wanted[@]}"; do
     if [[ " ${stages[*]} " == *" $w "* ]]; then
         note "stage $w"

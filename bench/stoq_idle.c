@@ -115,7 +115,7 @@ static void on_answer(void *user, stoq_stream *s)
 static uint64_t resident_bytes(pid_t pid)
 {
     char path[64];
-    unsigned long long size, resident;
+    unsigned long long size, resident = 0;
     snprintf(path, sizeof path, "/proc/%d/statm", (int)pid);
     FILE *f = fopen(path, "r");
     must(f != NULL && fscanf(f, "%llu %llu", &size, &resident) == 2, "reading statm");

@@ -1,6 +1,6 @@
 // Writes seeds for the fuzz targets that read what this code also writes: make_corpus DIR makes
 // DIR/TARGET/NAME. Targets whose input is a program of steps grow their own. To be run by hand when
-// a format changes (scripts/build.sh fuzz fuzz/make_corpus).
+// a format changes (scripts/build.sh asan fuzz/make_corpus).
 #include <openssl/pem.h>
 #include <stdio.h>
 #include <stdlib.h>

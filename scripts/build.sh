@@ -9,28 +9,29 @@ usage: scripts/build.sh NAME [TARGET...]
   NAME is one of, each a folder of its own:
     debug    build/          optimised lightly, with symbols: everyday work
     release  build-release/  optimised, assertions stay on: what is deployed and measured
-    asan     build-asan/     AddressSanitizer and UndefinedBehaviorSanitizer
+    asan     build-asan/     clang's AddressSanitizer and UndefinedBehaviorSanitizer, and libFuzzer targets
     tsan     build-tsan/     ThreadSanitizer
-    fuzz     build-fuzz/     libFuzzer targets with clang, ASan and UBSan
-  Without a TARGET the last three build what ./run-tests.sh runs of them, the others everything; the
+  Without a TARGET the last two build what ./run-tests.sh runs of them, the others everything; the
   target "all" is everything in each.
 USAGE
 }
 
 # What sanitizers need of a compiler, which takes three fifths of the time so: lines of code in what they
-# tell, and the first level of optimisation. There gcc warns of what cannot be, so that only the other
-# builds take warnings for errors.
-light=(-Doptimization=1 -Dc_args=-g1 -Dwerror=false)
+# tell, and the first level of optimisation.
+light=(-Doptimization=1 -Dc_args=-g1)
 name=${1:-}
 suite=
 case $name in
 debug) dir=build options=() ;;
 release) dir=build-release options=(--buildtype=release -Ddebug=true) ;;
-asan) suite=unit dir=build-asan options=(-Db_sanitize=address,undefined -Db_lundef=false "${light[@]}") ;;
-tsan) suite=threads dir=build-tsan options=(-Db_sanitize=thread -Db_lundef=false "${light[@]}") ;;
-fuzz)
-    dir=build-fuzz options=(-Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false)
+asan) # with coverage of code for the fuzzers, so that these are no build of their own
+    suite=unit dir=build-asan
+    options=(-Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false "${light[@]}")
     export CC=clang
+    ;;
+tsan) # gcc warns of what cannot be there: only the other builds take warnings for errors
+    suite=threads dir=build-tsan
+    options=(-Db_sanitize=thread -Db_lundef=false "${light[@]}" -Dwerror=false)
     ;;
 -h | --help) usage; exit 0 ;;
 *) usage >&2; exit 2 ;;
@@ -64,14 +65,10 @@ with open(f"{info}/intro-tests.json") as f:
 print(*sorted(name for i in wanted for name in files[i]))
 PY
 }
-if [ $# = 0 ]; then
-    case $name in
-    asan | tsan)
-        # shellcheck disable=SC2046 # their names have no spaces
-        set -- $(programs_of "$suite") src/cli/hypermesh src/server/{trustchain,hypermesh,stoq}-server
-        ;;
-    fuzz) set -- fuzzers ;;
-    esac
+if [ $# = 0 ] && [ -n "$suite" ]; then
+    # shellcheck disable=SC2046 # their names have no spaces
+    set -- $(programs_of "$suite") src/cli/hypermesh src/server/{trustchain,hypermesh,stoq}-server
+    [ "$name" != asan ] || set -- "$@" fuzzers
 fi
 # What the cache does not have is not read twice: once to look for it, and once to compile it.
 export CCACHE_DEPEND=1

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# One fuzz target: runs it for some seconds from its kept corpus, new inputs go to build-fuzz/corpus,
-# a finding is kept in build-fuzz/findings and ends with exit code 1; or makes the kept corpus anew
+# One fuzz target: runs it for some seconds from its kept corpus, new inputs go to build-asan/corpus,
+# a finding is kept in build-asan/findings and ends with exit code 1; or makes the kept corpus anew
 # from all inputs there are: a few that reach together whatever any of them reaches.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ $# = 2 ] || { echo "usage: scripts/fuzz.sh TARGET SECONDS|merge" >&2; exit 2; }
-target=build-fuzz/fuzz/fuzz_$1 kept=fuzz/corpus/$1 all=build-fuzz/corpus/$1
-[ -x "$target" ] || { echo "fuzz: no $target; run scripts/build.sh fuzz" >&2; exit 1; }
-mkdir -p "$all" build-fuzz/findings "$kept"
+target=build-asan/fuzz/fuzz_$1 kept=fuzz/corpus/$1 all=build-asan/corpus/$1
+[ -x "$target" ] || { echo "fuzz: no $target; run scripts/build.sh asan" >&2; exit 1; }
+mkdir -p "$all" build-asan/findings "$kept"
 if [ "$2" = merge ]; then
     rm -rf "$all.merged"
     mkdir "$all.merged"
@@ -19,4 +19,4 @@ if [ "$2" = merge ]; then
     exit
 fi
 exec "$target" -max_total_time="$2" -timeout=10 -rss_limit_mb=3000 -print_final_stats=1 \
-    -artifact_prefix="build-fuzz/findings/$1-" "$all" "$kept"
+    -artifact_prefix="build-asan/findings/$1-" "$all" "$kept"

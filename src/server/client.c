@@ -200,7 +200,7 @@ static hm_err perform(const hm_client *c, CURL *h, long *status)
     case CURLE_OPERATION_TIMEDOUT:
         if (*status || connected(h))
             return hm_fail(HM_E_TIMEOUT, "%s: no byte came for %d s", c->url, HM_CLIENT_SILENCE_S);
-        // fall through
+        __attribute__((fallthrough));
     default:
         return hm_fail(HM_E_UNREACHABLE, "%s: %s", c->url, curl_easy_strerror(code));
     }

@@ -290,7 +290,6 @@ static void put_header(hm_buf *b, const stoq_conn *c, const stoq_event *e)
 
 static void put_packet(hm_buf *b, const stoq_conn *c, const stoq_event *e)
 {
-    const uint8_t *p = e->frames.ptr, *end = p + e->frames.len;
     put_header(b, c, e);
     if (e->length > 0)
         hm_buf_printf(b, ",\"raw\":{\"length\":%zu}", e->length);
@@ -300,6 +299,7 @@ static void put_packet(hm_buf *b, const stoq_conn *c, const stoq_event *e)
         hm_buf_printf(b, ",\"trigger\":\"%s\"", e->why);
     if (e->type != STOQ_EVENT_SENT && e->type != STOQ_EVENT_RECEIVED)
         return;
+    const uint8_t *p = e->frames.ptr, *end = p + e->frames.len;
     hm_buf_puts(b, ",\"frames\":[");
     for (unsigned n = 0; p < end && n < STOQ_QLOG_FRAMES; n++) {
         stoq_frame f;

@@ -20,7 +20,7 @@ typedef struct probe {
     uint32_t version;
 } probe;
 
-static void fail(const char *what)
+_Noreturn static void fail(const char *what)
 {
     fprintf(stderr, "interop_probe: %s: %s\n", what, hm_err_detail());
     exit(1);

@@ -352,7 +352,7 @@ static void start(bg_side *s, bool is_server)
     s->ordered = bg_now.ordered;
     s->lazy = bg_now.lazy;
     s->size = is_server ? bg_now.down : bg_now.up;
-    s->may_send = !is_server && bg_now.up_first > 0 ? bg_now.up_first : s->size;
+    s->may_send = bg_now.first > 0 && bg_now.first < s->size ? bg_now.first : s->size;
     s->workers = is_server ? bg_now.server_workers : bg_now.client_workers;
     s->seen = calloc(1, comes + 1);
     assert_non_null(s->seen);

@@ -50,7 +50,7 @@ typedef struct bg_setup {
     unsigned server_workers, client_workers, conns;
     bool ordered, lazy;
     uint64_t up, down;
-    uint64_t up_first; // 0: all, or so much until bg_rest_job()
+    uint64_t first; // 0: all, or at most so much a side until bg_rest_job()
     uint32_t window_bytes, send_bytes, max_connections;
     uint64_t act_at;
     void (*act)(bg_side *s); // NULL: nothing is done

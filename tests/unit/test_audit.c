@@ -152,8 +152,8 @@ static void test_damage(void **state)
     const char *const bad[] = {
         "hello\n",
         "{}\n",
-        "{\"n\":1,\"at_ms\":0,\"who\":\"\",\"from\":\"\",\"act\":\"\",\"subject\":\"\",\"serial\":"
-        "\"\",\"detail\":\"\",\"prev\":\"00\"}\n",
+        ("{\"n\":1,\"at_ms\":0,\"who\":\"\",\"from\":\"\",\"act\":\"\",\"subject\":\"\",\"serial\":"
+         "\"\",\"detail\":\"\",\"prev\":\"00\"}\n"),
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_int_equal(hm_file_write(path, hm_bytes_str(bad[i]), 0600), HM_OK);

@@ -182,7 +182,7 @@ static bool at_rest(void)
 
 static bool first_came(void)
 {
-    return bg_sides[1].received == bg_now.up_first;
+    return bg_sides[1].received == bg_now.first;
 }
 
 static bool silent_died(void)
@@ -214,7 +214,7 @@ static void test_connections_fall_silent(void **state)
                             .idle_ms = 5000,
                             .ordered = ordered,
                             .up = 20000000,
-                            .up_first = 100000,
+                            .first = 100000,
                             .down = 1});
         assert_true(bg_until(bg_both_opened));
         wait_for_all();
@@ -469,8 +469,9 @@ static void test_late(void **state)
 
 static atomic_uint held;
 
-// The home worker does nothing until one of the others has brought all that it may; then nothing
-// more is between them than the limit says, however much the peer would send.
+// When all connections carry the bundle: the home worker does nothing until one of the others has
+// brought all that it may; then nothing more is between them than the limit says, however much the
+// peer would send.
 static void hold(bg_side *s)
 {
     bool full = false, flows = false;
@@ -501,14 +502,19 @@ static void test_limit_between(void **state)
     for (int on_server = 0; on_server < 2; on_server++) {
         bg_begin((bg_setup){.server_workers = 4,
                             .client_workers = 4,
-                            .conns = 6,
+                            .conns = 12, // six were of one worker once in a thousand
                             .window_bytes = 64u << 20,
                             .send_bytes = 64u << 20,
                             .up = on_server ? 60000000 : 1,
                             .down = on_server ? 1 : 60000000,
+                            .first = 100000,
                             .act_at = 3000000,
                             .act = hold,
                             .act_on_server = on_server});
+        assert_true(bg_until(bg_both_opened));
+        wait_for_all();
+        bg_side *sender = &bg_sides[on_server ? 0 : 1];
+        assert_int_equal(stoq_group_run(sender->group, sender->home, bg_rest_job, sender), HM_OK);
         assert_true(bg_until(bg_all_came));
         bg_finish();
         assert_int_equal(held, on_server + 1);
