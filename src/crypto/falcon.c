@@ -12,6 +12,8 @@ _Static_assert(HM_FALCON_SIGNATURE_MAX == PQCLEAN_FALCON1024_CLEAN_CRYPTO_BYTES,
 
 #define LOGN 10u
 #define N (1u << LOGN)
+#define Q 12289u
+#define RATE 136u // bytes that SHAKE256 gives at a time
 
 struct falcon_signer {
     fpr expanded[((8 * LOGN + 40) << LOGN) / sizeof(fpr)]; // its size: inner.h
@@ -88,6 +90,28 @@ void falcon_signer_free(falcon_signer *s)
     falcon_pages_free(s, sizeof *s);
 }
 
+// A message and the signature's nonce as a polynomial (round-3 specification, algorithm 3).
+static void hash_to_point(const uint8_t nonce[FALCON_NONCE_BYTES], hm_bytes msg, uint16_t out[N])
+{
+    inner_shake256_context shake;
+    uint8_t block[RATE];
+
+    inner_shake256_init(&shake);
+    inner_shake256_inject(&shake, nonce, FALCON_NONCE_BYTES);
+    inner_shake256_inject(&shake, msg.ptr, msg.len);
+    inner_shake256_flip(&shake);
+    for (size_t n = 0, at = RATE; n < N; at += 2) {
+        if (at == RATE) {
+            inner_shake256_extract(&shake, block, RATE);
+            at = 0;
+        }
+        unsigned drawn = (unsigned)block[at] << 8 | block[at + 1];
+        if (drawn < 5 * Q)
+            out[n++] = (uint16_t)(drawn % Q);
+    }
+    inner_shake256_ctx_release(&shake);
+}
+
 hm_err falcon_sign(const falcon_signer *s, hm_bytes msg, uint8_t *sig, size_t *sig_len)
 {
     struct {
@@ -103,12 +127,7 @@ hm_err falcon_sign(const falcon_signer *s, hm_bytes msg, uint8_t *sig, size_t *s
     // even one such draw unlikely (below 2^-20).
     for (int i = 0; i < 8 && n == 0; i++) {
         randombytes(sig + 1, FALCON_NONCE_BYTES);
-        inner_shake256_init(&shake);
-        inner_shake256_inject(&shake, sig + 1, FALCON_NONCE_BYTES);
-        inner_shake256_inject(&shake, msg.ptr, msg.len);
-        inner_shake256_flip(&shake);
-        PQCLEAN_FALCON1024_CLEAN_hash_to_point_ct(&shake, w.hashed, LOGN, (uint8_t *)w.tmp);
-        inner_shake256_ctx_release(&shake);
+        hash_to_point(sig + 1, msg, w.hashed);
 
         randombytes(w.seed, sizeof w.seed);
         inner_shake256_init(&shake);
@@ -129,23 +148,8 @@ hm_err falcon_sign(const falcon_signer *s, hm_bytes msg, uint8_t *sig, size_t *s
     return HM_OK;
 }
 
-hm_err falcon_verify(const uint8_t pub[HM_FALCON_PUBLIC_BYTES], hm_bytes msg, hm_bytes sig)
+static hm_err public_read(hm_bytes pub, uint16_t h[N])
 {
-    if (sig.len <= 1 + FALCON_NONCE_BYTES || sig.len > HM_FALCON_SIGNATURE_MAX)
-        return hm_fail(HM_E_SIGNATURE, "a FALCON-1024 signature has 42 to %d bytes, this has %zu",
-                       HM_FALCON_SIGNATURE_MAX, sig.len);
-    // PQClean also takes signatures padded with zeros. Each coefficient ends with a 1 bit, so the
-    // last byte of an unpadded one is never 0: one signature, one encoding.
-    if (sig.ptr[sig.len - 1] == 0)
-        return hm_fail(HM_E_SIGNATURE, "the signature is padded");
-    if (PQCLEAN_FALCON1024_CLEAN_crypto_sign_verify(sig.ptr, sig.len, msg.ptr, msg.len, pub) != 0)
-        return hm_fail(HM_E_SIGNATURE, "the signature is not this key's over these bytes");
-    return HM_OK;
-}
-
-hm_err falcon_public_check(hm_bytes pub)
-{
-    uint16_t h[N];
     if (pub.len != HM_FALCON_PUBLIC_BYTES)
         return hm_fail(HM_E_KEY, "a FALCON-1024 public key has %d bytes, this has %zu",
                        HM_FALCON_PUBLIC_BYTES, pub.len);
@@ -154,6 +158,41 @@ hm_err falcon_public_check(hm_bytes pub)
     if (PQCLEAN_FALCON1024_CLEAN_modq_decode(h, LOGN, pub.ptr + 1, pub.len - 1) != pub.len - 1)
         return hm_fail(HM_E_KEY, "the FALCON-1024 public key has a coefficient out of range");
     return HM_OK;
+}
+
+hm_err falcon_verify(const uint8_t pub[HM_FALCON_PUBLIC_BYTES], hm_bytes msg, hm_bytes sig)
+{
+    union {
+        uint8_t b[2 * N];
+        uint64_t align;
+    } tmp;
+    uint16_t h[N], hashed[N];
+    int16_t s2[N];
+    if (sig.len <= 1 + FALCON_NONCE_BYTES || sig.len > HM_FALCON_SIGNATURE_MAX)
+        return hm_fail(HM_E_SIGNATURE, "a FALCON-1024 signature has 42 to %d bytes, this has %zu",
+                       HM_FALCON_SIGNATURE_MAX, sig.len);
+    const uint8_t *packed = sig.ptr + 1 + FALCON_NONCE_BYTES;
+    size_t packed_len = sig.len - 1 - FALCON_NONCE_BYTES;
+    // Each coefficient ends with a 1 bit, so the last byte of a signature that is not padded is
+    // never 0, and what is decoded is all of it: one signature, one encoding.
+    if (sig.ptr[sig.len - 1] == 0)
+        return hm_fail(HM_E_SIGNATURE, "the signature is padded");
+    if (public_read(hm_bytes_of(pub, HM_FALCON_PUBLIC_BYTES), h) != HM_OK)
+        return HM_E_SIGNATURE;
+    if (sig.ptr[0] != 0x30 + LOGN ||
+        PQCLEAN_FALCON1024_CLEAN_comp_decode(s2, LOGN, packed, packed_len) != packed_len)
+        return hm_fail(HM_E_SIGNATURE, "this is no encoding of a FALCON-1024 signature");
+    PQCLEAN_FALCON1024_CLEAN_to_ntt_monty(h, LOGN);
+    hash_to_point(sig.ptr + 1, msg, hashed);
+    if (!PQCLEAN_FALCON1024_CLEAN_verify_raw(hashed, s2, h, LOGN, tmp.b))
+        return hm_fail(HM_E_SIGNATURE, "the signature is not this key's over these bytes");
+    return HM_OK;
+}
+
+hm_err falcon_public_check(hm_bytes pub)
+{
+    uint16_t h[N];
+    return public_read(pub, h);
 }
 
 hm_err falcon_public_of_private(const uint8_t priv[HM_FALCON_PRIVATE_BYTES],

@@ -2,7 +2,9 @@
 //
 // Public key: header 0x0a and 1024 coefficients of 14 bits. Private key: header 0x5a and f, g, F.
 // Signature: header 0x3a, 40 bytes of nonce, the compressed vector (round-3 specification, 3.11).
-// All functions: any thread, no state but a signer's, which no function changes.
+// All functions: any thread, no state but a signer's, which no function changes. Signing and
+// verifying take time that depends on the hash of nonce and message, which is public where the
+// signature is (PQClean: hash_to_point_vartime), and on no secret but as docs/decisions/0001 says.
 #ifndef HM_CRYPTO_FALCON_H
 #define HM_CRYPTO_FALCON_H
 
@@ -22,7 +24,7 @@ typedef struct falcon_signer falcon_signer;
 // Owned by the caller; HM_E_KEY when the private key is malformed, HM_E_NOMEM.
 HM_CHECK hm_err falcon_signer_new(const uint8_t priv[HM_FALCON_PRIVATE_BYTES], falcon_signer **out);
 void falcon_signer_free(falcon_signer *s); // zeroes; NULL is fine
-// About 0.3 ms. sig has room for HM_FALCON_SIGNATURE_MAX bytes.
+// About 0.2 ms. sig has room for HM_FALCON_SIGNATURE_MAX bytes.
 HM_CHECK hm_err falcon_sign(const falcon_signer *s, hm_bytes msg, uint8_t *sig, size_t *sig_len);
 // Pages of their own for what is secret: no core dump holds them, and they are not swapped out as
 // far as RLIMIT_MEMLOCK lets. NULL for want of memory; zeroed before they go.

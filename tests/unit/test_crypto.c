@@ -16,6 +16,7 @@
 #include <openssl/x509.h>
 
 #include "crypto/crypto.h"
+#include "crypto/falcon/stream.h"
 
 #define DOMAIN "hypermesh/test/1"
 
@@ -377,9 +378,53 @@ static void threads_share_a_key_that_never_signed(void **state)
     hm_key_free(fresh);
 }
 
+// The stream that signatures are drawn with, against OpenSSL's ChaCha20, by every kind of
+// instruction that this processor has, also where the number of the block carries into its upper
+// half.
+static void test_falcon_stream(void **state)
+{
+    (void)state;
+    static const uint64_t numbers[] = {0, 1, 0xfffffffc, UINT64_MAX - 3};
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        uint8_t begin[FALCON_STREAM_STATE], want[FALCON_STREAM_BYTES];
+        for (unsigned k = 0; k < sizeof begin; k++)
+            begin[k] = (uint8_t)(37 * k + 11);
+        memcpy(begin + 48, &numbers[i], 8);
+        for (uint64_t b = 0; b < 8; b++) {
+            uint8_t iv[16], block[64] = {0};
+            uint64_t last;
+            int n;
+            memcpy(iv, begin + 32, sizeof iv);
+            memcpy(&last, iv + 8, sizeof last);
+            last ^= numbers[i] + b;
+            memcpy(iv + 8, &last, sizeof last);
+            EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
+            assert_non_null(c);
+            assert_int_equal(EVP_EncryptInit_ex2(c, EVP_chacha20(), begin, iv, NULL), 1);
+            assert_int_equal(EVP_EncryptUpdate(c, block, &n, block, sizeof block), 1);
+            EVP_CIPHER_CTX_free(c);
+            for (size_t w = 0; w < 16; w++)
+                memcpy(want + 32 * w + 4 * b, block + 4 * w, 4);
+        }
+        for (falcon_stream_kind k = 0; k < FALCON_STREAM_KINDS; k++) {
+            uint8_t now[FALCON_STREAM_STATE], got[FALCON_STREAM_BYTES];
+            uint64_t next;
+            if (!falcon_stream_has(k))
+                continue;
+            memcpy(now, begin, sizeof now);
+            falcon_stream(k, now, got);
+            assert_memory_equal(got, want, sizeof want);
+            assert_memory_equal(now, begin, 48);
+            memcpy(&next, now + 48, sizeof next);
+            assert_true(next == numbers[i] + 8);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_falcon_stream),
         cmocka_unit_test(sha256_is_sha256),
         cmocka_unit_test(merkle_trees_of_all_small_sizes),
         cmocka_unit_test(signatures_are_bound_to_key_domain_and_message),
