@@ -217,6 +217,48 @@ static hm_err ignore(void *ctx, hm_bytes record)
     return HM_OK;
 }
 
+static hm_err ignore_of(void *ctx, uint64_t epoch, hm_bytes record)
+{
+    (void)epoch;
+    return ignore(ctx, record);
+}
+
+// Records of changes at the front of a journal's file.
+static void journal(void)
+{
+    char folder[] = "/tmp/hm-corpus-XXXXXX", path[64];
+    hm_journal *j;
+    hm_changes c = {0};
+    hm_buf b = {0};
+    hm_bytes some = hm_bytes_str("some"), text = hm_bytes_str("text");
+    put("journal", "nothing", (hm_bytes){0});
+    if (!mkdtemp(folder))
+        exit(1);
+    must(hm_journal_open(folder, 0, ignore_of, NULL, &j));
+    must(hm_changes_put(&c, 1, some, text));
+    must(hm_changes_del(&c, 3, text));
+    hm_changes_write(&c, &b);
+    must(hm_journal_append(j, hm_buf_bytes(&b)));
+    must(hm_journal_append(j, text));
+    hm_journal_close(j);
+    hm_changes_clear(&c);
+    hm_buf_reset(&b);
+    snprintf(path, sizeof path, "%s/journal.1", folder);
+    must(hm_file_read(path, HM_JOURNAL_FILE_BYTES, &b));
+    while (b.len > 0 && b.ptr[b.len - 1] == 0)
+        b.len--;
+    put("journal", "two", hm_buf_bytes(&b));
+    put("journal", "torn", hm_bytes_of(b.ptr, b.len - 2));
+    b.ptr[30] ^= 1;
+    put("journal", "damaged", hm_buf_bytes(&b));
+    hm_buf_free(&b);
+    for (unsigned i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s/journal.%u", folder, i);
+        unlink(path);
+    }
+    rmdir(folder);
+}
+
 static void small_things(void)
 {
     char path[512];
@@ -233,6 +275,7 @@ static void small_things(void)
     put("wal", "torn", hm_bytes_of(b.ptr, b.len - 5));
     b.ptr[12] ^= 1;
     put("wal", "damaged", hm_buf_bytes(&b));
+    journal();
     put("config", "node",
         hm_bytes_str("[node]\nlisten = [::1]:9293\ncount = 7\n; a word\n[log]\nquiet = no\n"));
     put("config", "zone", hm_bytes_str("[node]\nlisten = [fe80::1%lo]:80\n"));

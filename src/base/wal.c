@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/crc.h"
+
 #define WAL_HEADER_BYTES 8u
 static const uint8_t wal_magic[WAL_HEADER_BYTES] = "HMWAL1\0";
 
@@ -16,25 +18,13 @@ struct hm_wal {
     char *path; // owned
 };
 
-// CRC-32C (Castagnoli), bit by bit: records are small, and a flush to disk costs far more.
-static uint32_t crc32c(uint32_t crc, hm_bytes b)
-{
-    crc = ~crc;
-    for (size_t i = 0; i < b.len; i++) {
-        crc ^= b.ptr[i];
-        for (int k = 0; k < 8; k++)
-            crc = crc >> 1 ^ (0x82f63b78u & -(crc & 1));
-    }
-    return ~crc;
-}
-
 static void put_record(hm_buf *out, hm_bytes record)
 {
     uint8_t len[4];
     hm_buf l = hm_buf_fixed(len, sizeof len);
     hm_wr_u32(&l, (uint32_t)record.len);
     hm_buf_append(out, len, 4);
-    hm_wr_u32(out, crc32c(crc32c(0, hm_bytes_of(len, 4)), record));
+    hm_wr_u32(out, hm_crc32c(hm_crc32c(0, hm_bytes_of(len, 4)), record));
     hm_buf_put(out, record);
 }
 
@@ -48,7 +38,7 @@ static hm_err get_record(hm_rd *r, hm_bytes *out)
     hm_bytes b = hm_rd_raw(r, len);
     if (!hm_rd_ok(r))
         return r->status;
-    if (crc32c(crc32c(0, hm_bytes_of(start, 4)), b) != crc)
+    if (hm_crc32c(hm_crc32c(0, hm_bytes_of(start, 4)), b) != crc)
         return HM_E_CORRUPT;
     *out = b;
     return HM_OK;

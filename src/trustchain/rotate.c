@@ -95,7 +95,7 @@ static hm_err store_look(const char *dir, uint64_t now_ms, uint64_t live[TC_ISSU
     tc_store *s = NULL;
     hm_err err;
     HM_TRY(authority_path(dir, "", "store", path));
-    HM_TRY(tc_store_open(path, &s));
+    HM_TRY(tc_store_look(path, &s));
     for (int f = 0; f < 2; f++) {
         uint8_t number = 0;
         err = issued_present(s, (tc_family)f, &number);

@@ -1,11 +1,14 @@
-// What the authority remembers: tables of keys and values in one LMDB environment, in the folder
-// that the caller names. Memory does not grow with what is stored, and opening takes no longer.
+// What the authority remembers: tables of keys and values in the folder that the caller names.
+// Memory does not grow with what is stored, and opening takes no longer.
 //
-// Readings see the last commit, or the running transaction when there is one. A transaction takes
-// as many changes as the caller likes and costs one fsync; what was committed is there after a
-// crash at any instant, what was not is gone as a whole. A disk that is full is HM_E_FULL from put
-// or commit: then nothing of the transaction is there. Keys and values that come out are borrowed
-// until the next change, commit or abort. One thread.
+// A transaction is durable when its record is in the journal (base/journal.h), which costs one
+// flush of the disk. What is in the journal stands in memory too, and a thread of the store brings
+// it to the LMDB environment, some hundred transactions at once, while the next ones go on.
+// Readings see the last commit, or the running transaction when there is one; what was committed is
+// there after a crash at any instant, what was not is gone as a whole. A disk that is full stops
+// the thread, and commits are HM_E_FULL when the journal is full too: nothing of such a transaction
+// is there, and those before it wait in the journal. Keys and values that come out are borrowed
+// until the next change, commit or abort. One thread calls.
 #ifndef HM_TRUSTCHAIN_STORE_H
 #define HM_TRUSTCHAIN_STORE_H
 
@@ -27,9 +30,15 @@ typedef enum tc_table {
 
 typedef struct tc_store tc_store;
 
-// Makes the folder when it is missing. HM_E_CORRUPT, HM_E_IO, HM_E_FULL, HM_E_NOMEM.
+// Makes the folder when it is missing. One process at a time. HM_E_CORRUPT, HM_E_IO, HM_E_FULL,
+// HM_E_NOMEM.
 HM_CHECK hm_err tc_store_open(const char *dir, tc_store **out);
-void tc_store_close(tc_store *s); // NULL is fine; a running transaction is given up
+// To read, also beside a process that has it open: what that has committed until now. Never
+// tc_store_begin().
+HM_CHECK hm_err tc_store_look(const char *dir, tc_store **out);
+// NULL is fine; a running transaction is given up. What the journal has goes to LMDB first, if it
+// can.
+void tc_store_close(tc_store *s);
 
 // One transaction at a time, and one within it: what that commits is the outer one's to commit, and
 // what it aborts is as if it had not been.
@@ -48,7 +57,4 @@ HM_CHECK hm_err tc_store_next(tc_store *s, tc_table t, hm_bytes prefix, hm_bytes
 // The last key below `before` that begins with prefix; HM_E_NOTFOUND.
 HM_CHECK hm_err tc_store_prev(tc_store *s, tc_table t, hm_bytes prefix, hm_bytes before,
                               hm_bytes *key, hm_bytes *value);
-// How many keys a table has.
-HM_CHECK hm_err tc_store_count(tc_store *s, tc_table t, uint64_t *count);
-
 #endif

@@ -35,7 +35,7 @@ from trust_server import Server, openssl, requests
 
 KILLS = int(sys.argv[3]) if len(sys.argv) > 3 else 12
 CLIENTS = 3
-DISK_BYTES = 2 << 20
+DISK_BYTES = 8 << 20  # of which the journal of the store takes four
 HANG_UPS = 60
 STREAMS = 20
 CERTIFICATES_MAX = 4000  # many more than fit
