@@ -10,17 +10,23 @@
 #include "base/wire.h"
 
 #define MAGIC_BYTES 8u
-#define HEAD_BYTES 20u
+#define SALT_BYTES 8u
+#define START (MAGIC_BYTES + SALT_BYTES) // of the records
+#define HEAD_BYTES 24u
 #define EPOCH_AT 8u // in the head
+#define LOOKS_MAX 100u
 static const uint8_t magic[MAGIC_BYTES] = "HMJRNL1\n";
-_Static_assert(HM_JOURNAL_RECORD_MAX == HM_JOURNAL_FILE_BYTES - MAGIC_BYTES - HEAD_BYTES, "");
+_Static_assert(HM_JOURNAL_RECORD_MAX == HM_JOURNAL_FILE_BYTES - START - HEAD_BYTES, "");
 
 struct hm_journal {
     int fd[2];
+    uint8_t salt[2][SALT_BYTES];
     uint64_t epoch;
-    uint32_t next; // number of the record to come
-    size_t end;    // where it goes
-    hm_buf record; // kept for its memory
+    uint32_t next;   // number of the record to come
+    uint32_t before; // how many the epoch before had
+    size_t end;      // where it goes
+    bool failed;     // something may be there
+    hm_buf record;   // kept for its memory
 };
 
 static void file_name(const char *dir, unsigned i, char path[4200])
@@ -30,37 +36,46 @@ static void file_name(const char *dir, unsigned i, char path[4200])
 
 // ---- records ------------------------------------------------------------------------------------
 
-static void record_write(hm_buf *out, uint64_t epoch, uint32_t number, hm_bytes record)
+typedef struct head {
+    uint32_t len;
+    uint64_t epoch;
+    uint32_t number, before;
+} head;
+
+static uint32_t checksum(const uint8_t salt[SALT_BYTES], const head *h, hm_bytes record)
 {
-    uint8_t mem[HEAD_BYTES];
-    hm_buf head = hm_buf_fixed(mem, sizeof mem);
-    hm_wr_u32(&head, (uint32_t)record.len);
-    hm_wr_u64(&head, epoch);
-    hm_wr_u32(&head, number);
-    uint32_t crc = hm_crc32c(hm_crc32c(0, hm_buf_bytes(&head)), record);
-    hm_wr_u32(out, (uint32_t)record.len);
-    hm_wr_u32(out, crc);
-    hm_wr_u64(out, epoch);
-    hm_wr_u32(out, number);
+    uint8_t mem[SALT_BYTES + HEAD_BYTES];
+    hm_buf b = hm_buf_fixed(mem, sizeof mem);
+    hm_wr_raw(&b, salt, SALT_BYTES);
+    hm_wr_u32(&b, h->len);
+    hm_wr_u64(&b, h->epoch);
+    hm_wr_u32(&b, h->number);
+    hm_wr_u32(&b, h->before);
+    return hm_crc32c(hm_crc32c(0, hm_buf_bytes(&b)), record);
+}
+
+static void record_write(hm_buf *out, const uint8_t salt[SALT_BYTES], const head *h,
+                         hm_bytes record)
+{
+    hm_wr_u32(out, h->len);
+    hm_wr_u32(out, checksum(salt, h, record));
+    hm_wr_u64(out, h->epoch);
+    hm_wr_u32(out, h->number);
+    hm_wr_u32(out, h->before);
     hm_buf_put(out, record);
 }
 
 // An intact record at the front of b; its length with the head, or 0.
-static size_t record_read(hm_bytes b, uint64_t *epoch, uint32_t *number, hm_bytes *record)
+static size_t record_read(hm_bytes b, const uint8_t salt[SALT_BYTES], head *h, hm_bytes *record)
 {
-    uint8_t mem[HEAD_BYTES];
-    hm_buf head = hm_buf_fixed(mem, sizeof mem);
     hm_rd r = hm_rd_of(b);
-    uint32_t len = hm_rd_u32(&r), crc = hm_rd_u32(&r);
-    *epoch = hm_rd_u64(&r);
-    *number = hm_rd_u32(&r);
-    *record = hm_rd_raw(&r, len);
-    if (!hm_rd_ok(&r))
-        return 0;
-    hm_wr_u32(&head, len);
-    hm_wr_u64(&head, *epoch);
-    hm_wr_u32(&head, *number);
-    return hm_crc32c(hm_crc32c(0, hm_buf_bytes(&head)), *record) == crc ? HEAD_BYTES + len : 0;
+    h->len = hm_rd_u32(&r);
+    uint32_t crc = hm_rd_u32(&r);
+    h->epoch = hm_rd_u64(&r);
+    h->number = hm_rd_u32(&r);
+    h->before = hm_rd_u32(&r);
+    *record = hm_rd_raw(&r, h->len);
+    return hm_rd_ok(&r) && checksum(salt, h, *record) == crc ? HEAD_BYTES + h->len : 0;
 }
 
 // ---- a file as it was found ---------------------------------------------------------------------
@@ -68,25 +83,29 @@ static size_t record_read(hm_bytes b, uint64_t *epoch, uint32_t *number, hm_byte
 typedef struct found {
     hm_buf content;
     uint64_t epoch; // 0: nothing above what is applied
-    uint32_t count;
+    uint32_t count, before;
     size_t end;
 } found;
 
-// Whether an intact record of an epoch that is not applied begins anywhere in b.
-static bool holds_record(hm_bytes b, uint64_t applied)
+static const uint8_t *salt_of(const found *f)
 {
+    return f->content.ptr + MAGIC_BYTES;
+}
+
+// Whether an intact record of an epoch that is not applied begins in what lies after the last one.
+static bool holds_record(const found *f, uint64_t applied)
+{
+    const uint8_t *end = f->content.ptr + f->content.len;
     for (uint64_t epoch = applied + 1; epoch <= applied + 2; epoch++) {
         uint8_t mem[8];
         hm_buf wanted = hm_buf_fixed(mem, sizeof mem);
         hm_wr_u64(&wanted, epoch);
-        const uint8_t *at = b.ptr + EPOCH_AT, *end = b.ptr + b.len;
-        while (b.len >= HEAD_BYTES && at < end &&
-               (at = memmem(at, (size_t)(end - at), mem, sizeof mem))) {
-            const uint8_t *start = at++ - EPOCH_AT;
-            uint64_t e;
-            uint32_t number;
+        for (const uint8_t *at = f->content.ptr + f->end + EPOCH_AT;
+             at < end && (at = memmem(at, (size_t)(end - at), mem, sizeof mem)); at++) {
+            const uint8_t *start = at - EPOCH_AT;
+            head h;
             hm_bytes record;
-            if (record_read(hm_bytes_of(start, (size_t)(end - start)), &e, &number, &record) > 0)
+            if (record_read(hm_bytes_of(start, (size_t)(end - start)), salt_of(f), &h, &record) > 0)
                 return true;
         }
     }
@@ -97,23 +116,23 @@ static bool holds_record(hm_bytes b, uint64_t applied)
 static hm_err scan(const char *path, unsigned i, uint64_t applied, bool beside, found *f)
 {
     hm_bytes all = hm_buf_bytes(&f->content), record;
-    uint64_t epoch;
-    uint32_t number;
+    head h;
     if (all.len != HM_JOURNAL_FILE_BYTES || memcmp(all.ptr, magic, MAGIC_BYTES) != 0)
         return hm_fail(HM_E_CORRUPT, "%s: not a journal of this program", path);
-    f->end = MAGIC_BYTES;
+    f->end = START;
     for (;;) {
         hm_bytes rest = hm_bytes_of(all.ptr + f->end, all.len - f->end);
-        size_t len = record_read(rest, &epoch, &number, &record);
-        if (len == 0 || epoch <= applied || number != f->count ||
-            (f->epoch != 0 && epoch != f->epoch))
+        size_t len = record_read(rest, salt_of(f), &h, &record);
+        if (len == 0 || h.epoch <= applied || h.number != f->count ||
+            (f->epoch != 0 && h.epoch != f->epoch))
             break;
-        f->epoch = epoch;
+        if (f->count == 0)
+            f->before = h.before;
+        f->epoch = h.epoch;
         f->count++;
         f->end += len;
     }
-    hm_bytes rest = hm_bytes_of(all.ptr + f->end, all.len - f->end);
-    if (!beside && holds_record(rest, applied))
+    if (!beside && holds_record(f, applied))
         return hm_fail(HM_E_CORRUPT,
                        "%s: damaged at byte %zu with records after it; put it back from a copy",
                        path, f->end);
@@ -125,22 +144,27 @@ static hm_err scan(const char *path, unsigned i, uint64_t applied, bool beside, 
     return HM_OK;
 }
 
-// Whether the newer of two epochs is there without the older.
+// Whether the newer of two epochs is there without all of the older.
 static bool gap(const found f[2], uint64_t applied)
 {
-    return f[applied % 2].epoch != 0 && f[(applied + 1) % 2].epoch == 0;
+    const found *older = &f[(applied + 1) % 2], *newer = &f[applied % 2];
+    return newer->epoch != 0 && (older->epoch == 0 || older->count != newer->before);
+}
+
+static hm_err gone(const char *path)
+{
+    return hm_fail(HM_E_CORRUPT, "%s is gone: put it back from a copy", path);
 }
 
 static hm_err give(uint64_t applied, const found f[2], hm_journal_each each, void *ctx)
 {
     for (uint64_t epoch = applied + 1; epoch <= applied + 2; epoch++) {
         const found *one = &f[epoch % 2];
-        size_t at = MAGIC_BYTES;
+        size_t at = START;
         for (uint32_t i = 0; one->epoch == epoch && i < one->count; i++) {
-            uint64_t e;
-            uint32_t number;
+            head h;
             hm_bytes record;
-            at += record_read(hm_bytes_of(one->content.ptr + at, one->end - at), &e, &number,
+            at += record_read(hm_bytes_of(one->content.ptr + at, one->end - at), salt_of(one), &h,
                               &record);
             HM_TRY(each(ctx, epoch, record));
         }
@@ -161,9 +185,14 @@ hm_err hm_journal_look(const char *dir, hm_err (*applied)(void *ctx, uint64_t *e
 {
     found f[2] = {0};
     char path[4200];
-    uint64_t epoch;
-    hm_err err;
-    do { // again when a file was read before the epoch that the database lacks began in it
+    uint64_t epoch = 0;
+    hm_err err = HM_OK;
+    for (unsigned tries = 0; tries == 0 || gap(f, epoch); tries++) {
+        // Again: a file was read before the epoch that the database lacks began in it.
+        if (tries == LOOKS_MAX) {
+            err = hm_fail(HM_E_CORRUPT, "%s: a file of the journal was lost or put back", dir);
+            goto out;
+        }
         found_free(f);
         for (unsigned i = 0; i < 2; i++) {
             file_name(dir, i, path);
@@ -176,10 +205,14 @@ hm_err hm_journal_look(const char *dir, hm_err (*applied)(void *ctx, uint64_t *e
         HM_TRY_OUT(applied(ctx, &epoch));
         for (unsigned i = 0; i < 2; i++) {
             file_name(dir, i, path);
-            if (f[i].content.len > 0)
+            if (f[i].content.len > 0) {
                 HM_TRY_OUT(scan(path, i, epoch, true, &f[i]));
+            } else if (epoch > 0) {
+                err = gone(path);
+                goto out;
+            }
         }
-    } while (gap(f, epoch));
+    }
     HM_TRY_OUT(give(epoch, f, each, ctx));
 out:
     found_free(f);
@@ -211,6 +244,7 @@ static hm_err make(const char *path)
     if (!zeros)
         return HM_E_NOMEM;
     memcpy(zeros, magic, MAGIC_BYTES);
+    hm_random_fill(&hm_random_system, zeros + MAGIC_BYTES, SALT_BYTES);
     hm_err err = hm_file_write(path, hm_bytes_of(zeros, HM_JOURNAL_FILE_BYTES), 0600);
     free(zeros);
     return err;
@@ -220,10 +254,14 @@ static hm_err open_one(hm_journal *j, const char *dir, unsigned i, uint64_t appl
 {
     char path[4200];
     file_name(dir, i, path);
-    if (access(path, F_OK) != 0)
+    if (access(path, F_OK) != 0) {
+        if (applied > 0)
+            return gone(path);
         HM_TRY(make(path));
+    }
     HM_TRY(hm_file_read(path, HM_JOURNAL_FILE_BYTES, &f->content));
     HM_TRY(scan(path, i, applied, false, f));
+    memcpy(j->salt[i], salt_of(f), SALT_BYTES);
     j->fd[i] = open(path, O_WRONLY | O_CLOEXEC);
     if (j->fd[i] < 0)
         return hm_fail(HM_E_IO, "%s: %s", path, strerror(errno));
@@ -244,8 +282,9 @@ hm_err hm_journal_open(const char *dir, uint64_t applied, hm_journal_each each, 
     for (unsigned i = 0; i < 2; i++)
         HM_TRY_OUT(open_one(j, dir, i, applied, &f[i]));
     if (gap(f, applied)) {
-        err = hm_fail(HM_E_CORRUPT, "%s/journal.%u was lost or put back: it lacks epoch %llu", dir,
-                      (unsigned)((applied + 1) % 2), (unsigned long long)applied + 1);
+        err = hm_fail(HM_E_CORRUPT,
+                      "%s/journal.%u was lost, damaged or put back: it lacks records of epoch %llu",
+                      dir, (unsigned)((applied + 1) % 2), (unsigned long long)applied + 1);
         goto out;
     }
     HM_TRY_OUT(give(applied, f, each, ctx));
@@ -288,18 +327,34 @@ hm_err hm_journal_append(hm_journal *j, hm_bytes record)
 {
     if (record.len > hm_journal_room(j))
         return hm_fail(HM_E_LIMIT, "the journal's file has no room for %zu bytes", record.len);
+    hm_assert(!j->failed);
     hm_buf_reset(&j->record);
-    record_write(&j->record, j->epoch, j->next, record);
+    const head h = {(uint32_t)record.len, j->epoch, j->next, j->before};
+    record_write(&j->record, j->salt[j->epoch % 2], &h, record);
     HM_TRY(hm_buf_status(&j->record));
-    HM_TRY(write_at(j->fd[j->epoch % 2], "the journal", hm_buf_bytes(&j->record), j->end));
+    hm_err err = write_at(j->fd[j->epoch % 2], "the journal", hm_buf_bytes(&j->record), j->end);
+    j->failed = err != HM_OK;
+    HM_TRY(err);
     j->end += j->record.len;
     j->next++;
     return HM_OK;
 }
 
+hm_err hm_journal_mend(hm_journal *j)
+{
+    static const uint8_t none[HEAD_BYTES];
+    if (!j->failed)
+        return HM_OK;
+    HM_TRY(write_at(j->fd[j->epoch % 2], "the journal", hm_bytes_of(none, sizeof none), j->end));
+    j->failed = false;
+    return HM_OK;
+}
+
 void hm_journal_turn(hm_journal *j)
 {
+    hm_assert(!j->failed);
     j->epoch++;
+    j->before = j->next;
     j->next = 0;
-    j->end = MAGIC_BYTES;
+    j->end = START;
 }

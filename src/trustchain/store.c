@@ -162,7 +162,15 @@ static hm_err flush_settle(tc_store *s, bool wait)
     if (is == FLUSH_FAILED)
         return hm_fail(s->flush_err, "%s", s->flush_detail);
     if (is == FLUSH_DONE) {
-        HM_TRY(refresh(s)); // before what LMDB now has goes
+        hm_err err = refresh(s); // before what LMDB now has goes
+        if (err != HM_OK) {      // it goes there once more
+            pthread_mutex_lock(&s->lock);
+            s->flush = FLUSH_FAILED;
+            s->flush_err = err;
+            snprintf(s->flush_detail, sizeof s->flush_detail, "%s", hm_err_detail());
+            pthread_mutex_unlock(&s->lock);
+            return err;
+        }
         hm_changes_clear(&s->layer[GOING]);
     }
     return HM_OK;
@@ -185,7 +193,8 @@ static void flush_when_due(tc_store *s)
 {
     hm_err err = flush_settle(s, false);
     uint64_t now_ms = hm_clock_mono_us(&hm_clock_system) / 1000;
-    if (err == HM_OK && HM_JOURNAL_FILE_BYTES - hm_journal_room(s->journal) >= FLUSH_BYTES) {
+    if (err == HM_OK && HM_JOURNAL_FILE_BYTES - hm_journal_room(s->journal) >= FLUSH_BYTES &&
+        hm_journal_mend(s->journal) == HM_OK) {
         flush_begin(s);
         s->failed_ms = 0;
     } else if (err != HM_OK && err != HM_E_BUSY && now_ms >= s->failed_ms + RETRY_MS) {
@@ -214,6 +223,7 @@ static hm_err make_room(tc_store *s, size_t len)
 // All that is committed is in LMDB.
 static hm_err drain(tc_store *s)
 {
+    HM_TRY(hm_journal_mend(s->journal));
     if (flush_settle(s, true) != HM_OK) {
         flush_ask(s);
         HM_TRY(flush_settle(s, true));
@@ -388,6 +398,7 @@ static hm_err commit_outer(tc_store *s)
     HM_TRY(hm_buf_status(&s->record));
     if (s->record.len > HM_JOURNAL_RECORD_MAX)
         return commit_long(s);
+    HM_TRY(hm_journal_mend(s->journal));
     HM_TRY(make_room(s, s->record.len));
     HM_TRY(hm_changes_reserve(&s->layer[COMMITTED], s->layer[OUTER].count));
     HM_TRY(hm_journal_append(s->journal, hm_buf_bytes(&s->record)));
@@ -441,17 +452,24 @@ hm_err tc_store_get(tc_store *s, tc_table t, hm_bytes key, hm_bytes *value)
     return HM_OK;
 }
 
+static hm_err key_check(hm_bytes key)
+{
+    if (key.len == 0 || key.len > TC_STORE_KEY_MAX)
+        return hm_fail(HM_E_LIMIT, "a key of the store has 1 to %u bytes", TC_STORE_KEY_MAX);
+    return HM_OK;
+}
+
 hm_err tc_store_put(tc_store *s, tc_table t, hm_bytes key, hm_bytes value)
 {
     hm_assert(s->depth > 0);
-    if (key.len == 0 || key.len > TC_STORE_KEY_MAX)
-        return hm_fail(HM_E_LIMIT, "a key of the store has 1 to %u bytes", TC_STORE_KEY_MAX);
+    HM_TRY(key_check(key));
     return hm_changes_put(&s->layer[top(s)], t, key, value);
 }
 
 hm_err tc_store_del(tc_store *s, tc_table t, hm_bytes key)
 {
     hm_assert(s->depth > 0);
+    HM_TRY(key_check(key));
     return hm_changes_del(&s->layer[top(s)], t, key);
 }
 

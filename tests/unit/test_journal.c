@@ -1,4 +1,5 @@
 // The journal's two files, the changes that its records hold, and the checksum.
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -119,21 +120,48 @@ static void what_is_torn_is_not_there(void **state)
     has(0, "", 1);
     append("first");
     append("second");
-    damage(1, 8 + 20 + 5 + 20 + 3); // in "second"
+    damage(1, 16 + 24 + 5 + 24 + 3); // in "second"
     has(0, "1:first ", 1);
     append("again"); // in its place
     has(0, "1:first 1:again ", 1);
-    damage(1, 8 + 20 + 2); // in "first", which has an intact one after it
+    damage(1, 16 + 24 + 2); // in "first", which has an intact one after it
     assert_int_equal(reopen(0), HM_E_CORRUPT);
     clean();
     has(0, "", 1);
     append("only");
     hm_journal_turn(j);
     append("torn");
-    damage(0, 8 + 20);
+    damage(0, 16 + 24);
     has(0, "1:only ", 1); // the first epoch goes on
     append("more");
     has(0, "1:only 1:more ", 1);
+    hm_journal_turn(j);
+    append("later");
+    damage(1, 16 + 24 + 4 + 24); // in "more", the last of its epoch
+    assert_int_equal(reopen(0), HM_E_CORRUPT);
+}
+
+// Bytes of a record that are one of another store's are none here: a file's own random bytes are in
+// each checksum.
+static void a_record_within_a_record_is_none(void **state)
+{
+    (void)state;
+    char path[64];
+    hm_buf b = {0};
+    clean();
+    has(0, "", 1);
+    append("other");
+    name(1, path);
+    OK(hm_file_read(path, HM_JOURNAL_FILE_BYTES, &b));
+    clean();
+    has(0, "", 1);
+    OK(hm_journal_append(j, hm_bytes_of(b.ptr + 16, 24 + 5)));
+    append("torn");
+    damage(1, 16 + 24);                        // the record around it
+    assert_int_equal(reopen(0), HM_E_CORRUPT); // for "torn", after it
+    damage(1, 16 + 24 + 29 + 24);
+    has(0, "", 1); // and now for nothing
+    hm_buf_free(&b);
 }
 
 static void what_is_not_of_the_same_time_is_refused(void **state)
@@ -149,8 +177,9 @@ static void what_is_not_of_the_same_time_is_refused(void **state)
     j = NULL;
     name(1, path);
     assert_int_equal(unlink(path), 0);
+    assert_int_equal(reopen(1), HM_E_CORRUPT); // is gone
     assert_int_equal(reopen(0), HM_E_CORRUPT); // lacks the first
-    has(1, "2:b ", 2);
+    has(1, "2:b ", 2);                         // which made the file
     name(0, path);
     OK(hm_file_write(path, hm_bytes_str("HMJRNL1\n"), 0600));
     assert_int_equal(reopen(0), HM_E_CORRUPT); // cut short
@@ -161,6 +190,41 @@ static void what_is_not_of_the_same_time_is_refused(void **state)
     append("e");
     assert_int_equal(reopen(0), HM_E_CORRUPT); // a database from before
     has(4, "5:e ", 5);
+}
+
+static bool sync_fails;
+
+int fdatasync(int fd)
+{
+    if (sync_fails) {
+        errno = EIO;
+        return -1;
+    }
+    return fsync(fd);
+}
+
+// What was written, but not told of as durable, is not there before what comes after it.
+static void a_failed_append_is_mended(void **state)
+{
+    (void)state;
+    clean();
+    has(0, "", 1);
+    append("a");
+    sync_fails = true;
+    assert_int_equal(hm_journal_append(j, hm_bytes_str("failed")), HM_E_IO);
+    assert_int_equal(hm_journal_mend(j), HM_E_IO);
+    sync_fails = false;
+    OK(hm_journal_mend(j));
+    hm_journal_turn(j);
+    append("b");
+    has(0, "1:a 2:b ", 2);
+    sync_fails = true;
+    assert_int_equal(hm_journal_append(j, hm_bytes_str("failed")), HM_E_IO);
+    sync_fails = false;
+    has(0, "1:a 2:b 2:failed ", 2); // the process ended: nothing came after it
+    OK(hm_journal_mend(j));
+    append("c");
+    has(0, "1:a 2:b 2:failed 2:c ", 2);
 }
 
 static void a_record_has_a_limit(void **state)
@@ -179,10 +243,12 @@ static void a_record_has_a_limit(void **state)
     free(big);
 }
 
+static uint64_t applied_now;
+
 static hm_err applied_is(void *ctx, uint64_t *epoch)
 {
     (void)ctx;
-    *epoch = 1;
+    *epoch = applied_now;
     return HM_OK;
 }
 
@@ -191,9 +257,14 @@ static void a_look_changes_nothing(void **state)
     (void)state;
     clean();
     hm_buf_reset(&seen);
-    OK(hm_journal_look(dir, applied_is, collect, NULL)); // no files
+    applied_now = 0;
+    OK(hm_journal_look(dir, applied_is, collect, NULL)); // nobody has opened it yet
     assert_int_equal(seen.len, 0);
-    has(1, "", 2);
+    applied_now = 1;
+    assert_int_equal(hm_journal_look(dir, applied_is, collect, NULL), HM_E_CORRUPT);
+    has(0, "", 1);
+    append("applied");
+    hm_journal_turn(j);
     append("a");
     hm_journal_turn(j);
     append("b");
@@ -270,7 +341,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(records_come_back),
         cmocka_unit_test(what_is_torn_is_not_there),
+        cmocka_unit_test(a_record_within_a_record_is_none),
         cmocka_unit_test(what_is_not_of_the_same_time_is_refused),
+        cmocka_unit_test(a_failed_append_is_mended),
         cmocka_unit_test(a_record_has_a_limit),
         cmocka_unit_test(a_look_changes_nothing),
         cmocka_unit_test(changes_are_in_order),

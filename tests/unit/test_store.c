@@ -111,6 +111,7 @@ static void keys_have_a_limit(void **state)
     hm_bytes none = {0};
     assert_int_equal(tc_store_put(s, TC_KV, hm_bytes_of(key, sizeof key), none), HM_E_LIMIT);
     assert_int_equal(tc_store_put(s, TC_KV, none, none), HM_E_LIMIT);
+    assert_int_equal(tc_store_del(s, TC_KV, none), HM_E_LIMIT);
     assert_int_equal(tc_store_put(s, TC_KV, hm_bytes_of(key, TC_STORE_KEY_MAX), none), HM_OK);
     assert_int_equal(tc_store_commit(s), HM_OK);
     tc_store_close(s);
