@@ -95,13 +95,18 @@ static const uint8_t *salt_of(const found *f)
 // Whether an intact record of an epoch that is not applied begins in what lies after the last one.
 static bool holds_record(const found *f, uint64_t applied)
 {
-    const uint8_t *end = f->content.ptr + f->content.len;
+    static const uint8_t zeros[4096];
+    const uint8_t *from = f->content.ptr + f->end, *end = f->content.ptr + f->content.len;
+    const uint8_t *last = end; // most of a young file is zeros
+    while (last >= from + sizeof zeros && memcmp(last - sizeof zeros, zeros, sizeof zeros) == 0)
+        last -= sizeof zeros;
+    last = last + 8 < end ? last + 8 : end; // an epoch may end with zeros
     for (uint64_t epoch = applied + 1; epoch <= applied + 2; epoch++) {
         uint8_t mem[8];
         hm_buf wanted = hm_buf_fixed(mem, sizeof mem);
         hm_wr_u64(&wanted, epoch);
-        for (const uint8_t *at = f->content.ptr + f->end + EPOCH_AT;
-             at < end && (at = memmem(at, (size_t)(end - at), mem, sizeof mem)); at++) {
+        for (const uint8_t *at = from + EPOCH_AT;
+             at < last && (at = memmem(at, (size_t)(last - at), mem, sizeof mem)); at++) {
             const uint8_t *start = at - EPOCH_AT;
             head h;
             hm_bytes record;
