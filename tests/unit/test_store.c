@@ -262,7 +262,7 @@ static void all_is_as_in_memory(void **state)
     model m = {0};
     seed = 17;
     assert_int_equal(tc_store_open(base, &s), HM_OK);
-    for (unsigned i = 0; i < 3000; i++) {
+    for (unsigned i = 0; i < 1000; i++) {
         model outer = m;
         assert_int_equal(tc_store_begin(s), HM_OK);
         change(&outer);
@@ -350,7 +350,7 @@ static void killed(void **state)
 {
     (void)state;
     char mem[16];
-    for (unsigned run = 0; run < 40; run++) {
+    for (unsigned run = 0; run < 20; run++) {
         int told[2];
         assert_int_equal(pipe(told), 0);
         pid_t pid = fork();
@@ -370,7 +370,7 @@ static void killed(void **state)
         }
         close(told[1]);
         uint32_t n = 0, last = 0;
-        unsigned until = 20 * run + draw(20);
+        unsigned until = 40 * run + draw(40);
         while (last < until && read(told[0], &n, sizeof n) == sizeof n)
             last = n;
         if (last > 0) { // looked at while it goes on
