@@ -207,15 +207,21 @@ static void flush_when_due(tc_store *s)
     hm_err_clear();
 }
 
+// Waits until nothing is on its way to LMDB; what it could not take before goes once more.
+static hm_err flush_end(tc_store *s)
+{
+    if (flush_settle(s, true) == HM_OK)
+        return HM_OK;
+    flush_ask(s);
+    return flush_settle(s, true);
+}
+
 // Room for a record in the journal: waits for LMDB when both files are full.
 static hm_err make_room(tc_store *s, size_t len)
 {
     if (hm_journal_room(s->journal) >= len)
         return HM_OK;
-    if (flush_settle(s, true) != HM_OK) {
-        flush_ask(s); // it may be able to now
-        HM_TRY(flush_settle(s, true));
-    }
+    HM_TRY(flush_end(s));
     flush_begin(s);
     return HM_OK;
 }
@@ -224,10 +230,7 @@ static hm_err make_room(tc_store *s, size_t len)
 static hm_err drain(tc_store *s)
 {
     HM_TRY(hm_journal_mend(s->journal));
-    if (flush_settle(s, true) != HM_OK) {
-        flush_ask(s);
-        HM_TRY(flush_settle(s, true));
-    }
+    HM_TRY(flush_end(s));
     if (s->layer[COMMITTED].count == 0)
         return HM_OK;
     flush_begin(s);

@@ -44,6 +44,15 @@ static bool has(const char *key, const char *value)
            hm_bytes_eq(v, hm_bytes_str(value));
 }
 
+static unsigned keys_in(tc_table t)
+{
+    hm_bytes none = {0}, key = none, value;
+    unsigned n = 0;
+    while (tc_store_next(s, t, none, key, &key, &value) == HM_OK)
+        n++;
+    return n;
+}
+
 static void what_was_committed_is_there(void **state)
 {
     (void)state;
@@ -65,7 +74,8 @@ static void what_was_committed_is_there(void **state)
     tc_store_close(s); // gives it up
     assert_int_equal(tc_store_open(base, &s), HM_OK);
     assert_true(has("a/1", "one") && has("a/2", "two") && has("b/1", "three"));
-
+    assert_int_equal(keys_in(TC_KV), 3);
+    assert_int_equal(keys_in(TC_CERTS), 0);
     assert_int_equal(tc_store_begin(s), HM_OK);
     assert_int_equal(tc_store_del(s, TC_KV, hm_bytes_str("b/1")), HM_OK);
     assert_int_equal(tc_store_del(s, TC_KV, hm_bytes_str("b/1")), HM_OK);
